@@ -1,0 +1,325 @@
+// The configuration as a value: what an admin wrote, with every default filled in and every unit
+// resolved. Parsing and checking live in parse.cc and validate.cc; nothing here refers to YAML.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace lbd::config {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// Where a value stands in the YAML files; line and column count from 1, 0 means unknown (a
+/// default).
+struct Origin {
+  std::string file;
+  int line = 0;
+  int column = 0;
+};
+
+/// A literal socket address: IPv4 or IPv6 with port (port 0 binds a free one; tests only).
+struct Address {
+  std::string ip;  // "0.0.0.0", "::", "10.0.1.10"; never a name
+  std::uint16_t port = 0;
+  [[nodiscard]] std::string text() const;  // "10.0.1.10:80", "[::1]:80"
+  friend bool operator==(const Address&, const Address&) = default;
+  friend auto operator<=>(const Address&, const Address&) = default;
+};
+
+/// IPv4 or IPv6 prefix, e.g. "10.0.0.0/8".
+struct Cidr {
+  std::string ip;
+  int prefix_bits = 0;
+};
+
+struct Admin {
+  std::string socket = "/run/lbd/admin.sock";
+  std::optional<Address> metrics = Address{"127.0.0.1", 9600};  // `off` turns it off
+};
+
+struct AccessLog {
+  bool enabled = true;
+  std::string path = "-";  // "-" is stdout
+};
+
+struct Node {
+  std::string zone = "auto";  // auto: IMDSv2, else none
+  std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
+  std::string state_dir = "/var/lib/lbd";
+  Admin admin;
+  AccessLog access_log;
+  std::uint32_t connections_max =
+      50'000;                      // client connections per process; above it new ones are shed
+  seconds drain_deadline{60};      // SIGTERM: finish what is in flight within this
+  std::string log_level = "info";  // debug | info | warning | error
+};
+
+// ---- listeners
+// -----------------------------------------------------------------------------------------------------
+
+/// How a client's or upstream's address headers are treated. Sources: RFC 7239; facts/l7.md 1.2.
+enum class ForwardedMode : std::uint8_t { append, replace, preserve, remove };
+
+struct ForwardedHeaders {
+  ForwardedMode x_forwarded_for = ForwardedMode::append;
+  std::vector<Cidr>
+      trusted_proxies;    // peers whose X-Forwarded-*, Forwarded and x-request-id are believed
+  bool forwarded = true;  // add RFC 7239 Forwarded
+  bool via = true;        // add Via
+};
+
+struct ListenerTimeouts {
+  milliseconds request_head{10'000};  // first byte of a head to its end
+  milliseconds body_idle{30'000};     // between two pieces of a request body
+  milliseconds write_idle{30'000};    // a client that reads nothing
+  milliseconds idle{60'000};          // keep-alive between requests
+  milliseconds total{0};              // whole request; 0: no limit
+};
+
+struct ListenerLimits {
+  std::uint32_t request_line_bytes_max = 16 * 1024;
+  std::uint32_t header_bytes_max = 16 * 1024;     // one header line
+  std::uint32_t headers_bytes_max = 64 * 1024;    // the whole request head
+  std::uint32_t headers_max = 128;                // count of header fields
+  std::uint64_t body_bytes_max = 0;               // 0: no limit
+  std::uint32_t requests_per_connection_max = 0;  // 0: no limit
+};
+
+/// Conditions of one rule: all that are given must hold; within one, any value may match.
+struct When {
+  std::vector<std::string> hosts;  // exact, or one leading "*." or trailing ".*" wildcard, or
+                                   // "*"/"?" anywhere; lower case
+  std::vector<std::string> paths;  // exact "/a", prefix "/a/*", or "*"/"?" anywhere
+};
+
+struct Forward {
+  std::string target_group;
+};
+struct Redirect {  // ALB semantics: #{protocol} #{host} #{port} #{path} #{query}
+  std::string protocol = "#{protocol}";
+  std::string host = "#{host}";
+  std::string port = "#{port}";
+  std::string path = "/#{path}";
+  std::string query = "#{query}";
+  int status = 301;
+};
+struct FixedResponse {
+  int status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+};
+using Action = std::variant<Forward, Redirect, FixedResponse>;
+
+struct Rule {
+  std::string name;
+  When when;
+  Action then;
+  Origin origin;
+};
+
+enum class ListenerProtocol : std::uint8_t {
+  http
+};  // https, tcp, tls: not in this version (a clear error)
+
+struct Listener {
+  std::string name;
+  std::vector<Address> listen;
+  ListenerProtocol protocol = ListenerProtocol::http;
+  std::vector<Rule> rules;          // in order, first match wins
+  std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
+  ForwardedHeaders forwarded_headers;
+  ListenerTimeouts timeouts;
+  ListenerLimits limits;
+  bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
+  Origin origin;
+};
+
+// ---- target groups
+// -------------------------------------------------------------------------------------------------
+
+enum class CheckProtocol : std::uint8_t { http, tcp };
+
+struct CodeRange {
+  int first = 200;
+  int last = 200;
+};
+
+struct HealthCheck {
+  bool enabled = true;
+  CheckProtocol protocol = CheckProtocol::http;
+  std::string path = "/";
+  std::string host;                   // Host header; empty: the target's address
+  std::optional<std::uint16_t> port;  // absent: the target's
+  milliseconds interval{5'000};
+  milliseconds timeout{2'000};
+  double jitter = 0.1;          // ± share of the interval
+  std::uint32_t healthy = 2;    // passes in a row to go up (a new target: 1)
+  std::uint32_t unhealthy = 2;  // failures in a row to go down
+  std::vector<CodeRange> codes{{200, 299}};
+  std::string body;  // substring the first 64 KiB must hold; empty: any
+};
+
+struct Passive {  // outlier ejection; facts/l7.md 2.3
+  bool enabled = true;
+  std::uint32_t consecutive_connect_errors = 3;  // refused, reset while connecting, timed out
+  std::uint32_t consecutive_5xx = 5;             // target-made 5xx or broken responses in a row
+  milliseconds ejection{30'000};  // × number of ejections in a row, at most ejection_max
+  milliseconds ejection_max{300'000};
+  double ejected_share_max = 0.5;  // of the group, but always at least one target
+};
+
+enum class Balance : std::uint8_t { round_robin, least_requests, random, least_latency };
+enum class ZonePreference : std::uint8_t { off, local, strict };
+
+struct Retries {
+  std::uint32_t attempts = 3;  // in all, the first included
+  double budget_ratio = 0.2;   // of requests in flight in the group, per worker
+  std::uint32_t budget_min = 3;
+};
+
+struct UpstreamTimeouts {
+  milliseconds connect{2'000};
+  milliseconds response_head{60'000};
+  milliseconds body_idle{30'000};
+  milliseconds idle{50'000};  // an idle kept connection; below the target's own keep-alive
+};
+
+struct UpstreamLimits {
+  std::uint32_t response_headers_bytes_max = 64 * 1024;
+  std::uint32_t response_headers_max = 128;
+  std::uint32_t idle_connections_max = 64;    // per worker and target
+  std::uint32_t requests_per_target_max = 0;  // in flight per target, all workers; 0: no limit
+};
+
+struct Target {
+  Address address;
+  std::string zone;          // empty: unknown
+  std::uint32_t weight = 1;  // 0: gets no new requests
+  Origin origin;
+};
+
+struct TargetGroup {
+  std::string name;
+  std::uint16_t port = 0;  // of instances, and of targets without one
+  Balance balance = Balance::least_requests;
+  ZonePreference zones = ZonePreference::local;
+  HealthCheck health_check;
+  Passive passive;
+  bool fail_open = true;  // all down: balance over all (ALB); false: 503
+  Retries retries;
+  UpstreamTimeouts timeouts;
+  UpstreamLimits limits;
+  std::vector<Target> targets;
+  std::string scaling_group;  // empty: static targets only
+  Origin origin;
+};
+
+// ---- scaling groups
+// ------------------------------------------------------------------------------------------------
+
+enum class Signal : std::uint8_t {
+  cpu,                  // 0..1, mean over in-service instances
+  requests_per_target,  // completed requests per second and target
+  in_flight_per_target,
+  latency,  // seconds, mean response time of the window
+};
+enum class PolicyKind : std::uint8_t { step, simple, target_tracking };
+enum class AdjustmentType : std::uint8_t { change, exact, percent };
+
+/// One step: applies while lower <= value - threshold < upper (above), or lower < value - threshold
+/// <= upper (below). facts/autoscaling.md 1.2. Absent bound: infinite.
+struct Step {
+  std::optional<double> lower;
+  std::optional<double> upper;
+  double adjustment = 0;
+};
+
+/// Short form: `{ signal: cpu, above: 90%, for: 30s, add: 1 }` is a step policy with one step.
+struct Policy {
+  std::string name;  // default: "<signal>-<above|below|target>-<n>"
+  PolicyKind kind = PolicyKind::step;
+  Signal signal = Signal::cpu;
+  // step and simple: an alarm
+  bool above = true;                      // which side of the threshold breaches
+  double threshold = 0;                   // cpu as a ratio, latency in seconds
+  milliseconds period{1'000};             // one datapoint; M of N below
+  std::uint32_t datapoints = 1;           // N
+  std::uint32_t datapoints_to_alarm = 1;  // M; `for: 30s` means N = M = 30 s / period
+  AdjustmentType adjustment_type = AdjustmentType::change;
+  std::vector<Step> steps;
+  std::uint32_t min_adjustment = 1;      // with percent
+  std::optional<milliseconds> cooldown;  // simple only; absent: the group's
+  // target tracking
+  double target = 0;
+  double scale_in_ratio = 0.9;  // scale in only below this share of the target (CPU default 0.7)
+  milliseconds scale_out_for{30'000};
+  milliseconds scale_in_for{900'000};
+  bool disable_scale_in = false;
+  std::optional<milliseconds> warm_up;  // absent: the group's
+  Origin origin;
+};
+
+struct Ec2Provider {
+  std::string region;              // empty: AWS_REGION, AWS_DEFAULT_REGION, profile, IMDS
+  std::string launch_template_id;  // one of id and name
+  std::string launch_template_name;
+  std::string launch_template_version = "$Default";
+  std::vector<std::string> subnets;  // one per zone (or several); zones come from DescribeSubnets
+  std::map<std::string, std::string> tags;
+  std::string profile;       // of the shared credentials files
+  std::string endpoint_url;  // overrides AWS_ENDPOINT_URL_EC2 / AWS_ENDPOINT_URL
+  milliseconds describe_interval{5'000};
+};
+
+struct ProcessProvider {
+  std::vector<std::string>
+      command;  // {port}, {address}, {zone}, {id} are replaced in each argument
+  std::map<std::string, std::string> environment;
+  std::vector<std::string> zones{"local"};
+  std::map<std::string, std::string>
+      zone_addresses;  // zone → the address its instances bind; default 127.0.0.1
+  std::string working_dir;
+  double cpu_share = 1.0;    // CPUs each instance is given; the cpu signal is usage ÷ this
+  seconds stop_timeout{10};  // SIGTERM, then SIGKILL
+};
+
+/// Where the cpu signal comes from, in order of preference; the first that has a fresh value wins.
+enum class CpuSource : std::uint8_t { provider, orca, node_exporter, cloudwatch };
+
+struct ScalingGroup {
+  std::string name;
+  std::variant<ProcessProvider, Ec2Provider> provider;
+  std::uint32_t min = 1;
+  std::uint32_t max = 1;
+  std::optional<std::uint32_t> desired;  // initial; absent: min
+  milliseconds warm_up{30'000};    // after in service, an instance counts as warming for this long
+  milliseconds cooldown{300'000};  // of simple policies
+  milliseconds drain_deadline{300'000};
+  milliseconds grace{300'000};  // a launched instance may take this long to its first passing check
+  milliseconds launch_timeout{
+      900'000};  // no instance reported running by then: given up and replaced
+  bool replace_unhealthy = true;
+  std::vector<CpuSource> cpu_sources{CpuSource::provider, CpuSource::orca, CpuSource::node_exporter,
+                                     CpuSource::cloudwatch};
+  std::uint16_t node_exporter_port = 9100;
+  std::string node_exporter_path = "/metrics";
+  std::vector<Policy> policies;
+  Origin origin;
+};
+
+struct Config {
+  int version = 1;
+  Node node;
+  std::map<std::string, Listener> listeners;
+  std::map<std::string, TargetGroup> target_groups;
+  std::map<std::string, ScalingGroup> scaling_groups;
+  std::vector<std::string> files;  // every file read, in order
+};
+
+}  // namespace lbd::config

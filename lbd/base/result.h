@@ -1,0 +1,77 @@
+// Errors as values: what failed, whose fault it is, and whether doing it again is safe.
+#pragma once
+
+#include <boost/system/result.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace lbd {
+
+/// Why something failed. The first group are the reasons lbd answers a request itself (DESIGN §7);
+/// each has a machine name, an Envoy-style short flag and an HTTP status, all in fault.cc and
+/// nowhere else.
+enum class Fault : std::uint8_t {
+  none,
+  no_route,           // no rule matched
+  no_healthy_target,  // the group has no target that may be used
+  connect_failed,     // the target refused or reset the connection attempt
+  connect_timeout,    // no connection within the connect deadline
+  target_reset,       // the target closed before its response was complete
+  bad_response,       // the target's bytes are not an HTTP response
+  target_timeout,     // no response head within the deadline, or the body stalled
+  queue_full,         // every permitted slot at the targets is taken
+  retries_exhausted,  // each permitted attempt failed
+  overload_shed,      // lbd itself is out of a resource (connections, memory)
+  client_gone,        // the client closed before its response was complete
+  client_protocol,    // the client's bytes are not an HTTP request we accept
+  client_timeout,     // the client did not send its request in time
+  body_too_large,     // the request body exceeds its limit
+  header_too_large,   // the request head exceeds a limit
+  unsupported,        // a method, version, expectation or upgrade we refuse
+  drain_deadline,     // cut because draining reached its deadline
+  // Below: I/O results that are translated before they reach a client.
+  closed,     // end of stream
+  cancelled,  // the wait was called off
+  io_error,   // any other errno
+  kCount,
+};
+
+/// Which side is to blame.
+enum class Side : std::uint8_t { self, client, upstream };
+
+struct Error {
+  Fault fault = Fault::none;
+  Side side = Side::self;
+  /// True when the peer cannot have acted on what we sent, so doing it again cannot do it twice.
+  bool retry_safe = false;
+};
+
+/// An error of the control plane: a sentence for an admin, with everything needed to act on it.
+struct Failure {
+  std::string message;
+};
+
+template <class T, class E = Error>
+using Result = boost::system::result<T, E>;
+template <class T>
+using Outcome = boost::system::result<T, Failure>;
+
+/// Makes a Failure. Usage: `return failure(fmt::format("cannot bind {}: {}", address, reason));`
+[[nodiscard]] inline Failure failure(std::string message) { return Failure{std::move(message)}; }
+
+/// The machine name (`connect_failed`), used in logs, metrics and `x-lbd-reason`.
+[[nodiscard]] std::string_view fault_name(Fault fault) noexcept;
+/// The short flag of the field (`UF`), as Envoy's RESPONSE_FLAGS; `-` when it has none.
+[[nodiscard]] std::string_view fault_flag(Fault fault) noexcept;
+/// The HTTP status a client gets for it, 0 when it never reaches one.
+[[nodiscard]] int fault_status(Fault fault) noexcept;
+
+/// Lets boost::system::result<T, Error>::value() compile; reaching it is a bug of ours, so it ends
+/// the process.
+[[noreturn]] void throw_exception_from_error(const Error& error,
+                                             const boost::source_location& where);
+[[noreturn]] void throw_exception_from_error(const Failure& error,
+                                             const boost::source_location& where);
+
+}  // namespace lbd

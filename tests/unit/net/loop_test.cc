@@ -1,0 +1,86 @@
+#include "lbd/net/loop.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+namespace lbd::net {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Probe {
+  Loop& loop;
+  std::vector<int>& order;
+  int id;
+  bool last;
+  TimePoint due{};
+  static void fire(void* context) {
+    auto* self = static_cast<Probe*>(context);
+    EXPECT_GE(self->loop.clock().now(), self->due);  // never early
+    self->order.push_back(self->id);
+    if (self->last) self->loop.stop();
+  }
+};
+
+TEST(Loop, TimersFireInOrderAndNeverEarly) {
+  Loop loop;
+  std::vector<int> order;
+  Probe late{loop, order, 2, true};
+  Probe early{loop, order, 1, false};
+  Timer second(loop.clock(), &late, &Probe::fire);
+  Timer first(loop.clock(), &early, &Probe::fire);
+  late.due = loop.clock().now() + milliseconds(60);
+  early.due = loop.clock().now() + milliseconds(20);
+  second.set(late.due);
+  first.set(early.due);
+  loop.run();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+}
+
+TEST(Loop, ATimerCancelledByAnotherOfTheSameTickDoesNotFire) {
+  Loop loop;
+  struct Pair {
+    Loop& loop;
+    Timer* other = nullptr;
+    int fired = 0;
+    static void fire(void* context) {
+      auto* self = static_cast<Pair*>(context);
+      ++self->fired;
+      self->other->cancel();
+    }
+  } pair{loop};
+  const TimePoint due = loop.clock().now() + milliseconds(20);
+  Timer a(loop.clock(), &pair, &Pair::fire);
+  Timer b(loop.clock(), &pair, &Pair::fire);
+  pair.other = &a;
+  b.set(due);
+  a.set(due);
+  struct Stop {
+    static void fire(void* context) { static_cast<Loop*>(context)->stop(); }
+  };
+  // Either may come first; whichever does cancels a (itself, harmlessly, or the other).
+  Timer stop(loop.clock(), &loop, &Stop::fire);
+  stop.set(due + milliseconds(40));
+  loop.run();
+  EXPECT_GE(pair.fired, 1);
+  EXPECT_LE(pair.fired, 2);
+}
+
+TEST(Loop, PostFromAnotherThreadRunsOnTheLoop) {
+  Loop loop;
+  std::thread::id ran;
+  std::thread other([&] {
+    loop.post([&] {
+      ran = std::this_thread::get_id();
+      loop.stop();
+    });
+  });
+  loop.run();
+  other.join();
+  EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+}  // namespace
+}  // namespace lbd::net
