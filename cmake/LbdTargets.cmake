@@ -3,7 +3,7 @@
 add_library(lbd_flags INTERFACE)
 target_include_directories(lbd_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(lbd_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -fno-omit-frame-pointer
+  -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -fno-omit-frame-pointer
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}=.)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports maybe-uninitialized inside coroutine frames that the language has initialised.

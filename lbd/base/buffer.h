@@ -1,0 +1,75 @@
+// Byte buffers from a per-worker pool: sizes 1, 4, 16 and 64 KiB, reused without going back to the
+// heap.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace lbd {
+
+/// Thread: its worker's. Lifetime: outlives its buffers.
+class BufferPool {
+ public:
+  static constexpr std::array<std::size_t, 4> kSizes{1024, 4096, 16 * 1024, 64 * 1024};
+
+  BufferPool() = default;
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
+  ~BufferPool();
+
+ private:
+  friend class Buffer;
+  /// A block of the smallest class that holds `size`, or exactly `size` beyond the classes.
+  [[nodiscard]] std::span<char> take(std::size_t size);
+  void give_back(std::span<char> block) noexcept;
+
+  std::array<std::vector<char*>, kSizes.size()> free_;
+};
+
+/// A contiguous queue of bytes: written at the end, consumed at the front. Views into it hold until
+/// it grows, compacts or is cleared; `consume` alone moves nothing.
+class Buffer {
+ public:
+  explicit Buffer(BufferPool& pool) noexcept : pool_(&pool) {}
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  [[nodiscard]] std::string_view view() const noexcept {
+    return {block_.data() + begin_, end_ - begin_};
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return end_ - begin_; }
+  [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return block_.size(); }
+  /// Free space at the end.
+  [[nodiscard]] std::span<char> space() noexcept { return block_.subspan(end_); }
+
+  void commit(std::size_t bytes) noexcept { end_ += bytes; }
+  /// Moves nothing and keeps the free space where it is, so that a read into `space()` may be under
+  /// way.
+  void consume(std::size_t bytes) noexcept { begin_ += bytes; }
+  /// Drops the content, keeps the block.
+  void clear() noexcept { begin_ = end_ = 0; }
+  /// Drops the content and gives the block back to the pool.
+  void release() noexcept;
+  /// Makes the whole block at least `capacity` bytes, content moved to its front. Invalidates
+  /// views.
+  void reserve(std::size_t capacity);
+  /// Moves the content to the front of the block. Invalidates views.
+  void compact() noexcept;
+  void append(std::string_view bytes);
+  void append(char byte) { append(std::string_view(&byte, 1)); }
+  void append_decimal(std::uint64_t number);
+
+ private:
+  BufferPool* pool_;
+  std::span<char> block_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+}  // namespace lbd

@@ -1,0 +1,67 @@
+#include "lbd/http/h1_write.h"
+
+#include <charconv>
+
+namespace lbd::http {
+
+void write_header(std::string_view name, std::string_view value, Buffer& out) {
+  out.append(name);
+  out.append(": ");
+  out.append(value);
+  out.append("\r\n");
+}
+
+void write_headers(const std::vector<Header>& headers, Buffer& out) {
+  for (const Header& header : headers) write_header(header.name, header.value, out);
+}
+
+void write_content_length(std::uint64_t length, Buffer& out) {
+  out.append("Content-Length: ");
+  out.append_decimal(length);
+  out.append("\r\n");
+}
+
+void end_head(Buffer& out) { out.append("\r\n"); }
+
+void write_request_head(const RequestHead& request, const std::vector<Header>& headers,
+                        Buffer& out) {
+  out.append(request.method_text);
+  out.append(' ');
+  out.append(request.path);
+  // A bare "?" is kept: it was sent, and some caches tell the two apart.
+  const bool has_query = request.target.find('?') != std::string_view::npos;
+  if (has_query) {
+    out.append('?');
+    out.append(request.query);
+  }
+  out.append(" HTTP/1.1\r\n");
+  write_headers(headers, out);
+  switch (request.framing.kind) {
+    case Framing::Kind::length:
+      write_content_length(request.framing.length, out);
+      break;
+    case Framing::Kind::chunked:
+      write_header("Transfer-Encoding", "chunked", out);
+      break;
+    default:
+      break;
+  }
+  end_head(out);
+}
+
+void write_status_line(const StatusLine& line, Buffer& out) {
+  out.append("HTTP/1.1 ");
+  out.append_decimal(static_cast<std::uint64_t>(line.status));
+  out.append(' ');
+  out.append(line.reason.empty() ? reason_phrase(line.status) : line.reason);
+  out.append("\r\n");
+}
+
+std::string_view chunk_size_line(std::size_t bytes, std::span<char, 20> storage) noexcept {
+  const auto [end, error] = std::to_chars(storage.data(), storage.data() + 16, bytes, 16);
+  end[0] = '\r';
+  end[1] = '\n';
+  return {storage.data(), static_cast<std::size_t>(end + 2 - storage.data())};
+}
+
+}  // namespace lbd::http

@@ -1,0 +1,31 @@
+// HTTP/1.1 heads and chunk frames, written into a buffer.
+#pragma once
+
+#include <span>
+
+#include "lbd/base/buffer.h"
+#include "lbd/http/message.h"
+
+namespace lbd::http {
+
+/// Request line and fields, then the framing field, then the empty line. `target` in origin-form
+/// (or *).
+void write_request_head(const RequestHead& request, const std::vector<Header>& headers,
+                        Buffer& out);
+
+struct StatusLine {
+  int status = 200;
+  std::string_view reason;  // empty: the standard phrase
+};
+/// Status line and fields; the caller goes on with framing fields and end_head.
+void write_status_line(const StatusLine& line, Buffer& out);
+void write_headers(const std::vector<Header>& headers, Buffer& out);
+void write_header(std::string_view name, std::string_view value, Buffer& out);
+void write_content_length(std::uint64_t length, Buffer& out);
+void end_head(Buffer& out);
+
+/// "1f40\r\n" in the caller's storage.
+[[nodiscard]] std::string_view chunk_size_line(std::size_t bytes,
+                                               std::span<char, 20> storage) noexcept;
+
+}  // namespace lbd::http

@@ -1,0 +1,213 @@
+#include "lbd/http/message.h"
+
+#include <array>
+
+namespace lbd::http {
+namespace {
+
+constexpr char lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+struct Known {
+  std::string_view name;  // lower case
+  HeaderId id;
+};
+
+constexpr std::array kKnown{
+    Known{"connection", HeaderId::connection},
+    Known{"content-length", HeaderId::content_length},
+    Known{"content-type", HeaderId::content_type},
+    Known{"date", HeaderId::date},
+    Known{"endpoint-load-metrics", HeaderId::endpoint_load_metrics},
+    Known{"expect", HeaderId::expect},
+    Known{"forwarded", HeaderId::forwarded},
+    Known{"host", HeaderId::host},
+    Known{"keep-alive", HeaderId::keep_alive},
+    Known{"proxy-authenticate", HeaderId::proxy_authenticate},
+    Known{"proxy-authorization", HeaderId::proxy_authorization},
+    Known{"proxy-connection", HeaderId::proxy_connection},
+    Known{"te", HeaderId::te},
+    Known{"trailer", HeaderId::trailer},
+    Known{"transfer-encoding", HeaderId::transfer_encoding},
+    Known{"upgrade", HeaderId::upgrade},
+    Known{"user-agent", HeaderId::user_agent},
+    Known{"via", HeaderId::via},
+    Known{"x-forwarded-for", HeaderId::x_forwarded_for},
+    Known{"x-forwarded-host", HeaderId::x_forwarded_host},
+    Known{"x-forwarded-port", HeaderId::x_forwarded_port},
+    Known{"x-forwarded-proto", HeaderId::x_forwarded_proto},
+    Known{"x-request-id", HeaderId::x_request_id},
+};
+
+/// Slots by (length, first letter, last letter but one); built at compile time, collisions refused
+/// there.
+constexpr std::size_t kSlots = 256;
+constexpr std::size_t slot_of(std::string_view name) noexcept {
+  const auto first = static_cast<unsigned char>(lower(name.front()));
+  const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
+  return (name.size() * 1U + first * 1U + late * 7U) % kSlots;
+}
+
+constexpr std::array<std::int8_t, kSlots> make_slots() {
+  std::array<std::int8_t, kSlots> slots{};
+  slots.fill(-1);
+  for (std::size_t i = 0; i < kKnown.size(); ++i) {
+    std::int8_t& slot = slots[slot_of(kKnown[i].name)];
+    if (slot != -1) throw "two known headers share a slot: change slot_of";
+    slot = static_cast<std::int8_t>(i);
+  }
+  return slots;
+}
+constexpr std::array<std::int8_t, kSlots> kSlotTable = make_slots();
+
+constexpr std::array<bool, 256> make_token_table() {
+  std::array<bool, 256> table{};
+  for (char c = '0'; c <= '9'; ++c) table[static_cast<unsigned char>(c)] = true;
+  for (char c = 'a'; c <= 'z'; ++c) table[static_cast<unsigned char>(c)] = true;
+  for (char c = 'A'; c <= 'Z'; ++c) table[static_cast<unsigned char>(c)] = true;
+  for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
+    table[static_cast<unsigned char>(c)] = true;
+  return table;
+}
+constexpr std::array<bool, 256> kToken = make_token_table();
+
+constexpr std::array<std::string_view, 11> kMethods{"GET",     "HEAD",    "POST",  "PUT",
+                                                    "DELETE",  "OPTIONS", "PATCH", "TRACE",
+                                                    "CONNECT", "QUERY",   "OTHER"};
+
+}  // namespace
+
+bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (lower(a[i]) != lower(b[i])) return false;
+  }
+  return true;
+}
+
+HeaderId header_id(std::string_view name) noexcept {
+  if (name.size() < 2) return HeaderId::other;
+  const std::int8_t index = kSlotTable[slot_of(name)];
+  if (index < 0) return HeaderId::other;
+  const Known& known = kKnown[static_cast<std::size_t>(index)];
+  return equals_ignoring_case(name, known.name) ? known.id : HeaderId::other;
+}
+
+Method method_of(std::string_view text) noexcept {
+  for (std::size_t i = 0; i + 1 < kMethods.size(); ++i) {
+    if (text == kMethods[i]) return static_cast<Method>(i);
+  }
+  return Method::other;
+}
+
+std::string_view method_name(Method method) noexcept {
+  return kMethods[static_cast<std::size_t>(method)];
+}
+
+bool is_idempotent(Method method) noexcept {
+  switch (method) {
+    case Method::get:
+    case Method::head:
+    case Method::put:
+    case Method::delete_:
+    case Method::options:
+    case Method::trace:
+    case Method::query:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool list_has(std::string_view list, std::string_view token) noexcept {
+  while (!list.empty()) {
+    const std::size_t comma = list.find(',');
+    std::string_view item = list.substr(0, comma);
+    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
+    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
+    if (equals_ignoring_case(item, token)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+bool is_token(std::string_view text) noexcept {
+  if (text.empty()) return false;
+  for (const char c : text) {
+    if (!kToken[static_cast<unsigned char>(c)]) return false;
+  }
+  return true;
+}
+
+std::string_view reason_phrase(int status) noexcept {
+  switch (status) {
+    case 100:
+      return "Continue";
+    case 103:
+      return "Early Hints";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 417:
+      return "Expectation Failed";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 499:
+      return "Client Closed Request";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "";
+  }
+}
+
+}  // namespace lbd::http

@@ -1,0 +1,128 @@
+// HTTP messages as values, whatever the protocol version: heads are views into the buffer they were
+// read from.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace lbd::http {
+
+enum class Method : std::uint8_t {
+  get,
+  head,
+  post,
+  put,
+  delete_,
+  options,
+  patch,
+  trace,
+  connect,
+  query,
+  other,
+};
+enum class Version : std::uint8_t { http_1_0, http_1_1 };
+
+/// Header fields that lbd itself acts on; every other one is passed through as `other`.
+enum class HeaderId : std::uint8_t {
+  other,
+  connection,
+  content_length,
+  content_type,
+  date,
+  endpoint_load_metrics,  // ORCA (Open Request Cost Aggregation) load report of a target
+  expect,
+  forwarded,
+  host,
+  keep_alive,
+  proxy_authenticate,
+  proxy_authorization,
+  proxy_connection,
+  te,
+  trailer,
+  transfer_encoding,
+  upgrade,
+  user_agent,
+  via,
+  x_forwarded_for,
+  x_forwarded_host,
+  x_forwarded_port,
+  x_forwarded_proto,
+  x_request_id,
+};
+
+/// A field line. Name and value are views; the value has no white space around it.
+struct Header {
+  std::string_view name;
+  std::string_view value;
+  HeaderId id = HeaderId::other;
+};
+
+/// How a message's body is delimited on the wire it was read from (RFC 9112 §6.3).
+struct Framing {
+  enum class Kind : std::uint8_t { none, length, chunked, until_close };
+  Kind kind = Kind::none;
+  std::uint64_t length = 0;  // bytes; with Kind::length
+};
+
+struct RequestHead {
+  Method method = Method::get;
+  Version version = Version::http_1_1;
+  std::string_view method_text;
+  std::string_view target;     // as sent: origin-form, absolute-form or *
+  std::string_view path;       // without the query; begins with '/', or is "*"
+  std::string_view query;      // without '?'
+  std::string_view authority;  // Host, or that of an absolute-form target; may be empty in HTTP/1.0
+  Framing framing;
+  bool keep_alive = true;  // what the client asked for
+  bool expect_continue = false;
+  bool wants_upgrade = false;  // to anything but h2c
+  std::vector<Header> headers;
+
+  void clear() {
+    headers.clear();
+    framing = {};
+    query = authority = {};
+    expect_continue = wants_upgrade = false;
+  }
+};
+
+struct ResponseHead {
+  int status = 0;
+  Version version = Version::http_1_1;
+  std::string_view reason;
+  Framing framing;
+  bool keep_alive = true;
+  std::vector<Header> headers;
+
+  void clear() {
+    headers.clear();
+    framing = {};
+    reason = {};
+  }
+};
+
+/// Limits on one head. All in bytes but the count.
+struct HeadLimits {
+  std::uint32_t first_line_bytes_max = 16 * 1024;
+  std::uint32_t line_bytes_max = 16 * 1024;
+  std::uint32_t head_bytes_max = 64 * 1024;
+  std::uint32_t headers_max = 128;
+};
+
+/// Case-insensitive look-up by a perfect match on length and letters.
+[[nodiscard]] HeaderId header_id(std::string_view name) noexcept;
+[[nodiscard]] Method method_of(std::string_view text) noexcept;
+/// RFC 9110 §9.2.2, and QUERY (RFC 10008).
+[[nodiscard]] bool is_idempotent(Method method) noexcept;
+/// ASCII, case-insensitive.
+[[nodiscard]] bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept;
+/// True when a comma-separated list (Connection, TE) holds the token.
+[[nodiscard]] bool list_has(std::string_view list, std::string_view token) noexcept;
+/// RFC 9110 token characters.
+[[nodiscard]] bool is_token(std::string_view text) noexcept;
+/// The standard reason phrase, or "" for a code without one.
+[[nodiscard]] std::string_view reason_phrase(int status) noexcept;
+[[nodiscard]] std::string_view method_name(Method method) noexcept;
+
+}  // namespace lbd::http

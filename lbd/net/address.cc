@@ -1,0 +1,94 @@
+#include "lbd/net/address.h"
+
+#include <arpa/inet.h>
+
+#include <array>
+#include <cstring>
+
+namespace lbd::net {
+namespace {
+
+/// The 16 bytes of an address in IPv6 form; IPv4 becomes ::ffff:a.b.c.d.
+std::array<std::uint8_t, 16> bytes_of(const sockaddr_in6& storage) noexcept {
+  std::array<std::uint8_t, 16> bytes{};
+  if (storage.sin6_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &storage, sizeof v4);
+    bytes[10] = bytes[11] = 0xff;
+    std::memcpy(bytes.data() + 12, &v4.sin_addr, 4);
+  } else {
+    std::memcpy(bytes.data(), &storage.sin6_addr, 16);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::optional<SocketAddress> SocketAddress::parse(std::string_view ip, std::uint16_t port) {
+  SocketAddress address;
+  const std::string text(ip);
+  sockaddr_in v4{};
+  if (::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    std::memcpy(&address.storage_, &v4, sizeof v4);
+    return address;
+  }
+  if (::inet_pton(AF_INET6, text.c_str(), &address.storage_.sin6_addr) == 1) {
+    address.storage_.sin6_family = AF_INET6;
+    address.storage_.sin6_port = htons(port);
+    return address;
+  }
+  return std::nullopt;
+}
+
+SocketAddress SocketAddress::peer_of(int fd) noexcept {
+  SocketAddress address;
+  socklen_t size = sizeof address.storage_;
+  ::getpeername(fd, reinterpret_cast<sockaddr*>(&address.storage_), &size);
+  return address;
+}
+
+SocketAddress SocketAddress::local_of(int fd) noexcept {
+  SocketAddress address;
+  socklen_t size = sizeof address.storage_;
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage_), &size);
+  return address;
+}
+
+socklen_t SocketAddress::size() const noexcept {
+  return family() == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
+std::uint16_t SocketAddress::port() const noexcept { return ntohs(storage_.sin6_port); }
+
+std::string SocketAddress::ip() const {
+  const auto bytes = bytes_of(storage_);
+  const bool mapped = family() == AF_INET || IN6_IS_ADDR_V4MAPPED(&storage_.sin6_addr);
+  char text[INET6_ADDRSTRLEN] = "";
+  if (mapped) {
+    ::inet_ntop(AF_INET, bytes.data() + 12, text, sizeof text);
+  } else {
+    ::inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
+  }
+  return text;
+}
+
+std::string SocketAddress::text() const {
+  const std::string host = ip();
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port());
+}
+
+bool SocketAddress::in(const SocketAddress& network, int prefix_bits) const noexcept {
+  const auto mine = bytes_of(storage_);
+  const auto theirs = bytes_of(network.storage_);
+  int bits = prefix_bits + (network.family() == AF_INET ? 96 : 0);
+  for (std::size_t i = 0; i < mine.size() && bits > 0; ++i, bits -= 8) {
+    const auto mask = static_cast<std::uint8_t>(bits >= 8 ? 0xff : 0xff << (8 - bits));
+    if (((mine[i] ^ theirs[i]) & mask) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace lbd::net

@@ -1,0 +1,40 @@
+// Socket addresses, IPv4 and IPv6 alike.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace lbd::net {
+
+/// A socket address that can be copied, compared and shown.
+class SocketAddress {
+ public:
+  SocketAddress() noexcept = default;
+  /// From a literal IP; nothing for a name or a malformed one.
+  [[nodiscard]] static std::optional<SocketAddress> parse(std::string_view ip, std::uint16_t port);
+  [[nodiscard]] static SocketAddress peer_of(int fd) noexcept;
+  [[nodiscard]] static SocketAddress local_of(int fd) noexcept;
+
+  [[nodiscard]] const sockaddr* data() const noexcept {
+    return reinterpret_cast<const sockaddr*>(&storage_);
+  }
+  [[nodiscard]] socklen_t size() const noexcept;
+  [[nodiscard]] int family() const noexcept { return storage_.sin6_family; }
+  [[nodiscard]] std::uint16_t port() const noexcept;
+  /// "192.0.2.1", "2001:db8::1"; an IPv4-mapped IPv6 address is shown as IPv4.
+  [[nodiscard]] std::string ip() const;
+  /// "192.0.2.1:80", "[2001:db8::1]:80".
+  [[nodiscard]] std::string text() const;
+  /// True when the address lies in `network`/`prefix_bits`.
+  [[nodiscard]] bool in(const SocketAddress& network, int prefix_bits) const noexcept;
+
+ private:
+  sockaddr_in6 storage_{};  // large enough for both families; the family field is at the same place
+};
+
+}  // namespace lbd::net

@@ -1,0 +1,112 @@
+// Stream: a byte stream as coroutines see it. One of the four seams: TCP (tcp_stream.cc), TLS to
+// come, in memory (tests).
+#pragma once
+
+#include <sys/uio.h>
+
+#include <coroutine>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "lbd/base/result.h"
+
+namespace lbd::net {
+
+/// fault: none, closed (end of stream), cancelled, or io_error with `error` an errno.
+struct IoResult {
+  Fault fault = Fault::none;
+  int error = 0;
+  std::size_t bytes = 0;
+  [[nodiscard]] bool ok() const noexcept { return fault == Fault::none; }
+};
+
+/// An operation under way. Its end resumes a coroutine, or calls `notify`, or is just noted.
+struct IoWait {
+  using Notify = void (*)(void* context);
+
+  std::coroutine_handle<> waiter;
+  Notify notify = nullptr;
+  void* context = nullptr;
+  IoResult result;
+  bool done = false;
+
+  void finish(IoResult outcome) noexcept {
+    result = outcome;
+    done = true;
+    if (waiter) {
+      std::exchange(waiter, nullptr).resume();
+    } else if (notify != nullptr) {
+      notify(context);
+    }
+  }
+};
+
+/// Thread: the loop it was made on. At most one read and one write are under way at a time; each
+/// ends with a result, `cancel` and `close` included, and only then may the stream be destroyed.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  /// Starts a read of at least one byte. `wait.finish` is called later, never inside this call, or
+  /// (true) `wait` is finished on return. `wait` may outlive many awaits: a read may be posted long
+  /// before anyone waits for it.
+  virtual bool begin_read(std::span<char> into, IoWait& wait) = 0;
+  /// Writes all of it, unless it fails. The pieces must live until then; the array of them need
+  /// not.
+  virtual bool begin_write(std::span<const iovec> pieces, IoWait& wait) = 0;
+  /// Ends what is under way with `cancelled`; the stream stays usable.
+  virtual void cancel() noexcept = 0;
+  /// Half-close: the peer sees the end of stream.
+  virtual void shutdown_write() noexcept = 0;
+  /// Ends what is under way with `cancelled` and closes the descriptor. `reset`: RST instead of
+  /// FIN.
+  virtual void close(bool reset = false) noexcept = 0;
+
+  class Read {
+   public:
+    Read(Stream& stream, std::span<char> into) noexcept : stream_(stream), into_(into) {}
+    static bool await_ready() noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> waiter) {
+      if (stream_.begin_read(into_, wait_)) return false;
+      wait_.waiter = waiter;
+      return true;
+    }
+    [[nodiscard]] IoResult await_resume() const noexcept { return wait_.result; }
+
+   private:
+    Stream& stream_;
+    std::span<char> into_;
+    IoWait wait_;
+  };
+  [[nodiscard]] Read read(std::span<char> into) noexcept { return {*this, into}; }
+
+  class Write {
+   public:
+    Write(Stream& stream, std::span<const iovec> pieces) noexcept
+        : stream_(stream), pieces_(pieces) {}
+    bool await_ready() { return stream_.begin_write(pieces_, wait_); }
+    void await_suspend(std::coroutine_handle<> waiter) noexcept { wait_.waiter = waiter; }
+    [[nodiscard]] IoResult await_resume() const noexcept { return wait_.result; }
+
+   private:
+    Stream& stream_;
+    std::span<const iovec> pieces_;
+    IoWait wait_;
+  };
+  [[nodiscard]] Write write(std::span<const iovec> pieces) noexcept { return {*this, pieces}; }
+};
+
+/// Waits for an operation that was begun earlier.
+class Finished {
+ public:
+  explicit Finished(IoWait& wait) noexcept : wait_(wait) {}
+  [[nodiscard]] bool await_ready() const noexcept { return wait_.done; }
+  void await_suspend(std::coroutine_handle<> waiter) noexcept { wait_.waiter = waiter; }
+  [[nodiscard]] IoResult await_resume() const noexcept { return wait_.result; }
+
+ private:
+  IoWait& wait_;
+};
+
+}  // namespace lbd::net

@@ -1,0 +1,368 @@
+#include "lbd/proxy/exchange.h"
+
+#include <algorithm>
+
+#include "lbd/net/tcp_stream.h"
+#include "lbd/proxy/h1_upstream.h"
+#include "lbd/proxy/headers.h"
+
+namespace lbd::proxy {
+namespace {
+
+/// Adds one while it lives (leases, not counters).
+class Lease {
+ public:
+  explicit Lease(Relaxed<std::uint32_t>& count) noexcept : count_(count) { count_.add(1); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ~Lease() { count_.sub(1); }
+
+ private:
+  Relaxed<std::uint32_t>& count_;
+};
+
+/// The same for a plain counter of this worker.
+class Retrying {
+ public:
+  explicit Retrying(std::uint32_t& count) noexcept : count_(count) {}
+  Retrying(const Retrying&) = delete;
+  Retrying& operator=(const Retrying&) = delete;
+  ~Retrying() {
+    if (on_) --count_;
+  }
+  void begin() noexcept {
+    if (!on_) ++count_;
+    on_ = true;
+  }
+
+ private:
+  std::uint32_t& count_;
+  bool on_ = false;
+};
+
+/// Weight of a new sample in a target's latency average.
+constexpr float kLatencyDecay = 0.2F;
+
+std::uint64_t micros(Duration duration) noexcept {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+}
+
+std::uint32_t short_micros(Duration duration) noexcept {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(micros(duration), UINT32_MAX));
+}
+
+}  // namespace
+
+Exchange::Exchange(WorkerContext& worker, ClientSide& client,
+                   const upstream::SnapshotListener& listener, const Pinned& pinned)
+    : worker_(worker),
+      client_(client),
+      listener_(listener),
+      pinned_(pinned),
+      state_(worker.take_state()),
+      total_(worker.clock, this, &Exchange::total_expired) {}
+
+Exchange::~Exchange() { worker_.give_back(std::move(state_)); }
+
+Task<> Exchange::run() {
+  start_record();
+  const http::RequestHead& request = client_.head();
+  const std::size_t rule = listener_.table.find(request.authority, request.path);
+  if (rule != route::Table::kNone) {
+    route_ = &listener_.routes[rule];
+  } else if (listener_.otherwise) {
+    route_ = &*listener_.otherwise;
+  }
+  const config::ListenerTimeouts& timeouts = listener_.settings.timeouts;
+  const std::uint64_t body_max = listener_.settings.limits.body_bytes_max;
+  if (timeouts.total.count() > 0) total_.set(started_ + timeouts.total);
+  if (body_max > 0 && request.framing.length > body_max) {
+    const Error error{Fault::body_too_large, Side::client, false};
+    co_await reply_error(error);
+  } else if (request.wants_upgrade) {
+    const Error error{Fault::unsupported, Side::client, false};
+    co_await reply_error(error);
+  } else if (route_ == nullptr) {
+    const Error error{Fault::no_route, Side::self, false};
+    co_await reply_error(error);
+  } else if (std::holds_alternative<config::Forward>(route_->action)) {
+    co_await forward(*route_);
+  } else if (const auto* redirect = std::get_if<config::Redirect>(&route_->action)) {
+    co_await reply_redirect(*redirect);
+  } else {
+    co_await reply_fixed(std::get<config::FixedResponse>(route_->action));
+  }
+  finish_record();
+}
+
+Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
+  group_ = pinned_.snapshot->groups[route.group].get();
+  turns_ = pinned_.turns[route.group].get();
+  group_load_ = &group_->live->loads[worker_.index];
+  record_.group = group_->settings.name;
+  group_load_->requests.add(1);
+  if (group_->fail_open) group_load_->fail_open.add(1);
+  const Lease in_flight(group_load_->in_flight);
+  Retrying retrying(group_load_->retrying);
+  request_headers(client_.head(), client_.client(), listener_.settings.forwarded_headers,
+                  record_.id, state_->scratch, state_->upstream_headers);
+  first_ = client_.buffered_body();
+  for (;;) {
+    const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
+    Error error{choice.why_not, Side::self, false};
+    if (choice.target != nullptr) error = co_await attempt(choice);
+    if (error.fault == Fault::none) break;
+    if (choice.target == nullptr || !may_try_again(error)) {
+      co_await reply_error(error);
+      break;
+    }
+    tried_.add(choice.target->live.get());
+    retrying.begin();
+    group_load_->retries.add(1);
+  }
+}
+
+bool Exchange::may_try_again(const Error& error) {
+  if (gone_ || timed_out_) return false;
+  const RetryAnswer answer = may_retry({.error = error,
+                                        .method = client_.head().method,
+                                        .body_replayable = first_.last && !uploading_,
+                                        .response_started = response_started_,
+                                        .attempts_made = record_.attempt_count,
+                                        .group_in_flight = group_load_->in_flight.get(),
+                                        .group_retrying = group_load_->retrying},
+                                       group_settings().retries);
+  if (answer == RetryAnswer::over_budget) group_load_->retries_refused.add(1);
+  return answer == RetryAnswer::yes;
+}
+
+/// One target, tried once; or twice when a kept connection turns out to have been closed under our
+/// request.
+Task<Error> Exchange::attempt(const Choice& choice) {
+  upstream::LiveTarget& live = *choice.target->live;
+  const Lease in_flight(live.load(worker_.index).in_flight);
+  if (choice.cross_zone) group_load_->cross_zone.add(1);
+  if (record_.attempt_count < RequestRecord::kAttemptsMax) {
+    record_.attempts[record_.attempt_count] = {};
+    record_.attempts[record_.attempt_count].target = live.address();
+  }
+  record_.zone = live.zone();
+  ++record_.attempt_count;
+  std::unique_ptr<H1Upstream> upstream = worker_.take_upstream();
+  Error error{};
+  for (bool fresh = false;; fresh = true) {
+    attempt_started_ = worker_.clock.now();
+    const Result<void> connected = co_await connect(choice, *upstream, fresh);
+    if (!connected) {
+      error = connected.error();
+      break;
+    }
+    error = co_await converse(*upstream, choice);
+    const bool stale = error.fault == Fault::target_reset && upstream->reused() &&
+                       !upstream->answered() && first_.last && !response_started_ && !gone_ &&
+                       http::is_idempotent(client_.head().method);
+    bool reusable = false;
+    std::unique_ptr<upstream::Connection> connection = upstream->finish(reusable);
+    if (reusable && error.fault == Fault::none) {
+      worker_.idle.give_back(std::move(connection), group_settings().timeouts.idle,
+                             group_settings().limits.idle_connections_max);
+    } else {
+      co_await connection->retire();
+    }
+    if (!stale) break;
+  }
+  worker_.give_back(std::move(upstream));
+  note_result(choice, error);
+  co_return error;
+}
+
+Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream, bool fresh) {
+  upstream::LiveTarget& live = *choice.target->live;
+  const config::TargetGroup& settings = group_settings();
+  if (!fresh) {
+    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(live)) {
+      upstream.start(std::move(kept), settings.limits);
+      co_return Result<void>();
+    }
+  }
+  const TimePoint deadline = attempt_started_ + settings.timeouts.connect;
+  net::Dialled dialled = co_await net::dial_tcp(worker_.loop, choice.target->address, deadline);
+  if (!dialled) co_return Error{dialled.error().fault, Side::upstream, true};
+  const Duration took = worker_.clock.now() - attempt_started_;
+  upstream::TargetLoad& load = live.load(worker_.index);
+  load.connects.add(1);
+  load.connect.record(micros(took));
+  load.connect_failures_at_success.set(load.connect_failures.get());
+  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
+    record_.attempts[record_.attempt_count - 1].connect_us = std::max(short_micros(took), 1U);
+  }
+  upstream.start(std::make_unique<upstream::Connection>(std::move(*dialled), choice.target->live,
+                                                        worker_.buffers, worker_.clock),
+                 settings.limits);
+  co_return Result<void>();
+}
+
+/// Sends the request and relays the response. `none` when the client has it whole.
+Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
+  if (gone_) co_return Error{Fault::client_gone, Side::client, false};
+  current_ = &upstream;
+  upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
+  if (first_.last) {
+    client_.watch(&Exchange::client_gone, this);
+  } else {
+    const Result<void> told = co_await client_.send_continue();
+    if (!told) co_return told.error();
+  }
+  const Result<void> sent =
+      co_await upstream.send_head(client_.head(), state_->upstream_headers, first_);
+  if (sent && !first_.last && !uploading_) {
+    uploading_ = true;
+    upload_.spawn(upload(upstream));
+  }
+  // A target may answer and close before it has read everything: whatever became of the sending,
+  // read.
+  Error error{};
+  const Result<void> received = co_await receive(upstream, choice);
+  if (!received) {
+    error = sent ? received.error() : sent.error();
+  } else {
+    error = co_await relay(upstream);
+  }
+  if (upload_.running() > 0) {
+    upstream.abort();
+    client_.abort();
+    co_await upload_.join();
+  }
+  current_ = nullptr;
+  if (gone_) co_return Error{Fault::client_gone, Side::client, false};
+  if (timed_out_) co_return Error{Fault::target_timeout, Side::upstream, false};
+  if (error.fault != Fault::none && upload_error_.fault != Fault::none &&
+      upload_error_.fault != Fault::cancelled) {
+    co_return upload_error_;
+  }
+  co_return error;
+}
+
+/// Reads the response's head; interim ones are passed on, but for 100, which we gave ourselves.
+Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choice) {
+  for (;;) {
+    const Result<void> got = co_await upstream.read_head(state_->response);
+    if (!got) co_return got;
+    if (state_->response.status >= 200) break;
+    if (state_->response.status == 100) continue;
+    response_headers(state_->response, listener_.settings.forwarded_headers,
+                     state_->client_headers);
+    const ResponseOut out{
+        state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
+    const Result<void> sent = co_await client_.send_interim(out);
+    if (!sent) co_return sent;
+  }
+  note_head(choice);
+  co_return Result<void>();
+}
+
+Task<Error> Exchange::relay(UpstreamSide& upstream) {
+  const http::ResponseHead& response = state_->response;
+  Result<BodyPiece> piece = upstream.buffered_body();
+  if (!piece) co_return piece.error();
+  response_headers(response, listener_.settings.forwarded_headers, state_->client_headers);
+  ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
+                  false};
+  if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
+    out.state_length = std::any_of(
+        response.headers.begin(), response.headers.end(),
+        [](const http::Header& each) { return each.id == http::HeaderId::content_length; });
+  }
+  response_started_ = true;
+  record_.status = response.status;
+  record_.by_target = true;
+  record_.response_bytes += piece->bytes.size();
+  Result<void> sent = co_await client_.send_head(out, *piece);
+  while (sent && !piece->last) {
+    upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.body_idle);
+    piece = co_await upstream.read_body();
+    if (!piece) co_return piece.error();
+    record_.response_bytes += piece->bytes.size();
+    sent = co_await client_.send_body(*piece);
+  }
+  if (!sent) co_return sent.error();
+  co_return Error{};
+}
+
+/// Runs beside receive and relay: the rest of the request's body.
+Task<> Exchange::upload(UpstreamSide& upstream) {
+  record_.request_bytes += first_.bytes.size();
+  for (;;) {
+    const Result<BodyPiece> piece = co_await client_.read_body();
+    if (!piece) {
+      upload_error_ = piece.error();
+      upstream.abort();
+      co_return;
+    }
+    record_.request_bytes += piece->bytes.size();
+    const Result<void> sent = co_await upstream.send_body(*piece);
+    if (!sent || piece->last) co_return;  // when sending failed, the response, if any, tells why
+    upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
+  }
+}
+
+void Exchange::client_gone(void* self) {
+  auto* exchange = static_cast<Exchange*>(self);
+  exchange->gone_ = true;
+  if (exchange->current_ != nullptr) exchange->current_->abort();
+}
+
+void Exchange::total_expired(void* self) {
+  auto* exchange = static_cast<Exchange*>(self);
+  exchange->timed_out_ = true;
+  if (exchange->current_ != nullptr) exchange->current_->abort();
+  exchange->client_.abort();
+}
+
+void Exchange::note_head(const Choice& choice) {
+  upstream::TargetLoad& load = choice.target->live->load(worker_.index);
+  const http::ResponseHead& response = state_->response;
+  const Duration took = worker_.clock.now() - attempt_started_;
+  load.response.record(micros(took));
+  load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
+  const auto sample = static_cast<float>(micros(took));
+  const float before = load.latency_us.get();
+  load.latency_us.set(before > 0 ? before + kLatencyDecay * (sample - before) : sample);
+  if (response.status >= 500) {
+    load.errors.add(1);
+  } else {
+    load.errors_at_success.set(load.errors.get());
+  }
+  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
+    AttemptRecord& attempt = record_.attempts[record_.attempt_count - 1];
+    attempt.status = response.status;
+    attempt.response_us = short_micros(took);
+  }
+  for (const http::Header& header : response.headers) {
+    if (header.id != http::HeaderId::endpoint_load_metrics) continue;
+    const double cpu = orca_cpu(header.value);
+    if (cpu < 0) continue;
+    load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
+    load.reported_cpu_at_us.set(std::chrono::duration_cast<std::chrono::microseconds>(
+                                    worker_.clock.now().time_since_epoch())
+                                    .count());
+  }
+}
+
+void Exchange::note_result(const Choice& choice, const Error& error) {
+  upstream::TargetLoad& load = choice.target->live->load(worker_.index);
+  load.requests.add(1);
+  if (error.side != Side::upstream) return;
+  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
+    record_.attempts[record_.attempt_count - 1].fault = error.fault;
+  }
+  if (error.fault == Fault::connect_failed || error.fault == Fault::connect_timeout) {
+    load.connect_failures.add(1);
+  } else if (error.fault != Fault::none) {
+    load.broken.add(1);
+    load.errors.add(1);
+  }
+}
+
+}  // namespace lbd::proxy

@@ -1,0 +1,88 @@
+// One request from head to end: route, pick, send, relay, retry. It knows no protocol (sides.h).
+#pragma once
+
+#include <array>
+
+#include "lbd/proxy/pick.h"
+#include "lbd/proxy/record.h"
+#include "lbd/proxy/retry.h"
+#include "lbd/proxy/sides.h"
+#include "lbd/proxy/worker_context.h"
+
+namespace lbd::proxy {
+
+class H1Upstream;
+
+/// Buffers and heads of one exchange, reused by the worker for the next.
+struct ExchangeState {
+  explicit ExchangeState(BufferPool& pool) : scratch(pool) {}
+  http::ResponseHead response;
+  std::vector<http::Header> upstream_headers;
+  std::vector<http::Header> client_headers;
+  Buffer scratch;
+};
+
+/// Lives in its session's frame while the request lasts. Thread: the worker's.
+class Exchange {
+ public:
+  Exchange(WorkerContext& worker, ClientSide& client, const upstream::SnapshotListener& listener,
+           const Pinned& pinned);
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  /// Answers the request, from a target or by itself, and accounts for it.
+  Task<> run();
+
+ private:
+  Task<> forward(const upstream::SnapshotRoute& route);
+  Task<Error> attempt(const Choice& choice);
+  Task<Result<void>> connect(const Choice& choice, H1Upstream& upstream, bool fresh);
+  Task<Error> converse(H1Upstream& upstream, const Choice& choice);
+  Task<Result<void>> receive(UpstreamSide& upstream, const Choice& choice);
+  Task<Error> relay(UpstreamSide& upstream);
+  Task<> upload(UpstreamSide& upstream);
+  Task<> reply_redirect(const config::Redirect& redirect);
+  Task<> reply_fixed(const config::FixedResponse& fixed);
+  Task<> reply_error(Error error);
+  [[nodiscard]] bool may_try_again(const Error& error);
+  void note_head(const Choice& choice);
+  void note_result(const Choice& choice, const Error& error);
+  void start_record();
+  void finish_record();
+  [[nodiscard]] const config::TargetGroup& group_settings() const noexcept {
+    return group_->settings;
+  }
+  static void client_gone(void* self);
+  static void total_expired(void* self);
+
+  WorkerContext& worker_;
+  ClientSide& client_;
+  const upstream::SnapshotListener& listener_;
+  const Pinned& pinned_;
+  std::unique_ptr<ExchangeState> state_;
+  const upstream::SnapshotRoute* route_ = nullptr;
+  const upstream::SnapshotGroup* group_ = nullptr;
+  upstream::GroupLoad* group_load_ = nullptr;
+  GroupTurns* turns_ = nullptr;
+  UpstreamSide* current_ = nullptr;  // while an attempt is under way
+  std::array<char, 32> id_storage_{};
+  RequestRecord record_;
+  TimePoint started_{};
+  TimePoint attempt_started_{};
+  Timer total_;
+  BodyPiece first_;  // of the request's body: what is here, kept for retries
+  TaskGroup upload_;
+  Error upload_error_{};
+  Tried tried_;
+  bool uploading_ = false;  // more of the body than `first_` was asked for: no replay
+  bool response_started_ = false;
+  bool gone_ = false;
+  bool timed_out_ = false;
+};
+
+/// Answers a request that could not even be read (malformed, too large, too slow).
+Task<> refuse_request(WorkerContext& worker, ClientSide& client,
+                      const upstream::SnapshotListener& listener, Fault fault);
+
+}  // namespace lbd::proxy

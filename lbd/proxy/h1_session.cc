@@ -1,0 +1,402 @@
+#include "lbd/proxy/h1_session.h"
+
+#include <array>
+
+#include "lbd/http/h1_write.h"
+#include "lbd/proxy/exchange.h"
+#include "lbd/proxy/worker_context.h"
+
+namespace lbd::proxy {
+namespace {
+
+using http::Framing;
+
+constexpr std::size_t kFirstCapacity =
+    1024;                              // holds most request heads; an idle connection needs no more
+constexpr std::size_t kRoomMin = 256;  // worth posting a read ahead into
+constexpr std::size_t kBodyCapacityMax = 64 * 1024;
+constexpr std::size_t kLingerBytesMax = 1 << 20;  // read and dropped at most after an early close
+constexpr std::chrono::milliseconds kLinger{1000};
+
+iovec piece_of(std::string_view bytes) noexcept {
+  return {const_cast<char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+H1Session::H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
+                     std::shared_ptr<upstream::LiveListener> listener)
+    : worker_(worker),
+      stream_(std::move(stream)),
+      client_(std::move(client)),
+      live_(std::move(listener)),
+      scanner_(limits_),
+      in_(worker.buffers),
+      more_(worker.buffers),
+      out_(worker.buffers),
+      read_watchdog_(worker.clock, this, &H1Session::read_expired),
+      write_watchdog_(worker.clock, this, &H1Session::write_expired) {}
+
+// The timer is left armed between waits (moving it later is free), so it may come when nobody
+// waits.
+void H1Session::read_expired(void* self) {
+  auto* session = static_cast<H1Session*>(self);
+  if (!session->waiting_) return;
+  session->expired_ = true;
+  session->stream_->cancel();
+}
+
+void H1Session::write_expired(void* self) {
+  auto* session = static_cast<H1Session*>(self);
+  session->expired_ = true;
+  session->stream_->cancel();
+}
+
+void H1Session::set_deadline(std::chrono::milliseconds after) noexcept {
+  read_watchdog_.set(worker_.clock.now() + after);
+}
+
+void H1Session::drain() noexcept {
+  draining_ = true;
+  if (phase_ == Phase::idle) stream_->cancel();
+}
+
+void H1Session::kill() noexcept {
+  killed_ = aborted_ = true;
+  stream_->close(true);
+  if (gone_ != nullptr) gone_(gone_context_);
+}
+
+void H1Session::abort() noexcept { stream_->cancel(); }
+
+void H1Session::post_read() {
+  if (reading_ || in_.space().size() < kRoomMin) return;
+  read_ = {};
+  reading_ = true;
+  stream_->begin_read(in_.space(), read_);
+}
+
+/// Reads more into `buffer` (in_ or more_); ok with 0 bytes when it is full at `capacity_max`.
+Task<net::IoResult> H1Session::fill(Buffer& buffer, std::size_t capacity_max) {
+  if (!reading_) {
+    if (buffer.empty()) buffer.clear();
+    if (buffer.space().empty()) buffer.compact();
+    if (buffer.space().empty()) {
+      if (buffer.capacity() >= capacity_max) co_return net::IoResult{};
+      buffer.reserve(std::min(std::max(4 * buffer.capacity(), kFirstCapacity), capacity_max));
+    }
+    read_ = {};
+    reading_ = true;
+    stream_->begin_read(buffer.space(), read_);
+  }
+  waiting_ = true;
+  const net::IoResult result = co_await net::Finished(read_);
+  waiting_ = reading_ = false;
+  if (result.ok()) buffer.commit(result.bytes);
+  co_return result;
+}
+
+const upstream::SnapshotListener* H1Session::find_listener(
+    const upstream::Snapshot& snapshot) const noexcept {
+  for (const auto& listener : snapshot.listeners) {
+    if (listener->live.get() == live_.get()) return listener.get();
+  }
+  return nullptr;
+}
+
+/// The listener as it is configured now; false when a reload has removed it.
+bool H1Session::load_settings() noexcept {
+  const upstream::SnapshotListener* listener = find_listener(*worker_.pinned->snapshot);
+  if (listener == nullptr) return false;
+  timeouts_ = listener->settings.timeouts;
+  body_limits_ = listener->settings.limits;
+  limits_.first_line_bytes_max = body_limits_.request_line_bytes_max;
+  limits_.line_bytes_max = body_limits_.header_bytes_max;
+  limits_.head_bytes_max = body_limits_.headers_bytes_max;
+  limits_.headers_max = body_limits_.headers_max;
+  return true;
+}
+
+Task<> H1Session::run() {
+  while (!killed_ && load_settings()) {
+    const Fault fault = co_await read_head();
+    if (fault == Fault::closed) break;
+    if (fault != Fault::none) {
+      co_await refuse(fault);
+      break;
+    }
+    co_await serve();
+    if (!keep_alive_ || killed_ || aborted_) break;
+    prepare_next();
+  }
+  co_await close();
+}
+
+/// After a request: leftovers of a chunked body are the start of the next request.
+void H1Session::prepare_next() {
+  if (body_in_more_) {
+    const std::string_view rest = more_.view();
+    if (!rest.empty()) in_.append(rest);
+    more_.release();
+    body_in_more_ = false;
+  }
+  if (!reading_ && in_.empty() && in_.capacity() > kFirstCapacity) in_.release();
+}
+
+/// none: head_ is a request. closed: the client left, or was idle too long. Else: what to refuse it
+/// with.
+Task<Fault> H1Session::read_head() {
+  scanner_.reset();
+  phase_ = Phase::idle;
+  set_deadline(requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
+  for (;;) {
+    // One empty line before a request is tolerated (RFC 9112 §2.2).
+    if (requests_ > 0 && in_.view().starts_with("\r\n")) in_.consume(2);
+    const Result<std::size_t, Fault> end = scanner_.scan(in_.view());
+    if (!end) co_return end.error();
+    if (*end > 0) {
+      const Fault fault = http::parse_request_head(in_.view().substr(0, *end), head_);
+      in_.consume(*end);
+      co_return fault;
+    }
+    if (phase_ == Phase::idle &&
+        !in_.empty()) {  // a head began; most are whole by now and never get here
+      phase_ = Phase::head;
+      set_deadline(timeouts_.request_head);
+    }
+    if (phase_ == Phase::idle && (draining_ || worker_.draining)) co_return Fault::closed;
+    const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
+    if (killed_) co_return Fault::closed;
+    if (!result.ok()) {
+      if (result.fault == Fault::cancelled && expired_ && !in_.empty())
+        co_return Fault::client_timeout;
+      co_return Fault::closed;
+    }
+    if (result.bytes == 0) co_return Fault::header_too_large;
+  }
+}
+
+Task<> H1Session::serve() {
+  phase_ = Phase::exchange;
+  ++requests_;
+  body_.start(head_.framing);
+  body_bytes_ = 0;
+  response_done_ = false;
+  continue_owed_ = head_.expect_continue;
+  keep_alive_ = head_.keep_alive && !draining_ && !worker_.draining &&
+                (body_limits_.requests_per_connection_max == 0 ||
+                 requests_ < body_limits_.requests_per_connection_max);
+  const boost::local_shared_ptr<Pinned> pinned = worker_.pinned;
+  if (const upstream::SnapshotListener* listener = find_listener(*pinned->snapshot)) {
+    Exchange exchange(worker_, *this, *listener, *pinned);
+    co_await exchange.run();
+  } else {
+    keep_alive_ = false;
+  }
+  unwatch();
+  // A response before the end of the request's body: what follows cannot be told from a new
+  // request.
+  if (!body_.done() || !response_done_) keep_alive_ = false;
+  linger_ = !body_.done();
+}
+
+Task<> H1Session::refuse(Fault fault) {
+  phase_ = Phase::exchange;
+  keep_alive_ = false;
+  expired_ = false;
+  linger_ = true;
+  body_.start({});
+  const boost::local_shared_ptr<Pinned> pinned = worker_.pinned;
+  if (const upstream::SnapshotListener* listener = find_listener(*pinned->snapshot)) {
+    co_await refuse_request(worker_, *this, *listener, fault);
+  }
+}
+
+/// Says goodbye so that the client sees the response: half-close, then read and drop for a moment
+/// (RFC 9112 §9.6).
+Task<> H1Session::close() {
+  phase_ = Phase::closing;
+  if (!killed_ && !aborted_ && linger_) {
+    expired_ = false;
+    stream_->shutdown_write();
+    set_deadline(kLinger);
+    std::size_t dropped = 0;
+    while (!killed_ && dropped < kLingerBytesMax) {
+      if (!reading_) in_.clear();
+      const net::IoResult result = co_await fill(in_, kFirstCapacity);
+      if (!result.ok() || result.bytes == 0) break;
+      dropped += result.bytes;
+      in_.consume(result.bytes);
+    }
+  }
+  read_watchdog_.cancel();
+  stream_->close(requests_ > 0 &&
+                 !response_done_);  // a cut response must not look like a whole one
+  if (reading_) co_await net::Finished(read_);
+  reading_ = false;
+}
+
+Error H1Session::client_error(const net::IoResult& result) const noexcept {
+  if (expired_) return {Fault::client_timeout, Side::client, false};
+  if (result.fault == Fault::cancelled && !killed_) return {Fault::cancelled, Side::self, false};
+  return {Fault::client_gone, Side::client, false};
+}
+
+BodyPiece H1Session::buffered_body() {
+  // Chunked bodies are left to read_body: their framing must not be lost when the piece is sent
+  // again on a retry.
+  if (body_.kind() != Framing::Kind::length || body_.done()) return {{}, body_.done()};
+  const http::BodyReader::Step step = body_.step(in_.view());
+  in_.consume(step.consumed);
+  body_bytes_ += step.data.size();
+  if (!step.data.empty()) continue_owed_ = false;
+  return {step.data, body_.done()};
+}
+
+Task<Result<BodyPiece>> H1Session::read_body() {
+  for (;;) {
+    if (body_.done()) co_return BodyPiece{{}, true};
+    Buffer& source = !body_in_more_ && !in_.empty() ? in_ : more_;
+    const http::BodyReader::Step step = body_.step(source.view());
+    source.consume(step.consumed);
+    body_bytes_ += step.data.size();
+    if (step.bad) co_return Error{Fault::client_protocol, Side::client, false};
+    if (body_limits_.body_bytes_max > 0 && body_bytes_ > body_limits_.body_bytes_max) {
+      co_return Error{Fault::body_too_large, Side::client, false};
+    }
+    if (!step.data.empty() || body_.done()) co_return BodyPiece{step.data, body_.done()};
+    body_in_more_ = true;
+    // Never past the end of the body where that is known: what follows belongs to the next request.
+    std::size_t capacity = kBodyCapacityMax;
+    if (body_.kind() == Framing::Kind::length && body_.remaining() < capacity) {
+      capacity = static_cast<std::size_t>(body_.remaining());
+    }
+    if (more_.empty()) more_.clear();
+    if (more_.capacity() == 0) more_.reserve(std::min<std::size_t>(capacity, 16 * 1024));
+    std::span<char> room = more_.space();
+    if (body_.kind() == Framing::Kind::length && room.size() > capacity)
+      room = room.first(capacity);
+    set_deadline(timeouts_.body_idle);
+    waiting_ = true;
+    const net::IoResult result = co_await stream_->read(room);
+    waiting_ = false;
+    if (!result.ok()) co_return client_error(result);
+    more_.commit(result.bytes);
+    if (result.bytes == more_.capacity() && more_.capacity() < kBodyCapacityMax) {
+      more_.reserve(kBodyCapacityMax);  // a bulk body: bigger pieces from now on
+    }
+  }
+}
+
+Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
+  std::array<char, 20> size{};
+  std::array<iovec, 4> pieces{};
+  std::size_t count = 0;
+  if (!head.empty()) pieces[count++] = piece_of(head);
+  if (response_chunked_ && !piece.bytes.empty()) {
+    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size));
+  }
+  if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
+  if (response_chunked_ && (piece.last || !piece.bytes.empty())) {
+    pieces[count++] = piece_of(!piece.last           ? std::string_view("\r\n")
+                               : piece.bytes.empty() ? std::string_view("0\r\n\r\n")
+                                                     : std::string_view("\r\n0\r\n\r\n"));
+  }
+  if (piece.last) response_done_ = true;
+  if (count == 0) co_return Result<void>();
+  net::IoWait wait;
+  if (!stream_->begin_write(std::span<const iovec>(pieces.data(), count), wait)) {
+    write_watchdog_.set(worker_.clock.now() + timeouts_.write_idle);
+    co_await net::Finished(wait);
+    write_watchdog_.cancel();
+  }
+  const net::IoResult sent = wait.result;
+  if (sent.ok()) co_return Result<void>();
+  response_done_ = false;
+  aborted_ = true;
+  co_return client_error(sent);
+}
+
+Task<Result<void>> H1Session::send_continue() {
+  if (!continue_owed_) co_return Result<void>();
+  continue_owed_ = false;
+  response_chunked_ = false;
+  co_return co_await write("HTTP/1.1 100 Continue\r\n\r\n", {});
+}
+
+Task<Result<void>> H1Session::send_interim(const ResponseOut& head) {
+  if (head_.version == http::Version::http_1_0) co_return Result<void>();
+  response_chunked_ = false;
+  out_.clear();
+  http::write_status_line({head.status, head.reason}, out_);
+  http::write_headers(*head.headers, out_);
+  http::end_head(out_);
+  const Result<void> sent = co_await write(out_.view(), {});
+  out_.clear();
+  co_return sent;
+}
+
+Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first) {
+  response_chunked_ = false;
+  out_.clear();
+  http::write_status_line({head.status, head.reason}, out_);
+  http::write_headers(*head.headers, out_);
+  switch (head.body.kind) {
+    case Framing::Kind::none:
+      if (head.state_length) http::write_content_length(head.body.length, out_);
+      break;
+    case Framing::Kind::length:
+      http::write_content_length(head.body.length, out_);
+      break;
+    case Framing::Kind::chunked:
+    case Framing::Kind::until_close:
+      if (head_.version == http::Version::http_1_1) {
+        response_chunked_ = true;
+        http::write_header("Transfer-Encoding", "chunked", out_);
+      } else {
+        keep_alive_ = false;  // HTTP/1.0 knows no other way to end a body of unknown length
+      }
+      break;
+  }
+  if (draining_ || worker_.draining || (first.last && !body_.done())) keep_alive_ = false;
+  if (!keep_alive_) {
+    http::write_header("Connection", "close", out_);
+  } else if (head_.version == http::Version::http_1_0) {
+    http::write_header("Connection", "keep-alive", out_);
+  }
+  http::end_head(out_);
+  const Result<void> sent = co_await write(out_.view(), first);
+  out_.release();
+  co_return sent;
+}
+
+Task<Result<void>> H1Session::send_body(BodyPiece piece) { return write({}, piece); }
+
+void H1Session::watch(Gone gone, void* context) {
+  gone_ = gone;
+  gone_context_ = context;
+  // The read that notices the client leaving is the one that brings its next request.
+  if (!body_.done()) return;
+  post_read();
+  if (!reading_) return;
+  if (read_.done) {
+    read_ended(this);
+    return;
+  }
+  read_.context = this;
+  read_.notify = &H1Session::read_ended;
+}
+
+void H1Session::unwatch() noexcept {
+  gone_ = nullptr;
+  read_.notify = nullptr;
+}
+
+void H1Session::read_ended(void* self) {
+  auto* session = static_cast<H1Session*>(self);
+  if (session->read_.result.ok()) return;  // a pipelined request; it waits its turn
+  session->aborted_ = true;
+  if (session->gone_ != nullptr) session->gone_(session->gone_context_);
+}
+
+}  // namespace lbd::proxy

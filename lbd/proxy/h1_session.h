@@ -1,0 +1,102 @@
+// HTTP/1.x from a client: reads requests one after the other and serves each with an exchange.
+#pragma once
+
+#include <memory>
+
+#include "lbd/base/buffer.h"
+#include "lbd/http/body_reader.h"
+#include "lbd/http/h1_head.h"
+#include "lbd/net/stream.h"
+#include "lbd/proxy/sides.h"
+#include "lbd/upstream/snapshot.h"
+
+namespace lbd::proxy {
+
+struct WorkerContext;
+
+/// One client connection. Thread: its worker's. `run` ends when the connection is closed.
+class H1Session final : public ClientSide {
+ public:
+  H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
+            std::shared_ptr<upstream::LiveListener> listener);
+
+  [[nodiscard]] const upstream::LiveListener* listener() const noexcept { return live_.get(); }
+
+  Task<> run();
+  /// Closes it now if it is between requests, after the current one otherwise.
+  void drain() noexcept;
+  /// Ends it whatever it is doing.
+  void kill() noexcept;
+
+  [[nodiscard]] const http::RequestHead& head() const noexcept override { return head_; }
+  [[nodiscard]] const ClientInfo& client() const noexcept override { return client_; }
+  BodyPiece buffered_body() override;
+  Task<Result<BodyPiece>> read_body() override;
+  Task<Result<void>> send_continue() override;
+  Task<Result<void>> send_interim(const ResponseOut& head) override;
+  Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) override;
+  Task<Result<void>> send_body(BodyPiece piece) override;
+  void watch(Gone gone, void* context) override;
+  void unwatch() noexcept override;
+  void abort() noexcept override;
+
+  // Of the worker's list of sessions.
+  H1Session* next = nullptr;
+  H1Session* previous = nullptr;
+
+ private:
+  enum class Phase : std::uint8_t { idle, head, exchange, closing };
+
+  [[nodiscard]] const upstream::SnapshotListener* find_listener(
+      const upstream::Snapshot& snapshot) const noexcept;
+  bool load_settings() noexcept;
+  Task<Fault> read_head();
+  Task<> serve();
+  Task<> refuse(Fault fault);
+  Task<> close();
+  Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
+  Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  void post_read();
+  void set_deadline(std::chrono::milliseconds after) noexcept;
+  void prepare_next();
+  [[nodiscard]] Error client_error(const net::IoResult& result) const noexcept;
+  static void read_expired(void* self);
+  static void write_expired(void* self);
+  static void read_ended(void* self);
+
+  WorkerContext& worker_;
+  std::unique_ptr<net::Stream> stream_;
+  ClientInfo client_;
+  std::shared_ptr<upstream::LiveListener> live_;
+  config::ListenerTimeouts timeouts_;  // of the current or last request
+  config::ListenerLimits body_limits_;
+  http::HeadLimits limits_;
+  http::HeadScanner scanner_;
+  http::RequestHead head_;
+  http::BodyReader body_;
+  Buffer in_;    // heads, and what came with them
+  Buffer more_;  // bodies
+  Buffer out_;   // heads of responses
+  net::IoWait read_;
+  Timer read_watchdog_;
+  Timer write_watchdog_;
+  Gone gone_ = nullptr;
+  void* gone_context_ = nullptr;
+  std::uint64_t body_bytes_ = 0;
+  std::uint32_t requests_ = 0;
+  Phase phase_ = Phase::idle;
+  bool reading_ = false;
+  bool waiting_ = false;  // a read is waited for, so its deadline counts
+  bool expired_ = false;
+  bool aborted_ = false;
+  bool killed_ = false;
+  bool draining_ = false;
+  bool keep_alive_ = false;
+  bool response_chunked_ = false;
+  bool response_done_ = false;
+  bool continue_owed_ = false;
+  bool body_in_more_ = false;
+  bool linger_ = false;  // the client may still be sending: let it read our answer before the reset
+};
+
+}  // namespace lbd::proxy

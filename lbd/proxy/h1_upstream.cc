@@ -1,0 +1,141 @@
+#include "lbd/proxy/h1_upstream.h"
+
+#include <array>
+
+#include "lbd/http/h1_write.h"
+
+namespace lbd::proxy {
+namespace {
+
+/// Bulk bodies are read in pieces of this size; heads may need more, up to their own limit.
+constexpr std::size_t kReadCapacityMax = 64 * 1024;
+
+iovec piece_of(std::string_view bytes) noexcept {
+  return {const_cast<char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+void H1Upstream::start(std::unique_ptr<upstream::Connection> connection,
+                       const config::UpstreamLimits& limits) {
+  connection_ = std::move(connection);
+  limits_.first_line_bytes_max = limits_.line_bytes_max = limits_.head_bytes_max =
+      limits.response_headers_bytes_max;
+  limits_.headers_max = limits.response_headers_max;
+  scanner_.reset();
+  request_done_ = response_done_ = keep_alive_ = answered_ = false;
+}
+
+std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcept {
+  reusable = request_done_ && response_done_ && keep_alive_ && connection_->in().empty();
+  out_.release();
+  return std::move(connection_);
+}
+
+Error H1Upstream::error_now() const noexcept {
+  if (connection_->expired()) return {Fault::target_timeout, Side::upstream, false};
+  if (connection_->aborted()) return {Fault::cancelled, Side::self, false};
+  return {Fault::target_reset, Side::upstream, false};
+}
+
+Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
+                                         const std::vector<http::Header>& headers,
+                                         BodyPiece first) {
+  method_ = request.method;
+  request_chunked_ = request.framing.kind == http::Framing::Kind::chunked;
+  request_done_ = first.last;
+  out_.clear();
+  http::write_request_head(request, headers, out_);
+  std::array<char, 20> size{};
+  std::array<iovec, 4> pieces{piece_of(out_.view())};
+  std::size_t count = 1;
+  if (!first.bytes.empty()) {
+    if (request_chunked_)
+      pieces[count++] = piece_of(http::chunk_size_line(first.bytes.size(), size));
+    pieces[count++] = piece_of(first.bytes);
+  }
+  if (request_chunked_ && (first.last || !first.bytes.empty())) {
+    const std::string_view tail = !first.last           ? "\r\n"
+                                  : first.bytes.empty() ? "0\r\n\r\n"
+                                                        : "\r\n0\r\n\r\n";
+    pieces[count++] = piece_of(tail);
+  }
+  const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
+  if (!sent.ok()) co_return error_now();
+  co_return Result<void>();
+}
+
+Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
+  std::array<char, 20> size{};
+  std::array<iovec, 3> pieces{};
+  std::size_t count = 0;
+  if (request_chunked_ && !piece.bytes.empty()) {
+    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size));
+  }
+  if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
+  if (request_chunked_) {
+    const std::string_view tail = !piece.last           ? "\r\n"
+                                  : piece.bytes.empty() ? "0\r\n\r\n"
+                                                        : "\r\n0\r\n\r\n";
+    if (piece.last || !piece.bytes.empty()) pieces[count++] = piece_of(tail);
+  }
+  if (count > 0) {
+    const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
+    if (!sent.ok()) co_return error_now();
+  }
+  request_done_ = piece.last;
+  co_return Result<void>();
+}
+
+Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
+  Buffer& in = connection_->in();
+  for (;;) {
+    const Result<std::size_t, Fault> end = scanner_.scan(in.view());
+    if (!end) co_return Error{Fault::bad_response, Side::upstream, false};
+    if (*end > 0) {
+      const Fault fault = http::parse_response_head(in.view().substr(0, *end), method_, head);
+      if (fault != Fault::none) co_return Error{fault, Side::upstream, false};
+      in.consume(*end);
+      break;
+    }
+    const net::IoResult result = co_await connection_->fill(limits_.head_bytes_max + 4096);
+    if (!result.ok()) co_return error_now();
+    if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
+    answered_ = true;
+  }
+  scanner_.reset();
+  if (head.status == 101)
+    co_return Error{Fault::bad_response, Side::upstream, false};  // never asked for
+  if (head.status >= 200) {
+    body_.start(head.framing);
+    keep_alive_ = head.keep_alive;
+    response_done_ = body_.done();
+  }
+  co_return Result<void>();
+}
+
+Result<BodyPiece> H1Upstream::buffered_body() {
+  if (response_done_) return BodyPiece{{}, true};
+  Buffer& in = connection_->in();
+  const http::BodyReader::Step step = body_.step(in.view());
+  in.consume(step.consumed);
+  if (step.bad) return Error{Fault::bad_response, Side::upstream, false};
+  response_done_ = body_.done();
+  return BodyPiece{step.data, response_done_};
+}
+
+Task<Result<BodyPiece>> H1Upstream::read_body() {
+  for (;;) {
+    const Result<BodyPiece> here = buffered_body();
+    if (!here || here->last || !here->bytes.empty()) co_return here;
+    const net::IoResult result = co_await connection_->fill(kReadCapacityMax);
+    if (result.fault == Fault::closed && body_.ends_with_connection()) {
+      response_done_ = true;
+      co_return BodyPiece{{}, true};
+    }
+    if (!result.ok()) co_return error_now();
+    if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
+  }
+}
+
+}  // namespace lbd::proxy

@@ -1,0 +1,52 @@
+// HTTP/1.1 to a target: one request at a time on a Connection.
+#pragma once
+
+#include <memory>
+
+#include "lbd/base/buffer.h"
+#include "lbd/http/body_reader.h"
+#include "lbd/http/h1_head.h"
+#include "lbd/proxy/sides.h"
+#include "lbd/upstream/connection.h"
+
+namespace lbd::proxy {
+
+/// Reused from request to request by its worker. `start` before each, `finish` after.
+class H1Upstream final : public UpstreamSide {
+ public:
+  explicit H1Upstream(BufferPool& pool) : out_(pool), scanner_(limits_) {}
+
+  void start(std::unique_ptr<upstream::Connection> connection,
+             const config::UpstreamLimits& limits);
+  /// Gives the connection up. It may carry another request when both messages ended and both sides
+  /// want to keep it.
+  [[nodiscard]] std::unique_ptr<upstream::Connection> finish(bool& reusable) noexcept;
+
+  Task<Result<void>> send_head(const http::RequestHead& request,
+                               const std::vector<http::Header>& headers, BodyPiece first) override;
+  Task<Result<void>> send_body(BodyPiece piece) override;
+  Task<Result<void>> read_head(http::ResponseHead& head) override;
+  Result<BodyPiece> buffered_body() override;
+  Task<Result<BodyPiece>> read_body() override;
+  void set_deadline(TimePoint due) noexcept override { connection_->set_deadline(due); }
+  void abort() noexcept override { connection_->abort(); }
+  [[nodiscard]] bool reused() const noexcept override { return connection_->reused(); }
+  [[nodiscard]] bool answered() const noexcept override { return answered_; }
+
+ private:
+  [[nodiscard]] Error error_now() const noexcept;  // why an operation failed
+
+  std::unique_ptr<upstream::Connection> connection_;
+  Buffer out_;
+  http::HeadLimits limits_;
+  http::HeadScanner scanner_;
+  http::BodyReader body_;
+  http::Method method_ = http::Method::get;
+  bool request_chunked_ = false;
+  bool request_done_ = false;
+  bool response_done_ = false;
+  bool keep_alive_ = false;
+  bool answered_ = false;
+};
+
+}  // namespace lbd::proxy

@@ -1,0 +1,240 @@
+#include "lbd/proxy/headers.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "lbd/base/check.h"
+
+namespace lbd::proxy {
+namespace {
+
+using http::Header;
+using http::HeaderId;
+
+bool is_hop_by_hop(HeaderId id) noexcept {
+  switch (id) {
+    case HeaderId::connection:
+    case HeaderId::keep_alive:
+    case HeaderId::proxy_authenticate:
+    case HeaderId::proxy_authorization:
+    case HeaderId::proxy_connection:
+    case HeaderId::te:
+    case HeaderId::trailer:
+    case HeaderId::transfer_encoding:
+    case HeaderId::upgrade:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// True when a Connection field names this header (other than the options it always may hold).
+bool is_nominated(const std::vector<Header>& headers, const Header& header) noexcept {
+  for (const Header& each : headers) {
+    if (each.id == HeaderId::connection && http::list_has(each.value, header.name)) return true;
+  }
+  return false;
+}
+
+/// True when a Connection field holds anything but close and keep-alive.
+bool names_fields(const std::vector<Header>& headers) noexcept {
+  for (const Header& each : headers) {
+    if (each.id == HeaderId::connection && !http::equals_ignoring_case(each.value, "close") &&
+        !http::equals_ignoring_case(each.value, "keep-alive")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Writes text into scratch (reserved beforehand, so that earlier views hold) and returns it.
+class Scribe {
+ public:
+  explicit Scribe(Buffer& scratch) : scratch_(scratch), start_(scratch.size()) {}
+  Scribe& operator<<(std::string_view text) {
+    scratch_.append(text);
+    return *this;
+  }
+  [[nodiscard]] std::string_view text() const { return scratch_.view().substr(start_); }
+
+ private:
+  Buffer& scratch_;
+  std::size_t start_;
+};
+
+/// The values of all fields of one id, joined, then `ours`.
+std::string_view appended(const std::vector<Header>& headers, HeaderId id, std::string_view ours,
+                          Buffer& scratch) {
+  Scribe scribe(scratch);
+  for (const Header& header : headers) {
+    if (header.id == id && !header.value.empty()) scribe << header.value << ", ";
+  }
+  scribe << ours;
+  return scribe.text();
+}
+
+std::string_view first_value(const std::vector<Header>& headers, HeaderId id) noexcept {
+  for (const Header& header : headers) {
+    if (header.id == id) return header.value;
+  }
+  return {};
+}
+
+struct Writer {
+  const http::RequestHead& request;
+  const ClientInfo& client;
+  const config::ForwardedHeaders& policy;
+  Buffer& scratch;
+  std::vector<Header>& out;
+
+  void x_forwarded_for() {
+    using config::ForwardedMode;
+    if (policy.x_forwarded_for == ForwardedMode::remove) return;
+    if (policy.x_forwarded_for == ForwardedMode::preserve) {
+      for (const Header& header : request.headers) {
+        if (header.id == HeaderId::x_forwarded_for) out.push_back(header);
+      }
+      return;
+    }
+    const bool append = policy.x_forwarded_for == ForwardedMode::append;
+    out.push_back(
+        {"X-Forwarded-For",
+         append ? appended(request.headers, HeaderId::x_forwarded_for, client.peer_ip, scratch)
+                : std::string_view(client.peer_ip),
+         HeaderId::x_forwarded_for});
+  }
+
+  /// Proto, Port and Host say how the first proxy was reached: an earlier trusted one knows better.
+  void x_forwarded_rest() {
+    const std::string_view proto = first_value(request.headers, HeaderId::x_forwarded_proto);
+    const std::string_view port = first_value(request.headers, HeaderId::x_forwarded_port);
+    out.push_back({"X-Forwarded-Proto", client.trusted && !proto.empty() ? proto : client.scheme,
+                   HeaderId::x_forwarded_proto});
+    if (client.trusted && !port.empty()) {
+      out.push_back({"X-Forwarded-Port", port, HeaderId::x_forwarded_port});
+    } else {
+      Scribe scribe(scratch);
+      scratch.append_decimal(client.local.port());
+      out.push_back({"X-Forwarded-Port", scribe.text(), HeaderId::x_forwarded_port});
+    }
+    if (client.trusted) {
+      for (const Header& header : request.headers) {
+        if (header.id == HeaderId::x_forwarded_host) out.push_back(header);
+      }
+    }
+  }
+
+  /// RFC 7239: for and proto, and host, quoted where needed; IPv6 in brackets and quotes.
+  void forwarded() {
+    if (!policy.forwarded) return;
+    Scribe scribe(scratch);
+    if (client.trusted) {
+      for (const Header& header : request.headers) {
+        if (header.id == HeaderId::forwarded && !header.value.empty())
+          scribe << header.value << ", ";
+      }
+    }
+    const bool v6 = client.peer_ip.find(':') != std::string::npos;
+    scribe << "for=" << (v6 ? "\"[" : "") << client.peer_ip << (v6 ? "]\"" : "")
+           << ";proto=" << client.scheme;
+    if (!request.authority.empty()) {
+      const bool plain = http::is_token(request.authority);
+      scribe << ";host=" << (plain ? "" : "\"") << request.authority << (plain ? "" : "\"");
+    }
+    out.push_back({"Forwarded", scribe.text(), HeaderId::forwarded});
+  }
+
+  void via() {
+    if (!policy.via) {
+      for (const Header& header : request.headers) {
+        if (header.id == HeaderId::via) out.push_back(header);
+      }
+      return;
+    }
+    const bool old = request.version == http::Version::http_1_0;
+    out.push_back({"Via",
+                   appended(request.headers, HeaderId::via, old ? "1.0 lbd" : "1.1 lbd", scratch),
+                   HeaderId::via});
+  }
+};
+
+}  // namespace
+
+void request_headers(const http::RequestHead& request, const ClientInfo& client,
+                     const config::ForwardedHeaders& policy, std::string_view request_id,
+                     Buffer& scratch, std::vector<http::Header>& out) {
+  out.clear();
+  scratch.clear();
+  // Everything written below is our own text plus copies of the peer's: reserve it once, so that no
+  // view moves.
+  std::size_t room = 512 + 2 * client.peer_ip.size() + request.authority.size();
+  for (const Header& header : request.headers) {
+    if (header.id == HeaderId::x_forwarded_for || header.id == HeaderId::forwarded ||
+        header.id == HeaderId::via) {
+      room += header.value.size() + 2;
+    }
+  }
+  scratch.reserve(room);
+  if (!request.authority.empty()) out.push_back({"Host", request.authority, HeaderId::host});
+  const bool nominates = names_fields(request.headers);
+  for (const Header& header : request.headers) {
+    switch (header.id) {
+      case HeaderId::host:
+      case HeaderId::content_length:
+      case HeaderId::expect:
+      case HeaderId::x_forwarded_for:
+      case HeaderId::x_forwarded_host:
+      case HeaderId::x_forwarded_port:
+      case HeaderId::x_forwarded_proto:
+      case HeaderId::x_request_id:
+      case HeaderId::forwarded:
+      case HeaderId::via:
+        continue;
+      default:
+        break;
+    }
+    if (is_hop_by_hop(header.id) || (nominates && is_nominated(request.headers, header))) continue;
+    out.push_back(header);
+  }
+  Writer writer{request, client, policy, scratch, out};
+  writer.x_forwarded_for();
+  writer.x_forwarded_rest();
+  writer.forwarded();
+  writer.via();
+  out.push_back({"x-request-id", request_id, HeaderId::x_request_id});
+}
+
+void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
+                      std::vector<http::Header>& out) {
+  out.clear();
+  const bool nominates = names_fields(response.headers);
+  for (const Header& header : response.headers) {
+    if (is_hop_by_hop(header.id) || header.id == HeaderId::content_length ||
+        header.id == HeaderId::endpoint_load_metrics) {
+      continue;
+    }
+    if (nominates && is_nominated(response.headers, header)) continue;
+    out.push_back(header);
+  }
+  if (policy.via) out.push_back({"Via", "1.1 lbd", HeaderId::via});
+}
+
+std::string_view given_request_id(const http::RequestHead& request) noexcept {
+  const std::string_view id = first_value(request.headers, HeaderId::x_request_id);
+  if (id.empty() || id.size() > 128) return {};
+  const bool visible =
+      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  return visible ? id : std::string_view();
+}
+
+double orca_cpu(std::string_view report) noexcept {
+  constexpr std::string_view kKey = "cpu_utilization=";
+  const std::size_t at = report.find(kKey);
+  if (at == std::string_view::npos) return -1;
+  double value = -1;
+  const std::string_view rest = report.substr(at + kKey.size());
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  return error == std::errc() && value >= 0 && value <= 1e6 ? value : -1;
+}
+
+}  // namespace lbd::proxy

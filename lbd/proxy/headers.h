@@ -1,0 +1,33 @@
+// Which header fields go on, which are ours to write: the same for every protocol.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "lbd/base/buffer.h"
+#include "lbd/http/message.h"
+#include "lbd/proxy/sides.h"
+
+namespace lbd::proxy {
+
+/// The request's end-to-end fields for the upstream, Host first: hop-by-hop fields, those that
+/// Connection names and Content-Length are left out (framing is the upstream side's business);
+/// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by `policy`.
+/// Views point into the request and into `scratch`, which is cleared.
+void request_headers(const http::RequestHead& request, const ClientInfo& client,
+                     const config::ForwardedHeaders& policy, std::string_view request_id,
+                     Buffer& scratch, std::vector<http::Header>& out);
+
+/// The response's end-to-end fields for the client.
+void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
+                      std::vector<http::Header>& out);
+
+/// The id a trusted peer sent, when it is one: 1 to 128 visible characters.
+[[nodiscard]] std::string_view given_request_id(const http::RequestHead& request) noexcept;
+
+/// `cpu_utilization` of an ORCA text report ("TEXT cpu_utilization=0.83, …"); negative when it has
+/// none.
+[[nodiscard]] double orca_cpu(std::string_view report) noexcept;
+
+}  // namespace lbd::proxy

@@ -1,0 +1,161 @@
+#include "lbd/proxy/pick.h"
+
+#include <algorithm>
+
+#include "lbd/balance/pick.h"
+
+namespace lbd::proxy {
+namespace {
+
+using upstream::SnapshotGroup;
+using upstream::SnapshotTarget;
+
+constexpr std::chrono::milliseconds kSharesFor{100};
+/// Requests in flight that fill a target whose limit nobody stated and whose CPU nobody reported.
+constexpr double kAssumedSlots = 32;
+/// Of a large zone, only this many candidates are looked at, drawn from a random start: two choices
+/// need no more.
+constexpr std::size_t kCandidatesMax = 16;
+
+/// How full a target is, 0..1 and above: its CPU when known, else requests in flight against its
+/// limit.
+double fullness(const SnapshotTarget& target, const config::UpstreamLimits& limits) noexcept {
+  const std::int32_t cpu = target.live->cpu_permille.get();
+  if (cpu >= 0) return cpu / 1000.0;
+  const double slots =
+      limits.requests_per_target_max > 0 ? limits.requests_per_target_max : kAssumedSlots;
+  return target.live->in_flight() / slots;
+}
+
+void refresh_shares(const SnapshotGroup& group, GroupTurns& turns, TimePoint now) {
+  constexpr std::size_t kZonesMax = 64;
+  std::array<balance::ZoneLoad, kZonesMax> loads{};
+  const std::size_t zones = std::min(group.zones.size(), kZonesMax);
+  for (std::size_t zone = 0; zone < zones; ++zone) {
+    for (const std::uint32_t index : group.usable[zone]) {
+      const SnapshotTarget& target = group.targets[index];
+      loads[zone].capacity += target.weight;
+      loads[zone].used += target.weight * fullness(target, group.settings.limits);
+    }
+  }
+  turns.shares.resize(zones);
+  turns.round_robin.resize(zones);
+  const bool prefer = group.settings.zones != config::ZonePreference::off;
+  balance::zone_shares({loads.data(), zones}, prefer ? group.own_zone : zones,
+                       group.settings.zones == config::ZonePreference::strict, turns.shares);
+  turns.shares_of = &group;
+  turns.shares_until = now + kSharesFor;
+}
+
+std::size_t draw_zone(const GroupTurns& turns, Rng& rng) noexcept {
+  double draw = rng.unit();
+  std::size_t last = 0;
+  for (std::size_t zone = 0; zone < turns.shares.size(); ++zone) {
+    if (turns.shares[zone] <= 0) continue;
+    last = zone;
+    if (draw < turns.shares[zone]) return zone;
+    draw -= turns.shares[zone];
+  }
+  return last;
+}
+
+struct Pool {
+  std::array<balance::Candidate, kCandidatesMax> candidates{};
+  std::size_t count = 0;
+  bool full = false;  // someone was left out because all its slots are taken
+};
+
+float latency_of(const upstream::LiveTarget& target, std::size_t worker) noexcept {
+  return target.loads()[worker].latency_us.get();
+}
+
+void add_candidates(const SnapshotGroup& group, std::size_t zone, const Tried& tried,
+                    WorkerContext& worker, Pool& pool) {
+  const std::vector<std::uint32_t>& usable = group.usable[zone];
+  if (usable.empty()) return;
+  const auto size = static_cast<std::uint32_t>(usable.size());
+  const bool in_turn = group.settings.balance == config::Balance::round_robin;
+  const std::uint32_t start = size > kCandidatesMax && !in_turn ? worker.rng.below(size) : 0;
+  const std::uint32_t most = group.settings.limits.requests_per_target_max;
+  for (std::uint32_t step = 0; step < size && pool.count < kCandidatesMax; ++step) {
+    const std::uint32_t index = usable[(start + step) % size];
+    const SnapshotTarget& target = group.targets[index];
+    if (target.live->closed.load(std::memory_order_relaxed) || tried.has(target.live.get()))
+      continue;
+    const std::uint32_t in_flight = target.live->in_flight();
+    if (most > 0 && in_flight >= most) {
+      pool.full = true;
+      continue;
+    }
+    pool.candidates[pool.count++] = {index, target.weight, in_flight,
+                                     latency_of(*target.live, worker.index)};
+  }
+}
+
+std::size_t choose(const SnapshotGroup& group, const Pool& pool, std::uint64_t& turn,
+                   Rng& rng) noexcept {
+  const std::span<const balance::Candidate> candidates(pool.candidates.data(), pool.count);
+  switch (group.settings.balance) {
+    case config::Balance::round_robin:
+      return balance::round_robin(candidates, turn);
+    case config::Balance::random:
+      return balance::random(candidates, rng);
+    case config::Balance::least_requests:
+      return balance::least_requests(candidates, rng);
+    case config::Balance::least_latency:
+      return balance::least_latency(candidates, rng);
+  }
+  return balance::kNobody;
+}
+
+/// Round robin over a zone with more targets than candidates: the turn walks the targets
+/// themselves.
+const SnapshotTarget* large_round_robin(const SnapshotGroup& group, std::size_t zone,
+                                        const Tried& tried, std::uint64_t& turn) noexcept {
+  const std::vector<std::uint32_t>& usable = group.usable[zone];
+  for (std::size_t step = 0; step < usable.size(); ++step) {
+    const SnapshotTarget& target = group.targets[usable[turn++ % usable.size()]];
+    if (!target.live->closed.load(std::memory_order_relaxed) && !tried.has(target.live.get()))
+      return &target;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns& turns,
+                   const Tried& tried) {
+  const TimePoint now = worker.clock.now();
+  if (turns.shares_of != &group || turns.shares.size() > group.zones.size() ||
+      now >= turns.shares_until) {
+    refresh_shares(group, turns, now);
+  }
+  if (turns.shares.empty()) return {nullptr, Fault::no_healthy_target, false};
+  const std::size_t drawn = draw_zone(turns, worker.rng);
+  bool full = false;
+  // The drawn zone first; then the others, so that a full or failed zone never costs a request.
+  for (std::size_t step = 0; step < turns.shares.size(); ++step) {
+    const std::size_t zone = (drawn + step) % turns.shares.size();
+    const bool cross = group.own_zone < turns.shares.size() && zone != group.own_zone;
+    if (group.settings.balance == config::Balance::round_robin &&
+        group.usable[zone].size() > kCandidatesMax &&
+        group.settings.limits.requests_per_target_max == 0) {
+      if (const auto* target = large_round_robin(group, zone, tried, turns.round_robin[zone])) {
+        return {target, Fault::none, cross};
+      }
+      continue;
+    }
+    Pool pool;
+    add_candidates(group, zone, tried, worker, pool);
+    full = full || pool.full;
+    const std::size_t chosen = choose(group, pool, turns.round_robin[zone], worker.rng);
+    if (chosen != balance::kNobody) {
+      return {&group.targets[pool.candidates[chosen].index], Fault::none, cross};
+    }
+  }
+  if (tried.count > 0)
+    return pick_target(worker, group, turns, Tried{});  // all were tried: any is better than none
+  return {nullptr, full ? Fault::queue_full : Fault::no_healthy_target, false};
+}
+
+}  // namespace lbd::proxy

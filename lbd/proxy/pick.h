@@ -1,0 +1,37 @@
+// Which target gets the request: zone first, then the group's algorithm within it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "lbd/proxy/worker_context.h"
+#include "lbd/upstream/snapshot.h"
+
+namespace lbd::proxy {
+
+struct Choice {
+  const upstream::SnapshotTarget* target = nullptr;
+  Fault why_not = Fault::none;  // with no target: no_healthy_target or queue_full
+  bool cross_zone = false;
+};
+
+/// Targets an exchange has failed at already.
+struct Tried {
+  std::array<const upstream::LiveTarget*, 8> targets{};
+  std::uint32_t count = 0;
+  void add(const upstream::LiveTarget* target) noexcept {
+    if (count < targets.size()) targets[count++] = target;
+  }
+  [[nodiscard]] bool has(const upstream::LiveTarget* target) const noexcept {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (targets[i] == target) return true;
+    }
+    return false;
+  }
+};
+
+/// Never a closed (draining) target; a tried one only when no other is left. No allocation.
+[[nodiscard]] Choice pick_target(WorkerContext& worker, const upstream::SnapshotGroup& group,
+                                 GroupTurns& turns, const Tried& tried);
+
+}  // namespace lbd::proxy

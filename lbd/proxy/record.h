@@ -1,0 +1,58 @@
+// What is known of a request when it is over: for the access log and the counters.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "lbd/base/clock.h"
+#include "lbd/base/result.h"
+#include "lbd/http/message.h"
+
+namespace lbd::proxy {
+
+/// One try at one target.
+struct AttemptRecord {
+  std::string_view target;  // address
+  Fault fault = Fault::none;
+  int status = 0;                 // 0: no response head came
+  std::uint32_t connect_us = 0;   // 0 on a kept connection
+  std::uint32_t response_us = 0;  // to the response head
+};
+
+/// Views hold only during RecordSink::write.
+struct RequestRecord {
+  static constexpr std::size_t kAttemptsMax = 4;
+
+  WallTime started{};
+  std::string_view id;
+  std::string_view client_ip;
+  std::uint16_t client_port = 0;
+  std::string_view listener;
+  std::string_view rule;
+  std::string_view group;
+  std::string_view zone;  // of the last target
+  std::string_view method;
+  std::string_view authority;
+  std::string_view target;  // request-target
+  std::string_view user_agent;
+  int status = 0;          // what the client got; 0: nothing
+  bool by_target = false;  // the status is the target's
+  bool cut = false;        // the response began but could not be finished
+  Fault reason = Fault::none;
+  std::uint64_t generation = 0;
+  std::uint64_t request_bytes = 0;
+  std::uint64_t response_bytes = 0;
+  std::uint64_t duration_us = 0;
+  std::array<AttemptRecord, kAttemptsMax> attempts{};
+  std::uint32_t attempt_count = 0;  // may exceed kAttemptsMax; the first are kept
+};
+
+/// Takes records without blocking and without allocating. Thread: one worker's.
+class RecordSink {
+ public:
+  virtual ~RecordSink() = default;
+  virtual void write(const RequestRecord& record) noexcept = 0;
+};
+
+}  // namespace lbd::proxy

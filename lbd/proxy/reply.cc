@@ -1,0 +1,223 @@
+// What lbd answers itself: redirects, fixed responses and errors. The only place that turns a Fault
+// into a response; and the bookkeeping at a request's two ends.
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string>
+
+#include "lbd/proxy/exchange.h"
+#include "lbd/proxy/headers.h"
+
+namespace lbd::proxy {
+namespace {
+
+constexpr std::string_view kHex = "0123456789abcdef";
+
+void write_hex(std::uint64_t number, char* at) noexcept {
+  for (int i = 15; i >= 0; --i, number >>= 4) at[i] = kHex[number & 15];
+}
+
+struct Local {
+  int status = 200;
+  std::string_view content_type;
+  std::string_view body;
+  std::string_view location;
+  std::string_view reason;  // x-lbd-reason
+  std::string_view id;
+};
+
+Task<Result<void>> reply(ClientSide& client, Local local, std::vector<http::Header>& headers) {
+  headers.clear();
+  if (!local.content_type.empty()) {
+    headers.push_back({"Content-Type", local.content_type, http::HeaderId::content_type});
+  }
+  if (!local.location.empty())
+    headers.push_back({"Location", local.location, http::HeaderId::other});
+  if (!local.reason.empty())
+    headers.push_back({"x-lbd-reason", local.reason, http::HeaderId::other});
+  if (!local.id.empty())
+    headers.push_back({"x-request-id", local.id, http::HeaderId::x_request_id});
+  if (local.status >= 500) headers.push_back({"Cache-Control", "no-store", http::HeaderId::other});
+  const bool bodiless = local.status == 204 || local.status == 304;
+  ResponseOut out;
+  out.status = local.status;
+  out.headers = &headers;
+  out.body = {bodiless ? http::Framing::Kind::none : http::Framing::Kind::length,
+              local.body.size()};
+  BodyPiece first{bodiless ? std::string_view() : local.body, true};
+  if (client.head().method == http::Method::head && !bodiless) {
+    out.body.kind = http::Framing::Kind::none;
+    out.state_length = true;
+    first.bytes = {};
+  }
+  co_return co_await client.send_head(out, first);
+}
+
+std::string error_body(int status, Fault fault, std::string_view id) {
+  std::string body =
+      fmt::format("{} {}\nreason: {}\n", status, http::reason_phrase(status), fault_name(fault));
+  if (!id.empty()) body += fmt::format("request id: {}\n", id);
+  return body;
+}
+
+/// Replaces #{protocol}, #{host}, #{port}, #{path} (without its leading slash) and #{query} (ALB's
+/// redirect template).
+std::string expand(std::string_view pattern, const http::RequestHead& request,
+                   const ClientInfo& client) {
+  std::string out;
+  while (!pattern.empty()) {
+    const std::size_t open = pattern.find("#{");
+    out += pattern.substr(0, open);
+    if (open == std::string_view::npos) break;
+    const std::size_t close = pattern.find('}', open);
+    if (close == std::string_view::npos) break;
+    const std::string_view name = pattern.substr(open + 2, close - open - 2);
+    const std::size_t colon = request.authority.rfind(':');
+    const bool has_port = colon != std::string_view::npos &&
+                          request.authority.find(']', colon) == std::string_view::npos;
+    if (name == "protocol") out += client.scheme;
+    if (name == "host") out += has_port ? request.authority.substr(0, colon) : request.authority;
+    if (name == "port") out += std::to_string(client.local.port());
+    if (name == "path") out += request.path.substr(std::min<std::size_t>(1, request.path.size()));
+    if (name == "query") out += request.query;
+    pattern.remove_prefix(close + 1);
+  }
+  return out;
+}
+
+}  // namespace
+
+void Exchange::start_record() {
+  const http::RequestHead& request = client_.head();
+  started_ = worker_.clock.now();
+  if (client_.client().trusted) record_.id = given_request_id(request);
+  if (record_.id.empty()) {
+    write_hex(worker_.rng.next(), id_storage_.data());
+    write_hex(worker_.rng.next(), id_storage_.data() + 16);
+    record_.id = {id_storage_.data(), id_storage_.size()};
+  }
+  if (worker_.records != nullptr) record_.started = worker_.clock.wall();
+}
+
+void Exchange::finish_record() {
+  const http::RequestHead& request = client_.head();
+  const Duration took = worker_.clock.now() - started_;
+  record_.duration_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+  if (!uploading_) record_.request_bytes = first_.bytes.size();
+  const std::shared_ptr<upstream::LiveRoute>& live =
+      route_ != nullptr ? route_->live : listener_.no_route;
+  upstream::RouteLoad& load = live->loads[worker_.index];
+  load.counts.add(upstream::status_key(record_.status, static_cast<std::uint32_t>(request.method),
+                                       record_.by_target));
+  load.duration.record(record_.duration_us);
+  load.request_bytes.add(record_.request_bytes);
+  load.response_bytes.add(record_.response_bytes);
+  if (record_.reason != Fault::none) {
+    const auto reason = static_cast<std::size_t>(record_.reason);
+    if (group_load_ != nullptr) {
+      group_load_->failures[reason].add(1);
+    } else {
+      listener_.live->loads[worker_.index].failures[reason].add(1);
+    }
+  }
+  if (worker_.records == nullptr) return;
+  record_.client_ip = client_.client().peer_ip;
+  record_.client_port = client_.client().peer.port();
+  record_.listener = listener_.settings.name;
+  record_.rule = live->rule;
+  record_.method = request.method_text;
+  record_.authority = request.authority;
+  record_.target = request.target;
+  record_.generation = pinned_.snapshot->generation;
+  for (const http::Header& header : request.headers) {
+    if (header.id == http::HeaderId::user_agent) record_.user_agent = header.value;
+  }
+  worker_.records->write(record_);
+}
+
+Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
+  record_.status = fixed.status;
+  const Result<void> sent = co_await reply(
+      client_,
+      Local{.status = fixed.status, .content_type = fixed.content_type, .body = fixed.body},
+      state_->client_headers);
+  record_.response_bytes = fixed.body.size();
+  if (!sent) record_.reason = Fault::client_gone;
+}
+
+Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
+  const http::RequestHead& request = client_.head();
+  const ClientInfo& client = client_.client();
+  const std::string protocol = expand(redirect.protocol, request, client);
+  const std::string port = expand(redirect.port, request, client);
+  const std::string query = expand(redirect.query, request, client);
+  const bool usual_port =
+      (protocol == "http" && port == "80") || (protocol == "https" && port == "443");
+  std::string location = fmt::format("{}://{}", protocol, expand(redirect.host, request, client));
+  if (!usual_port && !port.empty()) location += ":" + port;
+  location += expand(redirect.path, request, client);
+  if (!query.empty()) location += "?" + query;
+  record_.status = redirect.status;
+  const Result<void> sent = co_await reply(
+      client_, Local{.status = redirect.status, .location = location}, state_->client_headers);
+  if (!sent) record_.reason = Fault::client_gone;
+}
+
+Task<> Exchange::reply_error(Error error) {
+  record_.reason = gone_ ? Fault::client_gone : error.fault;
+  if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
+  if (response_started_) {
+    record_.cut =
+        true;  // the session closes the connection, so the client sees that it is not whole
+    co_return;
+  }
+  const int status = fault_status(record_.reason);
+  record_.status = status;
+  if (record_.reason == Fault::client_gone) co_return;
+  const std::string body = error_body(status, record_.reason, record_.id);
+  const Result<void> sent =
+      co_await reply(client_,
+                     Local{.status = status,
+                           .content_type = "text/plain; charset=utf-8",
+                           .body = body,
+                           .reason = listener_.settings.reason_header ? fault_name(record_.reason)
+                                                                      : std::string_view(),
+                           .id = record_.id},
+                     state_->client_headers);
+  record_.response_bytes = body.size();
+  if (!sent && record_.reason == Fault::none) record_.reason = Fault::client_gone;
+}
+
+Task<> refuse_request(WorkerContext& worker, ClientSide& client,
+                      const upstream::SnapshotListener& listener, Fault fault) {
+  std::unique_ptr<ExchangeState> state = worker.take_state();
+  const int status = fault_status(fault);
+  const std::string body = error_body(status, fault, {});
+  listener.live->loads[worker.index].failures[static_cast<std::size_t>(fault)].add(1);
+  upstream::RouteLoad& load = listener.no_route->loads[worker.index];
+  load.counts.add(
+      upstream::status_key(status, static_cast<std::uint32_t>(http::Method::other), false));
+  const Result<void> sent = co_await reply(
+      client,
+      Local{.status = status,
+            .content_type = "text/plain; charset=utf-8",
+            .body = body,
+            .reason = listener.settings.reason_header ? fault_name(fault) : std::string_view()},
+      state->client_headers);
+  if (worker.records != nullptr) {
+    RequestRecord record;
+    record.started = worker.clock.wall();
+    record.client_ip = client.client().peer_ip;
+    record.client_port = client.client().peer.port();
+    record.listener = listener.settings.name;
+    record.rule = "none";
+    record.status = status;
+    record.reason = fault;
+    record.cut = !sent;
+    worker.records->write(record);
+  }
+  worker.give_back(std::move(state));
+}
+
+}  // namespace lbd::proxy

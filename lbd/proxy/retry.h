@@ -1,0 +1,44 @@
+// May a failed attempt be made again? Pure.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "config/config.h"
+#include "lbd/base/result.h"
+#include "lbd/http/message.h"
+
+namespace lbd::proxy {
+
+struct RetryQuestion {
+  Error error;
+  http::Method method = http::Method::get;
+  bool body_replayable = true;    // none, or all of it still in memory
+  bool response_started = false;  // a byte of a response head went to the client
+  std::uint32_t attempts_made = 1;
+  std::uint32_t group_in_flight = 0;  // this worker
+  std::uint32_t group_retrying = 0;   // this worker
+};
+
+enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
+
+/// A connect failure may always be tried elsewhere: nothing was sent. Anything later only if the
+/// method is idempotent, and never a response that began. A target that took too long is not
+/// retried: the next would be given the same load. Budget: retries in flight below max(min, ratio ×
+/// requests in flight) (Envoy's retry_budget; facts/l7.md 2.12).
+[[nodiscard]] inline RetryAnswer may_retry(const RetryQuestion& question,
+                                           const config::Retries& settings) noexcept {
+  if (question.response_started || !question.body_replayable) return RetryAnswer::no;
+  if (question.attempts_made >= settings.attempts) return RetryAnswer::no;
+  if (question.error.side != Side::upstream) return RetryAnswer::no;
+  const bool broke =
+      question.error.fault == Fault::target_reset || question.error.fault == Fault::bad_response;
+  if (!question.error.retry_safe && !(broke && http::is_idempotent(question.method)))
+    return RetryAnswer::no;
+  const auto allowed =
+      std::max(settings.budget_min,
+               static_cast<std::uint32_t>(settings.budget_ratio * question.group_in_flight));
+  return question.group_retrying < allowed ? RetryAnswer::yes : RetryAnswer::over_budget;
+}
+
+}  // namespace lbd::proxy

@@ -1,0 +1,99 @@
+// The two sides of a request as the exchange sees them: heads and bodies, no protocol. HTTP/1.1
+// implements both (h1_session, h1_upstream); HTTP/2 and HTTP/3 drop in as further implementations.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lbd/base/clock.h"
+#include "lbd/base/result.h"
+#include "lbd/base/task.h"
+#include "lbd/http/message.h"
+#include "lbd/net/address.h"
+
+namespace lbd::proxy {
+
+/// Bytes of a body. A view that holds until the next call on the side it came from. `last`: nothing
+/// follows.
+struct BodyPiece {
+  std::string_view bytes;
+  bool last = false;
+};
+
+/// Who is asking; fixed for a connection.
+struct ClientInfo {
+  net::SocketAddress peer;
+  net::SocketAddress local;
+  std::string peer_ip;
+  std::string scheme = "http";
+  bool trusted = false;  // a proxy whose forwarding headers are believed
+};
+
+/// What goes to a client: end-to-end fields only; framing and connection fields are the side's
+/// business.
+struct ResponseOut {
+  int status = 200;
+  std::string_view reason;
+  const std::vector<http::Header>* headers = nullptr;
+  /// Kind::until_close means "unknown length".
+  http::Framing body;
+  /// With a body of kind none: the Content-Length the target stated (HEAD, 304), absent when 0 and
+  /// not stated.
+  bool state_length = false;
+};
+
+/// The client's half of one request. Errors: client_gone, client_timeout, client_protocol,
+/// body_too_large, cancelled.
+class ClientSide {
+ public:
+  virtual ~ClientSide() = default;
+  [[nodiscard]] virtual const http::RequestHead& head() const noexcept = 0;
+  [[nodiscard]] virtual const ClientInfo& client() const noexcept = 0;
+
+  /// What has arrived of the body already; to be called once, first. The view holds until
+  /// `read_body`.
+  virtual BodyPiece buffered_body() = 0;
+  /// Waits for more.
+  virtual Task<Result<BodyPiece>> read_body() = 0;
+  /// Tells a client that waits for it (Expect: 100-continue) to go on.
+  virtual Task<Result<void>> send_continue() = 0;
+  virtual Task<Result<void>> send_interim(const ResponseOut& head) = 0;
+  virtual Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) = 0;
+  virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
+
+  using Gone = void (*)(void* context);
+  /// From now on until `unwatch`, calls `gone` when the client leaves.
+  virtual void watch(Gone gone, void* context) = 0;
+  virtual void unwatch() noexcept = 0;
+  /// Ends a wait on this side with `cancelled`.
+  virtual void abort() noexcept = 0;
+};
+
+/// The upstream's half. Errors: target_reset, bad_response, target_timeout, cancelled (after
+/// `abort`).
+class UpstreamSide {
+ public:
+  virtual ~UpstreamSide() = default;
+  /// `body`: how long the request's body is; `first` goes out with the head.
+  virtual Task<Result<void>> send_head(const http::RequestHead& request,
+                                       const std::vector<http::Header>& headers,
+                                       BodyPiece first) = 0;
+  virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
+  /// The next head, interim (1xx) ones included.
+  virtual Task<Result<void>> read_head(http::ResponseHead& head) = 0;
+  /// What has arrived of the body already, without waiting.
+  virtual Result<BodyPiece> buffered_body() = 0;
+  virtual Task<Result<BodyPiece>> read_body() = 0;
+  /// Every wait ends by then.
+  virtual void set_deadline(TimePoint due) noexcept = 0;
+  virtual void abort() noexcept = 0;
+  /// True when it carried requests before: a failure before any response byte may be a close that
+  /// crossed our request.
+  [[nodiscard]] virtual bool reused() const noexcept = 0;
+  /// True once any byte of the response has come.
+  [[nodiscard]] virtual bool answered() const noexcept = 0;
+};
+
+}  // namespace lbd::proxy

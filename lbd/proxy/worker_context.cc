@@ -1,0 +1,39 @@
+#include "lbd/proxy/worker_context.h"
+
+#include "lbd/proxy/exchange.h"
+#include "lbd/proxy/h1_upstream.h"
+
+namespace lbd::proxy {
+
+WorkerContext::WorkerContext(std::size_t worker_index, net::Loop& worker_loop, std::uint64_t seed)
+    : index(worker_index),
+      loop(worker_loop),
+      clock(worker_loop.clock()),
+      rng(seed),
+      idle(worker_index, clock, tasks) {}
+
+WorkerContext::~WorkerContext() = default;
+
+std::unique_ptr<H1Upstream> WorkerContext::take_upstream() {
+  if (free_upstreams_.empty()) return std::make_unique<H1Upstream>(buffers);
+  std::unique_ptr<H1Upstream> upstream = std::move(free_upstreams_.back());
+  free_upstreams_.pop_back();
+  return upstream;
+}
+
+void WorkerContext::give_back(std::unique_ptr<H1Upstream> upstream) noexcept {
+  free_upstreams_.push_back(std::move(upstream));
+}
+
+std::unique_ptr<ExchangeState> WorkerContext::take_state() {
+  if (free_states_.empty()) return std::make_unique<ExchangeState>(buffers);
+  std::unique_ptr<ExchangeState> state = std::move(free_states_.back());
+  free_states_.pop_back();
+  return state;
+}
+
+void WorkerContext::give_back(std::unique_ptr<ExchangeState> state) noexcept {
+  free_states_.push_back(std::move(state));
+}
+
+}  // namespace lbd::proxy

@@ -1,0 +1,69 @@
+// What a worker lends to its sessions and exchanges. One per worker thread; nothing in it is
+// shared.
+#pragma once
+
+#include <boost/smart_ptr/local_shared_ptr.hpp>
+#include <boost/smart_ptr/make_local_shared.hpp>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "lbd/balance/zones.h"
+#include "lbd/base/buffer.h"
+#include "lbd/base/rng.h"
+#include "lbd/base/task.h"
+#include "lbd/net/loop.h"
+#include "lbd/proxy/record.h"
+#include "lbd/upstream/connection.h"
+#include "lbd/upstream/snapshot.h"
+
+namespace lbd::proxy {
+
+class H1Session;
+class H1Upstream;
+struct ExchangeState;
+
+/// A worker's own state for one target group: where its turns stand, how it spreads over zones.
+struct GroupTurns {
+  std::vector<std::uint64_t> round_robin;  // per zone
+  std::vector<double> shares;              // per zone, sum 1
+  TimePoint shares_until{};
+  const upstream::SnapshotGroup* shares_of = nullptr;
+};
+
+/// A snapshot as one worker holds it: counted without atomics, so that requests on different
+/// workers never touch one cache line.
+struct Pinned {
+  std::shared_ptr<const upstream::Snapshot> snapshot;
+  std::vector<boost::local_shared_ptr<GroupTurns>> turns;  // per group
+};
+
+struct WorkerContext {
+  WorkerContext(std::size_t worker_index, net::Loop& worker_loop, std::uint64_t seed);
+  ~WorkerContext();
+
+  std::size_t index;
+  net::Loop& loop;
+  Clock& clock;
+  Rng rng;
+  BufferPool buffers;
+  TaskGroup tasks;
+  upstream::IdleConnections idle;
+  boost::local_shared_ptr<Pinned> pinned;
+  std::unordered_map<const upstream::LiveGroup*, boost::local_shared_ptr<GroupTurns>> turns;
+  RecordSink* records = nullptr;  // access log; may be null
+  bool draining = false;          // the process is stopping: answer with Connection: close
+  H1Session* sessions = nullptr;  // list head
+  std::size_t session_count = 0;
+
+  std::unique_ptr<H1Upstream> take_upstream();
+  void give_back(std::unique_ptr<H1Upstream> upstream) noexcept;
+  std::unique_ptr<ExchangeState> take_state();
+  void give_back(std::unique_ptr<ExchangeState> state) noexcept;
+
+ private:
+  std::vector<std::unique_ptr<H1Upstream>> free_upstreams_;
+  std::vector<std::unique_ptr<ExchangeState>> free_states_;
+};
+
+}  // namespace lbd::proxy

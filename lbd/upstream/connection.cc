@@ -1,0 +1,159 @@
+#include "lbd/upstream/connection.h"
+
+#include <algorithm>
+
+namespace lbd::upstream {
+namespace {
+
+/// A read is worth posting ahead only into this much room.
+constexpr std::size_t kRoomMin = 512;
+constexpr std::size_t kFirstCapacity = 4096;
+
+}  // namespace
+
+Connection::Connection(std::unique_ptr<net::Stream> stream, std::shared_ptr<LiveTarget> target,
+                       BufferPool& pool, Clock& clock)
+    : stream_(std::move(stream)),
+      target_(std::move(target)),
+      in_(pool),
+      watchdog_(clock, this, &Connection::expire) {
+  in_.reserve(kFirstCapacity);
+}
+
+void Connection::expire(void* self) {
+  auto* connection = static_cast<Connection*>(self);
+  if (connection->pool_ != nullptr) {
+    IdleConnections::idle_expired(connection);
+    return;
+  }
+  connection->expired_ = true;
+  connection->stream_->cancel();
+}
+
+void Connection::abort() noexcept {
+  aborted_ = true;
+  stream_->cancel();
+}
+
+void Connection::post_read() {
+  if (reading_ || in_.space().size() < kRoomMin) return;
+  read_ = {};
+  reading_ = true;
+  stream_->begin_read(in_.space(), read_);
+}
+
+Task<net::IoResult> Connection::fill(std::size_t capacity_max) {
+  if (aborted_ || expired_) co_return net::IoResult{Fault::cancelled, 0, 0};
+  if (!reading_) {
+    if (in_.empty()) in_.clear();
+    if (in_.space().size() < kRoomMin) in_.compact();
+    if (in_.space().size() < kRoomMin && in_.capacity() < capacity_max) {
+      in_.reserve(std::min(4 * in_.capacity(), capacity_max));
+    }
+    if (in_.space().empty()) co_return net::IoResult{};
+    read_ = {};
+    reading_ = true;
+    stream_->begin_read(in_.space(), read_);
+  }
+  const net::IoResult result = co_await net::Finished(read_);
+  reading_ = false;
+  if (result.ok()) in_.commit(result.bytes);
+  co_return result;
+}
+
+Task<> Connection::retire() {
+  watchdog_.cancel();
+  stream_->close();
+  if (reading_) {
+    co_await net::Finished(read_);
+    reading_ = false;
+  }
+}
+
+std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target) noexcept {
+  Connection* connection = target.load(worker_).idle;
+  if (connection == nullptr) return nullptr;
+  unlink(*connection);
+  connection->pool_ = nullptr;
+  connection->read_.notify = nullptr;
+  connection->reused_ = true;
+  return std::unique_ptr<Connection>(connection);
+}
+
+void IdleConnections::give_back(std::unique_ptr<Connection> connection, Duration idle,
+                                std::uint32_t most) {
+  TargetLoad& load = connection->target_->load(worker_);
+  Connection& kept = *connection;
+  if (kept.target_->closed.load(std::memory_order_relaxed) || load.idle_count >= most ||
+      kept.expired_ || kept.aborted_ || !kept.in_.empty() || (kept.reading_ && kept.read_.done)) {
+    tasks_.spawn(close(std::move(connection)));
+    return;
+  }
+  if (!kept.reading_) {
+    kept.in_.clear();
+    kept.post_read();
+  }
+  kept.read_.context = &kept;
+  kept.read_.notify = &IdleConnections::read_ended;
+  kept.pool_ = this;
+  kept.watchdog_.set(clock_.now() + idle);
+  kept.next_ = load.idle;
+  kept.previous_ = nullptr;
+  if (load.idle != nullptr) load.idle->previous_ = &kept;
+  if (!load.idle_listed) {
+    load.idle_listed = true;
+    targets_.push_back(kept.target_);
+  }
+  load.idle = connection.release();
+  ++load.idle_count;
+  ++count_;
+}
+
+void IdleConnections::unlink(Connection& connection) noexcept {
+  TargetLoad& load = connection.target_->load(worker_);
+  if (connection.next_ != nullptr) connection.next_->previous_ = connection.previous_;
+  if (connection.previous_ != nullptr) {
+    connection.previous_->next_ = connection.next_;
+  } else {
+    load.idle = connection.next_;
+  }
+  connection.next_ = connection.previous_ = nullptr;
+  --load.idle_count;
+  --count_;
+}
+
+void IdleConnections::drop(Connection& connection) {
+  unlink(connection);
+  connection.pool_ = nullptr;
+  connection.read_.notify = nullptr;
+  tasks_.spawn(close(std::unique_ptr<Connection>(&connection)));
+}
+
+void IdleConnections::read_ended(void* connection) {
+  // The target closed it, or sent bytes that answer nothing: either way it cannot be used again.
+  auto* ended = static_cast<Connection*>(connection);
+  ended->pool_->drop(*ended);
+}
+
+void IdleConnections::idle_expired(void* connection) {
+  auto* expired = static_cast<Connection*>(connection);
+  expired->pool_->drop(*expired);
+}
+
+Task<> IdleConnections::close(std::unique_ptr<Connection> connection) {
+  co_await connection->retire();
+}
+
+void IdleConnections::purge(const std::vector<const LiveTarget*>& kept) {
+  std::erase_if(targets_, [&](const std::shared_ptr<LiveTarget>& target) {
+    const bool stays = std::binary_search(kept.begin(), kept.end(), target.get());
+    if (stays && !target->closed.load(std::memory_order_relaxed)) return false;
+    while (Connection* connection = target->load(worker_).idle) drop(*connection);
+    target->load(worker_).idle_listed = false;
+    return true;
+  });
+}
+
+void IdleConnections::shut_down() { purge({}); }
+
+}  // namespace lbd::upstream

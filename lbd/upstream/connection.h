@@ -1,0 +1,104 @@
+// Connections to targets, and the idle ones a worker keeps.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lbd/base/buffer.h"
+#include "lbd/base/clock.h"
+#include "lbd/base/task.h"
+#include "lbd/net/stream.h"
+#include "lbd/upstream/snapshot.h"
+
+namespace lbd::upstream {
+
+class IdleConnections;
+
+/// A connection to one target with its read buffer. A read is kept posted whenever there is room:
+/// while the connection is idle it notices the target closing, during a request it brings the
+/// response.
+///
+/// Thread: one worker. The owner calls `co_await retire()` (or gives it back to IdleConnections)
+/// before destroying it.
+class Connection {
+ public:
+  Connection(std::unique_ptr<net::Stream> stream, std::shared_ptr<LiveTarget> target,
+             BufferPool& pool, Clock& clock);
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  [[nodiscard]] net::Stream& stream() noexcept { return *stream_; }
+  [[nodiscard]] LiveTarget& target() noexcept { return *target_; }
+  [[nodiscard]] Buffer& in() noexcept { return in_; }
+  /// Requests sent on it before this one.
+  [[nodiscard]] bool reused() const noexcept { return reused_; }
+
+  /// Waits for more bytes after `in()`'s content (posting a read if none is). Grows the buffer when
+  /// it is full, up to `capacity_max`; with no room left it returns ok with 0 bytes. With no
+  /// deadline met the read is cancelled: the result is `cancelled` and `expired()` tells why.
+  Task<net::IoResult> fill(std::size_t capacity_max);
+  /// Posts the read that the next `fill` waits for.
+  void post_read();
+  /// Every wait of this connection ends at `due`. Cheap to move.
+  void set_deadline(TimePoint due) noexcept { watchdog_.set(due); }
+  [[nodiscard]] bool expired() const noexcept { return expired_; }
+  /// Ends whatever waits on it, now and later, with `cancelled`.
+  void abort() noexcept;
+  [[nodiscard]] bool aborted() const noexcept { return aborted_; }
+  /// Closes it and waits for its read to end. Then it may be destroyed.
+  Task<> retire();
+
+ private:
+  friend class IdleConnections;
+  static void expire(void* self);
+
+  std::unique_ptr<net::Stream> stream_;
+  std::shared_ptr<LiveTarget> target_;
+  Buffer in_;
+  net::IoWait read_;
+  Timer watchdog_;
+  bool reading_ = false;
+  bool expired_ = false;
+  bool aborted_ = false;
+  bool reused_ = false;
+  // While idle.
+  IdleConnections* pool_ = nullptr;
+  Connection* next_ = nullptr;  // of the same target
+  Connection* previous_ = nullptr;
+};
+
+/// One worker's idle connections, newest first per target (the newest is the least likely to be
+/// closed by the target). Thread: the worker's. `shut_down` must have run, and its tasks ended,
+/// before it is destroyed.
+class IdleConnections {
+ public:
+  IdleConnections(std::size_t worker, Clock& clock, TaskGroup& tasks)
+      : worker_(worker), clock_(clock), tasks_(tasks) {}
+
+  /// The newest idle connection to the target, or nothing.
+  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target) noexcept;
+  /// Keeps a connection whose response is complete for at most `idle`; closes it instead when the
+  /// target drains, has `most` already, or has sent bytes nobody asked for.
+  void give_back(std::unique_ptr<Connection> connection, Duration idle, std::uint32_t most);
+  /// Closes every idle connection whose target is closed to new requests, or not among `kept`
+  /// (sorted).
+  void purge(const std::vector<const LiveTarget*>& kept);
+  void shut_down();
+  [[nodiscard]] std::size_t size() const noexcept { return count_; }
+
+ private:
+  static void read_ended(void* connection);
+  static void idle_expired(void* connection);
+  void unlink(Connection& connection) noexcept;
+  void drop(Connection& connection);
+  static Task<> close(std::unique_ptr<Connection> connection);
+
+  std::size_t worker_;
+  Clock& clock_;
+  TaskGroup& tasks_;
+  std::size_t count_ = 0;
+  std::vector<std::shared_ptr<LiveTarget>> targets_;  // those that ever had an idle connection here
+  friend class Connection;
+};
+
+}  // namespace lbd::upstream

@@ -1,0 +1,203 @@
+// Live state of targets, groups and routes: what requests change. It lives beside the snapshot,
+// keyed by (target group, target) or (listener, rule), is made by the control plane, survives every
+// swap, and is freed with its last user.
+//
+// Each object holds one slot per worker. A slot is written by its worker alone and read by anyone
+// (Relaxed).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lbd/base/histogram.h"
+#include "lbd/base/relaxed.h"
+#include "lbd/base/result.h"
+
+namespace lbd::upstream {
+
+class Connection;
+
+/// One worker's share of a target's state.
+struct alignas(64) TargetLoad {
+  Relaxed<std::uint32_t> in_flight;
+  Relaxed<std::uint64_t> requests;  // attempts finished, well or not
+  std::array<Relaxed<std::uint64_t>, 6>
+      responses;                            // by first digit of the target's status; [0] unused
+  Relaxed<std::uint64_t> connects;          // successful
+  Relaxed<std::uint64_t> connect_failures;  // refused, timed out
+  Relaxed<std::uint64_t> broken;            // reset, bad response, no response in time
+  // Streaks as totals: failures since the last success = total - at_success.
+  Relaxed<std::uint64_t> connect_failures_at_success;
+  Relaxed<std::uint64_t> errors;  // 5xx and broken, in all
+  Relaxed<std::uint64_t> errors_at_success;
+  Relaxed<float> latency_us;  // EWMA of time to response head, see kLatencyDecay
+  LatencyHistogram response;  // time to response head
+  LatencyHistogram connect;
+  Relaxed<std::uint32_t> reported_cpu_permille;  // ORCA, last reported
+  Relaxed<std::int64_t> reported_cpu_at_us;      // steady clock; 0: never
+  // Private to the worker: its idle connections, newest first.
+  Connection* idle = nullptr;
+  std::uint32_t idle_count = 0;
+  bool idle_listed = false;  // in IdleConnections::targets_
+};
+
+/// A target as the data plane knows it, whatever snapshots come and go.
+class LiveTarget {
+ public:
+  LiveTarget(std::string group, std::string address, std::string zone, std::size_t workers)
+      : group_(std::move(group)),
+        address_(std::move(address)),
+        zone_(std::move(zone)),
+        loads_(workers) {}
+
+  [[nodiscard]] const std::string& group() const noexcept { return group_; }
+  [[nodiscard]] const std::string& address() const noexcept { return address_; }
+  [[nodiscard]] const std::string& zone() const noexcept { return zone_; }
+  [[nodiscard]] TargetLoad& load(std::size_t worker) noexcept { return loads_[worker]; }
+  [[nodiscard]] const std::vector<TargetLoad>& loads() const noexcept { return loads_; }
+  [[nodiscard]] std::uint32_t in_flight() const noexcept {
+    std::uint32_t sum = 0;
+    for (const TargetLoad& load : loads_) sum += load.in_flight.get();
+    return sum;
+  }
+
+  /// Set by the control plane when the target drains: no worker picks it again, not even a retry on
+  /// an older snapshot.
+  std::atomic<bool> closed{false};
+  /// CPU use as the scaler knows it, 0..1000 and above; -1: unknown. Written by the control plane.
+  Relaxed<std::int32_t> cpu_permille{-1};
+
+ private:
+  std::string group_;
+  std::string address_;
+  std::string zone_;
+  std::vector<TargetLoad> loads_;
+};
+
+/// One worker's share of a group's counters.
+struct alignas(64) GroupLoad {
+  Relaxed<std::uint32_t> in_flight;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
+      failures;  // requests, by reason
+  Relaxed<std::uint64_t> requests;
+  Relaxed<std::uint64_t> retries;          // attempts after the first
+  Relaxed<std::uint64_t> retries_refused;  // wanted, but over the budget
+  Relaxed<std::uint64_t> fail_open;        // sent although no target was healthy
+  Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
+  std::uint32_t retrying = 0;              // private: now in a second or later attempt
+};
+
+struct LiveGroup {
+  LiveGroup(std::string group_name, std::size_t workers)
+      : name(std::move(group_name)), loads(workers) {}
+  std::string name;
+  std::vector<GroupLoad> loads;
+};
+
+/// Counts by (status, method, who made it): a small open-addressed table, so that a route costs 1
+/// KiB, not 8.
+class StatusCounts {
+ public:
+  static constexpr std::size_t kSlots = 64;
+  static constexpr std::uint32_t kOther = 1;  // key of what found no slot
+
+  /// `key` > kOther.
+  void add(std::uint32_t key) noexcept {
+    for (std::size_t probe = 0; probe < kSlots - 1; ++probe) {
+      Slot& slot = slots_[(key + probe) % (kSlots - 1)];
+      if (slot.key.get() == 0) slot.key.set(key);
+      if (slot.key.get() == key) {
+        slot.count.add(1);
+        return;
+      }
+    }
+    slots_[kSlots - 1].key.set(kOther);
+    slots_[kSlots - 1].count.add(1);
+  }
+  template <class Visit>
+  void each(Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.key.get() != 0) visit(slot.key.get(), slot.count.get());
+    }
+  }
+
+ private:
+  struct Slot {
+    Relaxed<std::uint32_t> key;
+    Relaxed<std::uint64_t> count;
+  };
+  std::array<Slot, kSlots> slots_;
+};
+
+struct alignas(64) RouteLoad {
+  StatusCounts counts;  // key: see status_key
+  LatencyHistogram duration;
+  Relaxed<std::uint64_t> request_bytes;   // bodies
+  Relaxed<std::uint64_t> response_bytes;  // bodies
+};
+
+/// Packs what `lbd_requests_total` is labelled with. method < 16, status < 1000.
+[[nodiscard]] constexpr std::uint32_t status_key(int status, std::uint32_t method,
+                                                 bool by_target) noexcept {
+  return (static_cast<std::uint32_t>(status) << 5) | (method << 1) | (by_target ? 1U : 0U);
+}
+
+struct LiveRoute {
+  LiveRoute(std::string of_listener, std::string of_rule, std::size_t workers)
+      : listener(std::move(of_listener)), rule(std::move(of_rule)), loads(workers) {}
+  std::string listener;
+  std::string rule;  // "default" for the listener's default, "none" for no match
+  std::vector<RouteLoad> loads;
+};
+
+struct alignas(64) ListenerLoad {
+  Relaxed<std::uint32_t> connections;  // open now
+  Relaxed<std::uint64_t> accepted;
+  Relaxed<std::uint64_t> shed;  // closed at once: too many connections
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
+      failures;  // before a route was known
+};
+
+struct LiveListener {
+  LiveListener(std::string listener_name, std::size_t workers)
+      : name(std::move(listener_name)), loads(workers) {}
+  std::string name;
+  std::vector<ListenerLoad> loads;
+};
+
+/// Finds or makes live state by key. Thread: the control plane's.
+class LiveState {
+ public:
+  explicit LiveState(std::size_t workers) : workers_(workers) {}
+
+  [[nodiscard]] std::size_t workers() const noexcept { return workers_; }
+  std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
+                                     const std::string& zone);
+  std::shared_ptr<LiveGroup> group(const std::string& name);
+  std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
+  std::shared_ptr<LiveListener> listener(const std::string& name);
+  /// Forgets what nobody but this registry holds (targets gone from every snapshot). Their series
+  /// end.
+  void collect_garbage();
+
+  [[nodiscard]] const auto& targets() const noexcept { return targets_; }
+  [[nodiscard]] const auto& groups() const noexcept { return groups_; }
+  [[nodiscard]] const auto& routes() const noexcept { return routes_; }
+  [[nodiscard]] const auto& listeners() const noexcept { return listeners_; }
+
+ private:
+  using Key = std::pair<std::string, std::string>;
+  std::size_t workers_;
+  std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
+  std::map<std::string, std::shared_ptr<LiveGroup>> groups_;
+  std::map<Key, std::shared_ptr<LiveRoute>> routes_;
+  std::map<std::string, std::shared_ptr<LiveListener>> listeners_;
+};
+
+}  // namespace lbd::upstream

@@ -1,0 +1,112 @@
+#include "lbd/upstream/snapshot.h"
+
+#include <algorithm>
+
+#include "lbd/base/check.h"
+
+namespace lbd::upstream {
+namespace {
+
+std::uint32_t zone_index(std::vector<std::string>& zones, const std::string& zone) {
+  const auto found = std::find(zones.begin(), zones.end(), zone);
+  if (found != zones.end()) return static_cast<std::uint32_t>(found - zones.begin());
+  zones.push_back(zone);
+  return static_cast<std::uint32_t>(zones.size() - 1);
+}
+
+/// Fills `usable` with the targets that satisfy `may_serve`; true when there is one.
+template <class MayServe>
+bool collect_usable(SnapshotGroup& group, MayServe may_serve) {
+  group.usable.assign(group.zones.size(), {});
+  bool any = false;
+  for (std::uint32_t i = 0; i < group.targets.size(); ++i) {
+    const SnapshotTarget& target = group.targets[i];
+    if (target.weight == 0 || !may_serve(target.state)) continue;
+    group.usable[target.zone].push_back(i);
+    any = true;
+  }
+  return any;
+}
+
+SnapshotRoute compile_route(const config::Action& action,
+                            const std::map<std::string, std::size_t>& group_index) {
+  SnapshotRoute route;
+  route.action = action;
+  if (const auto* forward = std::get_if<config::Forward>(&action)) {
+    const auto found = group_index.find(forward->target_group);
+    LBD_CHECK(found != group_index.end());  // validate.cc refuses unknown groups
+    route.group = found->second;
+  }
+  return route;
+}
+
+}  // namespace
+
+std::string_view state_name(TargetState state) noexcept {
+  switch (state) {
+    case TargetState::initial:
+      return "initial";
+    case TargetState::healthy:
+      return "healthy";
+    case TargetState::unhealthy:
+      return "unhealthy";
+    case TargetState::ejected:
+      return "ejected";
+    case TargetState::draining:
+      return "draining";
+  }
+  return "unknown";
+}
+
+std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& settings,
+                                                   const std::vector<TargetInput>& targets,
+                                                   const std::string& own_zone, LiveState& live) {
+  auto group = std::make_shared<SnapshotGroup>();
+  group->settings = settings;
+  group->live = live.group(settings.name);
+  for (const TargetInput& input : targets) {
+    const auto address = net::SocketAddress::parse(input.address.ip, input.address.port);
+    if (!address) continue;  // parse.cc and the providers check addresses
+    SnapshotTarget target;
+    target.address = *address;
+    target.weight = input.weight;
+    target.zone = zone_index(group->zones, input.zone);
+    target.state = input.state;
+    target.live = live.target(settings.name, input.address.text(), input.zone);
+    target.live->closed.store(input.state == TargetState::draining, std::memory_order_relaxed);
+    group->targets.push_back(std::move(target));
+  }
+  for (std::uint32_t i = 0; i < group->zones.size(); ++i) {
+    if (!own_zone.empty() && group->zones[i] == own_zone) group->own_zone = i;
+  }
+  if (!collect_usable(*group, [](TargetState s) { return s == TargetState::healthy; }) &&
+      settings.fail_open) {
+    group->fail_open =
+        collect_usable(*group, [](TargetState s) { return s != TargetState::draining; });
+  }
+  return group;
+}
+
+std::shared_ptr<const SnapshotListener> compile_listener(
+    const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
+    LiveState& live) {
+  auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
+  for (const config::Rule& rule : settings.rules) {
+    listener->routes.push_back(compile_route(rule.then, group_index));
+    listener->routes.back().live = live.route(settings.name, rule.name);
+  }
+  if (settings.otherwise) {
+    listener->otherwise = compile_route(*settings.otherwise, group_index);
+    listener->otherwise->live = live.route(settings.name, "default");
+  }
+  listener->no_route = live.route(settings.name, "none");
+  listener->live = live.listener(settings.name);
+  for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
+    if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
+      listener->trusted.emplace_back(*address, network.prefix_bits);
+    }
+  }
+  return listener;
+}
+
+}  // namespace lbd::upstream

@@ -1,0 +1,89 @@
+// The snapshot: everything the data plane needs to know, immutable, swapped whole. The control
+// plane compiles it; each worker adopts it; a request pins the one it started with.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "lbd/net/address.h"
+#include "lbd/route/table.h"
+#include "lbd/upstream/live.h"
+
+namespace lbd::upstream {
+
+enum class TargetState : std::uint8_t {
+  initial,  // not yet passed its first check
+  healthy,
+  unhealthy,  // active checks fail
+  ejected,    // passive: outlier, for a while
+  draining,   // no new requests
+};
+[[nodiscard]] std::string_view state_name(TargetState state) noexcept;
+
+struct SnapshotTarget {
+  net::SocketAddress address;
+  std::uint32_t weight = 1;
+  std::uint32_t zone = 0;  // index into SnapshotGroup::zones
+  TargetState state = TargetState::healthy;
+  std::shared_ptr<LiveTarget> live;
+};
+
+struct SnapshotGroup {
+  config::TargetGroup settings;
+  std::vector<std::string> zones;
+  std::uint32_t own_zone = UINT32_MAX;  // the node's, when the group has targets there
+  std::vector<SnapshotTarget> targets;
+  std::vector<std::vector<std::uint32_t>>
+      usable;              // per zone: indices of targets that may be picked
+  bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
+  std::shared_ptr<LiveGroup> live;
+};
+
+/// What a rule does, with its group resolved.
+struct SnapshotRoute {
+  config::Action action;
+  std::size_t group = 0;  // into Snapshot::groups, when the action is a forward
+  std::shared_ptr<LiveRoute> live;
+};
+
+struct SnapshotListener {
+  SnapshotListener(config::Listener listener, route::Table compiled)
+      : settings(std::move(listener)), table(std::move(compiled)) {}
+  config::Listener settings;
+  route::Table table;
+  std::vector<SnapshotRoute> routes;       // one per rule
+  std::optional<SnapshotRoute> otherwise;  // the listener's default
+  std::shared_ptr<LiveRoute> no_route;
+  std::shared_ptr<LiveListener> live;
+  std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+};
+
+struct Snapshot {
+  std::uint64_t serial = 0;      // of this snapshot, counts every publication
+  std::uint64_t generation = 0;  // of the config it was made from
+  std::vector<std::shared_ptr<const SnapshotListener>> listeners;
+  std::vector<std::shared_ptr<const SnapshotGroup>> groups;
+};
+
+/// A target as the control plane sees it when it compiles: where it is and whether it may serve.
+struct TargetInput {
+  config::Address address;
+  std::string zone;
+  std::uint32_t weight = 1;
+  TargetState state = TargetState::initial;
+};
+
+/// Pure but for the live state it looks up or makes.
+[[nodiscard]] std::shared_ptr<const SnapshotGroup> compile_group(
+    const config::TargetGroup& settings, const std::vector<TargetInput>& targets,
+    const std::string& own_zone, LiveState& live);
+/// `group_index`: position of each target group in Snapshot::groups.
+[[nodiscard]] std::shared_ptr<const SnapshotListener> compile_listener(
+    const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
+    LiveState& live);
+
+}  // namespace lbd::upstream
