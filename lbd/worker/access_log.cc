@@ -1,0 +1,285 @@
+#include "lbd/worker/access_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <ctime>
+#include <mutex>
+#include <thread>
+
+namespace lbd::worker {
+namespace {
+
+constexpr std::size_t kRingBytes = 1 << 20;
+constexpr std::size_t kLineBytesMax = 8 * 1024;  // longer values are cut
+constexpr std::size_t kTextBytesMax = 2048;
+constexpr std::chrono::milliseconds kFlush{100};
+
+/// A line under construction in fixed storage.
+class Line {
+ public:
+  void text(std::string_view key, std::string_view value) noexcept {
+    begin(key);
+    put('"');
+    for (const char c : value.substr(0, kTextBytesMax)) escaped(c);
+    put('"');
+  }
+  void number(std::string_view key, std::uint64_t value) noexcept {
+    begin(key);
+    const auto end = fmt::format_to_n(at_, room(), "{}", value);
+    at_ += std::min<std::size_t>(end.size, room());
+  }
+  void seconds(std::string_view key, std::uint64_t us) noexcept {
+    begin(key);
+    const auto end = fmt::format_to_n(at_, room(), "{}.{:06}", us / 1'000'000, us % 1'000'000);
+    at_ += std::min<std::size_t>(end.size, room());
+  }
+  void flag(std::string_view key, bool value) noexcept {
+    begin(key);
+    raw(value ? "true" : "false");
+  }
+  void raw(std::string_view text) noexcept {
+    const std::size_t size = std::min(text.size(), room());
+    std::memcpy(at_, text.data(), size);
+    at_ += size;
+  }
+  void begin(std::string_view key) noexcept {
+    const char before = at_ == bytes_.data() ? '{' : at_[-1];
+    if (at_ == bytes_.data()) {
+      put('{');
+    } else if (before != '{' && before != '[') {
+      put(',');
+    }
+    put('"');
+    raw(key);
+    raw("\":");
+  }
+  [[nodiscard]] std::string_view view() const noexcept {
+    return {bytes_.data(), static_cast<std::size_t>(at_ - bytes_.data())};
+  }
+
+ private:
+  void put(char c) noexcept {
+    if (room() > 0) *at_++ = c;
+  }
+  void escaped(char c) noexcept {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      put('\\');
+      put(c);
+    } else if (byte < 0x20 || byte >= 0x7f) {
+      // Bytes above ASCII may be any encoding: escaped as Latin-1, so that the line is always valid
+      // JSON.
+      constexpr std::string_view kHex = "0123456789abcdef";
+      raw("\\u00");
+      put(kHex[byte >> 4]);
+      put(kHex[byte & 15]);
+    } else {
+      put(c);
+    }
+  }
+  [[nodiscard]] std::size_t room() const noexcept {
+    return static_cast<std::size_t>(bytes_.data() + bytes_.size() - at_);
+  }
+
+  std::array<char, kLineBytesMax> bytes_;
+  char* at_ = bytes_.data();
+};
+
+void write_time(WallTime when, Line& line) noexcept {
+  const auto us =
+      std::chrono::duration_cast<std::chrono::microseconds>(when.time_since_epoch()).count();
+  const std::time_t whole = us / 1'000'000;
+  std::tm utc{};
+  ::gmtime_r(&whole, &utc);
+  std::array<char, 40> text{};
+  const auto end = fmt::format_to_n(
+      text.data(), text.size(), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", utc.tm_year + 1900,
+      utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, us % 1'000'000);
+  line.text("time", {text.data(), std::min(end.size, text.size())});
+}
+
+void write_attempts(const proxy::RequestRecord& record, Line& line) noexcept {
+  line.begin("attempts");
+  line.raw("[");
+  const std::size_t count = std::min<std::size_t>(record.attempt_count, record.attempts.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    const proxy::AttemptRecord& attempt = record.attempts[i];
+    line.raw(i == 0 ? "{" : ",{");
+    line.text("target", attempt.target);
+    if (attempt.fault != Fault::none) line.text("reason", fault_name(attempt.fault));
+    if (attempt.status != 0) line.number("status", static_cast<std::uint64_t>(attempt.status));
+    line.seconds("connect_seconds", attempt.connect_us);
+    line.seconds("response_seconds", attempt.response_us);
+    line.raw("}");
+  }
+  line.raw("]");
+}
+
+void write_record(const proxy::RequestRecord& record, Line& line) noexcept {
+  write_time(record.started, line);
+  line.text("request_id", record.id);
+  line.number("generation", record.generation);
+  line.text("listener", record.listener);
+  line.text("rule", record.rule);
+  line.text("target_group", record.group);
+  line.text("zone", record.zone);
+  line.text("client_ip", record.client_ip);
+  line.number("client_port", record.client_port);
+  line.text("method", record.method);
+  line.text("host", record.authority);
+  line.text("target", record.target);
+  line.text("user_agent", record.user_agent);
+  line.number("status", static_cast<std::uint64_t>(record.status));
+  line.text("origin", record.by_target ? "target" : "lbd");
+  if (record.reason != Fault::none) {
+    line.text("reason", fault_name(record.reason));
+    line.text("reason_flag", fault_flag(record.reason));
+  }
+  if (record.cut) line.flag("cut", true);
+  line.number("request_bytes", record.request_bytes);
+  line.number("response_bytes", record.response_bytes);
+  line.seconds("duration_seconds", record.duration_us);
+  write_attempts(record, line);
+  line.raw("}\n");
+}
+
+/// Single producer (a worker), single consumer (the writer thread).
+class Ring final : public proxy::RecordSink {
+ public:
+  Ring() : bytes_(kRingBytes) {}
+
+  void write(const proxy::RequestRecord& record) noexcept override {
+    Line line;
+    write_record(record, line);
+    const std::string_view text = line.view();
+    const std::size_t tail = tail_.load(std::memory_order_relaxed);
+    const std::size_t used = tail - head_.load(std::memory_order_acquire);
+    if (text.size() > kRingBytes - used || text.back() != '\n') {
+      dropped.add(1);
+      return;
+    }
+    const std::size_t at = tail % kRingBytes;
+    const std::size_t first = std::min(text.size(), kRingBytes - at);
+    std::memcpy(bytes_.data() + at, text.data(), first);
+    std::memcpy(bytes_.data(), text.data() + first, text.size() - first);
+    tail_.store(tail + text.size(), std::memory_order_release);
+    lines.add(1);
+  }
+
+  /// The next contiguous run of bytes to write out; empty when there is none.
+  [[nodiscard]] std::string_view pending() const noexcept {
+    const std::size_t head = head_.load(std::memory_order_relaxed);
+    const std::size_t used = tail_.load(std::memory_order_acquire) - head;
+    const std::size_t at = head % kRingBytes;
+    return {bytes_.data() + at, std::min(used, kRingBytes - at)};
+  }
+  void written(std::size_t bytes) noexcept {
+    head_.store(head_.load(std::memory_order_relaxed) + bytes, std::memory_order_release);
+  }
+
+  Relaxed<std::uint64_t> dropped;
+  Relaxed<std::uint64_t> lines;
+
+ private:
+  std::vector<char> bytes_;
+  alignas(64) std::atomic<std::size_t> tail_{0};
+  alignas(64) std::atomic<std::size_t> head_{0};
+};
+
+int open_log(const std::string& path) noexcept {
+  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+}  // namespace
+
+struct AccessLog::Writer {
+  Writer(std::string log_path, int descriptor, std::size_t workers)
+      : path(std::move(log_path)), fd(descriptor) {
+    for (std::size_t i = 0; i < workers; ++i) rings.push_back(std::make_unique<Ring>());
+  }
+
+  /// A line that was half written when an error came is finished later: bytes leave a ring only
+  /// once written.
+  void flush() noexcept {
+    for (const auto& ring : rings) {
+      for (std::string_view run = ring->pending(); !run.empty(); run = ring->pending()) {
+        const ssize_t wrote = ::write(fd, run.data(), run.size());
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote <= 0)
+          return;  // a full disk or closed pipe: try again next time; full rings drop and count
+        ring->written(static_cast<std::size_t>(wrote));
+      }
+    }
+  }
+
+  void run(std::atomic<bool>& reopen) {
+    std::unique_lock lock(mutex);
+    while (!stopping) {
+      wake.wait_for(lock, kFlush);
+      flush();
+      if (reopen.exchange(false) && path != "-") {
+        const int fresh = open_log(path);
+        if (fresh >= 0) {
+          ::close(fd);
+          fd = fresh;
+        }
+      }
+    }
+    flush();
+  }
+
+  std::string path;
+  int fd;
+  std::vector<std::unique_ptr<Ring>> rings;
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool stopping = false;
+  std::thread thread;
+};
+
+AccessLog::AccessLog() = default;
+
+Outcome<std::unique_ptr<AccessLog>> AccessLog::open(const std::string& path, std::size_t workers) {
+  const int fd = path == "-" ? STDOUT_FILENO : open_log(path);
+  if (fd < 0)
+    return failure(fmt::format("cannot open access log {}: {}", path, std::strerror(errno)));
+  std::unique_ptr<AccessLog> log(new AccessLog());
+  log->writer_ = std::make_unique<Writer>(path, fd, workers);
+  Writer& writer = *log->writer_;
+  writer.thread = std::thread([&writer, &reopen = log->reopen_] { writer.run(reopen); });
+  return log;
+}
+
+AccessLog::~AccessLog() {
+  {
+    const std::lock_guard lock(writer_->mutex);
+    writer_->stopping = true;
+  }
+  writer_->wake.notify_one();
+  writer_->thread.join();
+  if (writer_->path != "-") ::close(writer_->fd);
+}
+
+proxy::RecordSink* AccessLog::sink(std::size_t worker) noexcept {
+  return writer_->rings[worker].get();
+}
+
+std::uint64_t AccessLog::dropped() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& ring : writer_->rings) sum += ring->dropped.get();
+  return sum;
+}
+
+std::uint64_t AccessLog::lines() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& ring : writer_->rings) sum += ring->lines.get();
+  return sum;
+}
+
+}  // namespace lbd::worker

@@ -1,0 +1,269 @@
+#include "lbd/worker/worker.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "lbd/net/acceptor.h"
+#include "lbd/net/loop.h"
+#include "lbd/net/tcp_stream.h"
+#include "lbd/proxy/h1_session.h"
+#include "lbd/proxy/worker_context.h"
+
+namespace lbd::worker {
+namespace {
+
+using proxy::GroupTurns;
+using proxy::H1Session;
+using proxy::Pinned;
+
+constexpr std::chrono::milliseconds kHeartbeat{500};
+
+}  // namespace
+
+struct Worker::Inside {
+  explicit Inside(Worker& worker)
+      : owner(worker),
+        context(worker.settings_.index, loop, worker.settings_.seed),
+        heartbeat(loop.clock(), this, &Inside::beat) {
+    context.records = worker.settings_.records;
+  }
+
+  struct Open {
+    ListenSocket socket;
+    std::unique_ptr<net::Acceptor> acceptor;
+  };
+
+  void adopt(std::shared_ptr<const upstream::Snapshot> snapshot, std::vector<ListenSocket> sockets);
+  void repin(std::shared_ptr<const upstream::Snapshot> snapshot);
+  void purge_idle();
+  void listen(std::vector<ListenSocket> sockets);
+  void accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener);
+  [[nodiscard]] proxy::ClientInfo client_info(int fd, const upstream::LiveListener& listener) const;
+  void link(H1Session& session) noexcept;
+  void unlink(H1Session& session) noexcept;
+  static Task<> serve(Inside& inside, std::unique_ptr<H1Session> session,
+                      std::shared_ptr<upstream::LiveListener> listener);
+  void drain();
+  void kill_all();
+  void check_drained();
+  static void beat(void* self);
+
+  Worker& owner;
+  net::Loop loop;
+  proxy::WorkerContext context;
+  std::vector<Open> acceptors;
+  Timer heartbeat;
+  std::thread thread;
+  bool stopping = false;
+};
+
+Worker::Worker(WorkerSettings settings)
+    : settings_(settings), inside_(std::make_unique<Inside>(*this)) {}
+
+Worker::~Worker() { stop(); }
+
+void Worker::start() {
+  inside_->thread = std::thread([this] { run(); });
+}
+
+void Worker::run() {
+  ::pthread_setname_np(::pthread_self(), ("lbd-worker-" + std::to_string(settings_.index)).c_str());
+  Inside::beat(inside_.get());
+  inside_->loop.run();
+}
+
+void Worker::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
+                   std::vector<ListenSocket> sockets) {
+  inside_->loop.post(
+      [this, snapshot = std::move(snapshot), sockets = std::move(sockets)]() mutable {
+        inside_->adopt(std::move(snapshot), std::move(sockets));
+      });
+}
+
+void Worker::drain() {
+  inside_->loop.post([this] { inside_->drain(); });
+}
+
+void Worker::stop() {
+  if (!inside_->thread.joinable()) return;
+  inside_->loop.post([this] {
+    inside_->kill_all();
+    inside_->stopping = true;
+    inside_->check_drained();
+  });
+  inside_->thread.join();
+}
+
+void Worker::Inside::beat(void* self) {
+  auto* inside = static_cast<Inside*>(self);
+  inside->owner.heartbeat_.add(1);
+  inside->heartbeat.set(inside->loop.clock().now() + kHeartbeat);
+}
+
+void Worker::Inside::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
+                           std::vector<ListenSocket> sockets) {
+  const std::uint64_t serial = snapshot->serial;
+  repin(std::move(snapshot));
+  purge_idle();
+  listen(std::move(sockets));
+  owner.adopted_.store(serial, std::memory_order_release);
+}
+
+void Worker::Inside::repin(std::shared_ptr<const upstream::Snapshot> snapshot) {
+  auto pinned = boost::make_local_shared<Pinned>();
+  for (const auto& group : snapshot->groups) {
+    boost::local_shared_ptr<GroupTurns>& turns = context.turns[group->live.get()];
+    if (!turns) turns = boost::make_local_shared<GroupTurns>();
+    pinned->turns.push_back(turns);
+  }
+  pinned->snapshot = std::move(snapshot);
+  // Groups that are gone: their turns live on in the snapshots that still use them.
+  std::erase_if(context.turns, [&](const auto& entry) {
+    return std::none_of(pinned->snapshot->groups.begin(), pinned->snapshot->groups.end(),
+                        [&](const auto& group) { return group->live.get() == entry.first; });
+  });
+  context.pinned = std::move(pinned);
+}
+
+void Worker::Inside::purge_idle() {
+  if (context.idle.size() == 0) return;
+  std::vector<const upstream::LiveTarget*> kept;
+  for (const auto& group : context.pinned->snapshot->groups) {
+    for (const upstream::SnapshotTarget& target : group->targets) kept.push_back(target.live.get());
+  }
+  std::sort(kept.begin(), kept.end());
+  context.idle.purge(kept);
+}
+
+void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
+  const auto wanted = [&](const Open& open) {
+    return std::any_of(sockets.begin(), sockets.end(),
+                       [&](const ListenSocket& socket) { return socket.fd == open.socket.fd; });
+  };
+  for (Open& open : acceptors) {
+    if (!wanted(open)) open.acceptor->close();
+  }
+  std::erase_if(acceptors, [&](const Open& open) { return !wanted(open); });
+  for (H1Session* session = context.sessions; session != nullptr;) {
+    H1Session* next = session->next;
+    const bool stays = std::any_of(sockets.begin(), sockets.end(), [&](const ListenSocket& socket) {
+      return socket.listener.get() == session->listener();
+    });
+    if (!stays) session->drain();
+    session = next;
+  }
+  for (ListenSocket& socket : sockets) {
+    const bool open = std::any_of(acceptors.begin(), acceptors.end(),
+                                  [&](const Open& each) { return each.socket.fd == socket.fd; });
+    if (open || context.draining) continue;
+    auto listener = socket.listener;
+    const int fd = socket.fd;
+    acceptors.push_back(
+        {std::move(socket), std::make_unique<net::Acceptor>(loop, fd, [this, listener](int client) {
+           accepted(client, listener);
+         })});
+  }
+}
+
+proxy::ClientInfo Worker::Inside::client_info(int fd,
+                                              const upstream::LiveListener& listener) const {
+  proxy::ClientInfo info;
+  info.peer = net::SocketAddress::peer_of(fd);
+  info.local = net::SocketAddress::local_of(fd);
+  info.peer_ip = info.peer.ip();
+  for (const auto& each : context.pinned->snapshot->listeners) {
+    if (each->live.get() != &listener) continue;
+    info.trusted = std::any_of(
+        each->trusted.begin(), each->trusted.end(),
+        [&](const auto& network) { return info.peer.in(network.first, network.second); });
+  }
+  return info;
+}
+
+void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener) {
+  upstream::ListenerLoad& load = listener->loads[context.index];
+  load.accepted.add(1);
+  if (context.session_count >= owner.settings_.connections_max) {
+    load.shed.add(1);
+    ::close(fd);
+    return;
+  }
+  proxy::ClientInfo client = client_info(fd, *listener);
+  auto stream = net::adopt_tcp(loop, fd, client.peer.family());
+  auto session =
+      std::make_unique<H1Session>(context, std::move(stream), std::move(client), listener);
+  context.tasks.spawn(serve(*this, std::move(session), listener));
+}
+
+Task<> Worker::Inside::serve(Inside& inside, std::unique_ptr<H1Session> session,
+                             std::shared_ptr<upstream::LiveListener> listener) {
+  upstream::ListenerLoad& load = listener->loads[inside.context.index];
+  inside.link(*session);
+  load.connections.add(1);
+  inside.owner.connections_.add(1);
+  co_await session->run();
+  load.connections.sub(1);
+  inside.owner.connections_.sub(1);
+  inside.unlink(*session);
+  session.reset();
+  inside.check_drained();
+}
+
+void Worker::Inside::link(H1Session& session) noexcept {
+  session.next = context.sessions;
+  if (context.sessions != nullptr) context.sessions->previous = &session;
+  context.sessions = &session;
+  ++context.session_count;
+}
+
+void Worker::Inside::unlink(H1Session& session) noexcept {
+  if (session.next != nullptr) session.next->previous = session.previous;
+  (session.previous != nullptr ? session.previous->next : context.sessions) = session.next;
+  --context.session_count;
+}
+
+void Worker::Inside::drain() {
+  for (Open& open : acceptors)
+    open.acceptor->close();  // takes what is queued: those clients are served too
+  acceptors.clear();
+  context.draining = true;
+  for (H1Session* session = context.sessions; session != nullptr;) {
+    H1Session* next = session->next;
+    session->drain();
+    session = next;
+  }
+  check_drained();
+}
+
+void Worker::Inside::kill_all() {
+  for (Open& open : acceptors) open.acceptor->close();
+  acceptors.clear();
+  context.draining = true;
+  for (H1Session* session = context.sessions; session != nullptr;) {
+    H1Session* next = session->next;
+    session->kill();
+    session = next;
+  }
+}
+
+void Worker::Inside::check_drained() {
+  if (!context.draining || context.session_count > 0) return;
+  owner.drained_.store(true, std::memory_order_release);
+  if (!stopping) return;
+  stopping = false;
+  context.idle.shut_down();
+  // The loop ends when the last task has: posted, so that the task that called us is over by then.
+  loop.post([this] {
+    if (context.tasks.running() == 0) {
+      loop.stop();
+    } else {
+      stopping = true;
+      loop.post([this] { check_drained(); });
+    }
+  });
+}
+
+}  // namespace lbd::worker

@@ -1,0 +1,77 @@
+// A worker: one thread, one loop, its connections. Workers share nothing but what the snapshot
+// refers to.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lbd/base/log.h"
+#include "lbd/base/relaxed.h"
+#include "lbd/proxy/record.h"
+#include "lbd/upstream/snapshot.h"
+
+namespace lbd::worker {
+
+/// A listening socket of one listener; each worker has its own descriptor of the address
+/// (SO_REUSEPORT).
+struct ListenSocket {
+  std::shared_ptr<upstream::LiveListener> listener;
+  std::string address;
+  int fd = -1;
+};
+
+struct WorkerSettings {
+  std::size_t index = 0;
+  std::uint64_t seed = 0;
+  std::uint32_t connections_max = 0;     // of this worker
+  proxy::RecordSink* records = nullptr;  // outlives the worker; may be null
+};
+
+/// Thread: made, started, told and joined by the control thread; everything else happens on its
+/// own.
+class Worker {
+ public:
+  explicit Worker(WorkerSettings settings);
+  /// Stops at once if it still runs.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void start();
+  /// Makes it the worker's snapshot; requests under way keep theirs. `sockets`: all this worker
+  /// shall listen on from now.
+  void adopt(std::shared_ptr<const upstream::Snapshot> snapshot, std::vector<ListenSocket> sockets);
+  /// Graceful stop: accepts what waits in the queues, closes listeners and idle connections, ends
+  /// the rest after their current request. `drained()` turns true when nothing is left.
+  void drain();
+  /// Resets what is left, ends the thread and joins it.
+  void stop();
+
+  /// Serial of the newest snapshot in use for new requests. A target closed in it gets none from
+  /// this worker any more: acquire this before reading the target's in-flight count.
+  [[nodiscard]] std::uint64_t adopted() const noexcept {
+    return adopted_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
+  /// Counts loop turns (one a second at least while healthy): a value that stands still means a
+  /// stuck worker.
+  [[nodiscard]] std::uint64_t heartbeat() const noexcept { return heartbeat_.get(); }
+  [[nodiscard]] std::uint32_t connections() const noexcept { return connections_.get(); }
+
+ private:
+  struct Inside;  // what lives on the worker's thread
+  void run();
+
+  WorkerSettings settings_;
+  std::atomic<std::uint64_t> adopted_{0};
+  std::atomic<bool> drained_{false};
+  Relaxed<std::uint64_t> heartbeat_;
+  Relaxed<std::uint32_t> connections_;
+  std::unique_ptr<Inside> inside_;
+};
+
+}  // namespace lbd::worker
