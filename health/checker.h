@@ -1,0 +1,86 @@
+// Active health checks of all targets, and what they say: the board.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "config/config.h"
+#include "health/probe.h"
+#include "health/streak.h"
+#include "lbd/base/rng.h"
+#include "lbd/base/task.h"
+#include "lbd/net/loop.h"
+
+namespace lbd::health {
+
+/// (target group, target address): two groups never share a verdict about one address (caddy
+/// #7870).
+using TargetKey = std::pair<std::string, std::string>;
+
+struct Verdict {
+  bool up = false;
+  bool checked = false;  // at least one check has ended
+  CheckResult last;
+  WallTime since{};           // of `up` as it is
+  std::uint32_t against = 0;  // results in a row against the verdict
+  std::uint64_t checks = 0;
+  std::uint64_t failures = 0;
+};
+
+/// What to check.
+struct CheckedTarget {
+  TargetKey key;
+  net::SocketAddress address;  // of the check: the target's, with the check's own port
+  config::HealthCheck settings;
+};
+
+/// Thread: the control loop. `stop` must have run, and its tasks ended, before it is destroyed.
+class Checker {
+ public:
+  using OnChange = std::function<void(const TargetKey&, const Verdict&)>;
+
+  /// `on_change` is called when a verdict flips, and when a target's first check ends.
+  Checker(net::Loop& loop, Rng rng, OnChange on_change);
+  ~Checker();
+  Checker(const Checker&) = delete;
+  Checker& operator=(const Checker&) = delete;
+
+  /// Checks exactly these from now on. A target that stays keeps its verdict and its turn; a new
+  /// one is checked at once (a crowd of new ones spread over their interval); settings may change
+  /// under a verdict.
+  void apply(const std::vector<CheckedTarget>& targets);
+  /// Brings a target's next check forward to now.
+  void check_now(const TargetKey& key);
+  /// Nothing for a target that is not checked.
+  [[nodiscard]] const Verdict* find(const TargetKey& key) const;
+  [[nodiscard]] const TaskGroup& tasks() const noexcept { return tasks_; }
+  [[nodiscard]] bool first_round_done() const;
+  /// Starts no further check; `co_await join()` for those under way.
+  void stop();
+  [[nodiscard]] TaskGroup::Join join() noexcept { return tasks_.join(); }
+
+ private:
+  struct Entry;
+  static constexpr std::size_t kProbesMax = 128;  // at a time; the rest wait in line
+
+  void due(Entry& entry);
+  void start_waiting();
+  static Task<> check(Checker& checker, std::shared_ptr<Entry> entry);
+  void record(Entry& entry, CheckResult result);
+  [[nodiscard]] Duration next_delay(const Entry& entry);
+
+  net::Loop& loop_;
+  Rng rng_;
+  OnChange on_change_;
+  std::map<TargetKey, std::shared_ptr<Entry>> entries_;
+  std::deque<std::weak_ptr<Entry>> waiting_;
+  TaskGroup tasks_;
+  std::size_t running_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace lbd::health

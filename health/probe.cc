@@ -1,0 +1,165 @@
+#include "health/probe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "lbd/http/h1_head.h"
+#include "lbd/net/tcp_stream.h"
+
+namespace lbd::health {
+namespace {
+
+constexpr std::size_t kHeadBytesMax = 64 * 1024;
+constexpr std::size_t kBodyBytesMax = 64 * 1024;
+
+/// Cancels the stream when time is up.
+struct Deadline {
+  Deadline(Clock& clock, net::Stream& watched, TimePoint due)
+      : stream(watched), timer(clock, this, &Deadline::expire) {
+    timer.set(due);
+  }
+  static void expire(void* context) {
+    auto* self = static_cast<Deadline*>(context);
+    self->expired = true;
+    self->stream.cancel();
+  }
+  net::Stream& stream;
+  Timer timer;
+  bool expired = false;
+};
+
+CheckResult failed(CheckFailure failure, std::string detail) {
+  return {failure, std::move(detail), 0, 0};
+}
+
+std::string codes_text(const config::HealthCheck& settings) {
+  std::string text;
+  for (const config::CodeRange& range : settings.codes) {
+    if (!text.empty()) text += ",";
+    text += range.first == range.last ? std::to_string(range.first)
+                                      : fmt::format("{}-{}", range.first, range.last);
+  }
+  return text;
+}
+
+CheckResult connect_result(const net::DialFailure& failure) {
+  if (failure.fault == Fault::connect_timeout)
+    return failed(CheckFailure::timeout, "no connection in time");
+  if (failure.error == EHOSTUNREACH || failure.error == ENETUNREACH) {
+    return failed(CheckFailure::no_route, std::strerror(failure.error));
+  }
+  return failed(CheckFailure::refused, std::strerror(failure.error));
+}
+
+std::string request_text(const net::SocketAddress& address, const config::HealthCheck& settings) {
+  return fmt::format(
+      "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lbd-health/1\r\nAccept: */*\r\nConnection: "
+      "close\r\n\r\n",
+      settings.path, settings.host.empty() ? address.text() : settings.host);
+}
+
+/// Reads until `text` holds a whole head (true), or the stream ends.
+Task<bool> read_head(net::Stream& stream, std::string& text, http::ResponseHead& head,
+                     std::size_t& head_bytes) {
+  http::HeadLimits limits;
+  http::HeadScanner scanner(limits);
+  std::string chunk(4096, '\0');
+  while (text.size() <= kHeadBytesMax) {
+    const net::IoResult got = co_await stream.read(chunk);
+    if (!got.ok()) co_return false;
+    text.append(chunk, 0, got.bytes);
+    const Result<std::size_t, Fault> end = scanner.scan(text);
+    if (!end) co_return true;  // head stays without a status: not HTTP
+    if (*end == 0) continue;
+    head_bytes = *end;
+    const Fault fault =
+        http::parse_response_head(std::string_view(text).substr(0, *end), http::Method::get, head);
+    if (fault != Fault::none) head.status = 0;
+    co_return true;
+  }
+  co_return true;
+}
+
+/// True when the body's first 64 KiB hold the wanted text.
+Task<bool> find_in_body(net::Stream& stream, std::string text, std::size_t head_bytes,
+                        std::string wanted) {
+  std::string chunk(4096, '\0');
+  while (text.find(wanted, head_bytes) == std::string::npos) {
+    if (text.size() > head_bytes + kBodyBytesMax) co_return false;
+    const net::IoResult got = co_await stream.read(chunk);
+    if (!got.ok()) co_return false;
+    text.append(chunk, 0, got.bytes);
+  }
+  co_return true;
+}
+
+Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
+                      config::HealthCheck settings) {
+  const std::string request = request_text(address, settings);
+  const iovec piece{const_cast<char*>(request.data()), request.size()};
+  const net::IoResult sent = co_await stream.write(std::span<const iovec>(&piece, 1));
+  if (!sent.ok()) co_return failed(CheckFailure::reset, "closed before it read the request");
+  std::string text;
+  http::ResponseHead head;
+  std::size_t head_bytes = 0;
+  const bool answered = co_await read_head(stream, text, head, head_bytes);
+  if (!answered) co_return failed(CheckFailure::reset, "closed before it answered");
+  if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
+  CheckResult result;
+  result.status = head.status;
+  const bool wanted = std::any_of(settings.codes.begin(), settings.codes.end(),
+                                  [&](const config::CodeRange& range) {
+                                    return head.status >= range.first && head.status <= range.last;
+                                  });
+  if (!wanted) {
+    result.failure = CheckFailure::code_mismatch;
+    result.detail = fmt::format("got {}, want {}", head.status, codes_text(settings));
+    co_return result;
+  }
+  if (!settings.body.empty()) {
+    const bool found = co_await find_in_body(stream, std::move(text), head_bytes, settings.body);
+    if (!found) {
+      result.failure = CheckFailure::body_mismatch;
+      result.detail = fmt::format("the body does not hold '{}'", settings.body);
+    }
+  }
+  co_return result;
+}
+
+}  // namespace
+
+std::string_view check_failure_name(CheckFailure failure) noexcept {
+  constexpr std::string_view kNames[] = {"none",          "refused",      "timeout",
+                                         "reset",         "bad_response", "code_mismatch",
+                                         "body_mismatch", "no_route"};
+  return kNames[static_cast<std::size_t>(failure)];
+}
+
+Task<CheckResult> probe(net::Loop& loop, net::SocketAddress address, config::HealthCheck settings) {
+  const TimePoint started = loop.clock().now();
+  const TimePoint due = started + settings.timeout;
+  CheckResult result;
+  net::Dialled dialled = co_await net::dial_tcp(loop, address, due);
+  if (!dialled) {
+    result = connect_result(dialled.error());
+  } else {
+    const std::unique_ptr<net::Stream> stream = std::move(*dialled);
+    Deadline deadline(loop.clock(), *stream, due);
+    if (settings.protocol == config::CheckProtocol::http)
+      result = co_await ask(*stream, address, settings);
+    if (deadline.expired && !result.passed()) {
+      result = failed(CheckFailure::timeout,
+                      fmt::format("no answer within {} ms", settings.timeout.count()));
+    }
+    stream->close();
+  }
+  const Duration took = loop.clock().now() - started;
+  result.duration_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+  co_return result;
+}
+
+}  // namespace lbd::health

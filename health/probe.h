@@ -1,0 +1,39 @@
+// One active health check.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/config.h"
+#include "lbd/base/task.h"
+#include "lbd/net/address.h"
+#include "lbd/net/loop.h"
+
+namespace lbd::health {
+
+/// Why a check failed; each has a fixed name for logs and metrics.
+enum class CheckFailure : std::uint8_t {
+  none,
+  refused,
+  timeout,
+  reset,
+  bad_response,
+  code_mismatch,
+  body_mismatch,
+  no_route,
+};
+[[nodiscard]] std::string_view check_failure_name(CheckFailure failure) noexcept;
+
+struct CheckResult {
+  CheckFailure failure = CheckFailure::none;
+  std::string detail;  // "got 503, want 200-299"; empty when it passed
+  int status = 0;
+  std::uint64_t duration_us = 0;
+  [[nodiscard]] bool passed() const noexcept { return failure == CheckFailure::none; }
+};
+
+/// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout. Never throws,
+/// always ends.
+Task<CheckResult> probe(net::Loop& loop, net::SocketAddress address, config::HealthCheck settings);
+
+}  // namespace lbd::health
