@@ -15,9 +15,9 @@ std::string in_path(const std::string& path) {
   return path.empty() ? std::string() : " in " + path;
 }
 
-/// Where an error about a value points: the value itself, or its key when there is no value.
+/// Where an error about a value points: a scalar itself, else the key of what is not one.
 const Place& place_of(const Cursor& at) {
-  return at.value.kind == ValueKind::null ? at.label : at.value.place;
+  return at.value.kind == ValueKind::scalar ? at.value.place : at.label;
 }
 
 void refuse_unknown(Decoder& decoder, const Cursor& at, const Table& table) {
@@ -47,7 +47,11 @@ void Decoder::expected(const Cursor& at, std::string_view what, std::string hint
         std::move(hint));
 }
 
-void Decoder::remember(const Cursor& at) { places_.emplace(at.path, place_of(at)); }
+void Decoder::remember(const Cursor& at) {
+  auto place = place_of(at);
+  place.secret = at.value.secret;
+  places_.emplace(at.path, std::move(place));
+}
 
 Origin origin_of(const Cursor& at) { return {at.label.file, at.label.line, at.label.column}; }
 
@@ -124,7 +128,11 @@ Kind or_off(bool& enabled, Kind kind) {
   return {.read =
               [&enabled, read = std::move(kind.read)](Decoder& decoder, const Cursor& at) {
                 enabled = !is_off(at.value);
-                if (enabled) read(decoder, at);
+                if (!enabled) return;
+                const bool scalar = at.value.kind == ValueKind::scalar && !at.value.broken;
+                if (!scalar) return read(decoder, at);
+                decoder.expected(at, "a mapping, or off",
+                                 at.value.text == "no" ? "did you mean 'off'?" : "");
               },
           .schema =
               [schema = std::move(kind.schema)] {

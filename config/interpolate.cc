@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "config/tree.h"
 #include "config/utf8.h"
 
@@ -43,7 +45,7 @@ Outcome<std::string> resolve(std::string_view reference, const std::string& file
 std::string beside(const std::string& file, const std::string& path) {
   const auto slash = file.rfind('/');
   if (path.starts_with('/') || slash == std::string::npos) return path;
-  return file.substr(0, slash + 1) + path;
+  return std::filesystem::path(file.substr(0, slash + 1) + path).lexically_normal().string();
 }
 
 bool wants_interpolation(std::string_view text) {

@@ -47,7 +47,9 @@ std::optional<T> read_plain(Decoder& decoder, const Cursor& at, Parse parse,
   }
   const auto value = parse(*text);
   if (value) return *value;
-  decoder.expected(at, value.error().message);
+  const bool other_base = text->size() > 1 && text->front() == '0' && !at.value.secret;
+  decoder.expected(at, value.error().message,
+                   other_base ? "numbers are decimal, without leading zeros" : "");
   return std::nullopt;
 }
 
@@ -63,7 +65,7 @@ std::optional<T> read_whole(Decoder& decoder, const Cursor& at, Range<T> range) 
   const auto value = read_plain<std::uint64_t>(decoder, at, parse_whole, "a whole number");
   if (!value) return std::nullopt;
   if (*value >= range.least && *value <= range.most) return static_cast<T>(*value);
-  const bool open = range.most == std::numeric_limits<T>::max();
+  const bool open = sizeof(T) > 2 && range.most == std::numeric_limits<T>::max();
   out_of_range(decoder, at, "it must be",
                open ? fmt::format("{} or more", range.least)
                     : fmt::format("from {} to {}", range.least, range.most));
@@ -197,7 +199,13 @@ Kind flag(bool& out) {
                   out = *found == "true";
                   return;
                 }
-                decoder.expected(at, kWhat);
+                const bool yes = *found == "yes" || *found == "on" || *found == "True";
+                const bool no = *found == "no" || *found == "off" || *found == "False";
+                decoder.expected(at, kWhat,
+                                 !at.value.plain ? "remove the quotes"
+                                 : yes           ? "did you mean 'true'?"
+                                 : no            ? "did you mean 'false'?"
+                                                 : "");
               },
           .schema = [] { return type("boolean"); },
           .fallback = out ? "`true`" : "`false`"};
@@ -388,7 +396,12 @@ Kind addresses(std::vector<Address>& out) {
                   const auto* found = scalar_of(d, item, kWhat);
                   if (found == nullptr) return;
                   auto address = parse_address(*found, 0);
-                  if (!address) return d.expected(item, address.error().message);
+                  if (!address) {
+                    const bool name =
+                        found->find_first_of("ghijklmnopqrstuvwxyz") != std::string::npos;
+                    return d.expected(item, address.error().message,
+                                      name ? "names are not resolved: write the IP address" : "");
+                  }
                   out.push_back(std::move(*address));
                 });
               },

@@ -20,6 +20,13 @@ LoadResult load(const std::string& path, const FileReader& reader) {
     config.files = assembled.files;
     auto found = validate(config, decoder.places());
     result.problems.insert(result.problems.end(), found.begin(), found.end());
+    if (has_errors(result.problems)) {
+      // "Nothing uses it" may only be so because what uses it is wrong.
+      std::erase_if(result.problems, [](const Problem& problem) {
+        return problem.code == "W3002" || problem.code == "W3006" || problem.code == "W3008" ||
+               problem.code == "W3009";
+      });
+    }
     if (!has_errors(result.problems)) result.config = std::move(config);
   }
   sort_problems(result.problems, assembled.files);

@@ -68,9 +68,9 @@ Kind version(int& out) {
                   out = 1;
                   return;
                 }
-                decoder.error(at.value.place, "E2001",
-                              "version: expected 1, found " + describe(at.value),
-                              "this release reads version 1 only");
+                decoder.error(
+                    at.value.place, "E2001", "version: expected 1, found " + describe(at.value),
+                    *found == "1" ? "remove the quotes" : "this release reads version 1 only");
               },
           .schema =
               [] {

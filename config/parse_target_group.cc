@@ -129,9 +129,12 @@ Kind target_address(Address& out, std::uint16_t group_port) {
                 auto address = parse_address(*found, group_port);
                 if (!address) {
                   const bool ip_only = parse_ip(*found).has_value();
-                  return decoder.expected(
-                      at, address.error().message,
-                      ip_only ? "add a port here, or 'port' to the target group" : "");
+                  const bool name =
+                      found->find_first_of("ghijklmnopqrstuvwxyz") != std::string::npos;
+                  return decoder.expected(at, address.error().message,
+                                          ip_only ? "add a port here, or 'port' to the target group"
+                                          : name  ? "names are not resolved: write the IP address"
+                                                  : "");
                 }
                 if (address->port == 0) return decoder.expected(at, "a port from 1 to 65535");
                 out = std::move(*address);

@@ -117,9 +117,14 @@ void sort_problems(std::vector<Problem>& problems, const std::vector<std::string
   std::stable_sort(problems.begin(), problems.end(), [&](const Problem& a, const Problem& b) {
     return std::tuple(rank(a.file), a.line, a.column) < std::tuple(rank(b.file), b.line, b.column);
   });
-  const auto same = [](const Problem& a, const Problem& b) {
+  // The same anchored value is called differently wherever it is used: compare what follows that.
+  const auto finding = [](const Problem& problem) {
+    const auto colon = problem.message.find(": ");
+    return std::string_view(problem.message).substr(colon == std::string::npos ? 0 : colon);
+  };
+  const auto same = [&finding](const Problem& a, const Problem& b) {
     return a.file == b.file && a.line == b.line && a.column == b.column && a.code == b.code &&
-           a.message == b.message;
+           finding(a) == finding(b);
   };
   problems.erase(std::unique(problems.begin(), problems.end(), same), problems.end());
 }

@@ -18,6 +18,7 @@ struct Place {
   int line = 0;
   int column = 0;
   int width = 1;
+  bool secret = false;  // its value must not be shown
 };
 
 /// One finding. `code` is stable and documented (E2003): E1 files and YAML, E2 keys and values,

@@ -128,7 +128,10 @@ class TreeBuilder final : public YAML::EventHandler {
     const auto rest = line.substr(offset + skipped);
     value->place = lines_.place(mark.line, mark.column + static_cast<int>(skipped),
                                 static_cast<int>(scalar_width(rest, text)));
-    if (tag != "?" && tag != "!") refuse_tag(value->place, tag);
+    if (tag != "?" && tag != "!") {
+      refuse_tag(value->place, tag);
+      value->broken = true;
+    }
     if (!expects_key()) substitute(*value);
     add(std::move(value), anchor);
   }
@@ -169,7 +172,9 @@ class TreeBuilder final : public YAML::EventHandler {
   }
 
   void refuse_tag(const Place& place, const std::string& tag) {
-    problems_.push_back(problem_at(place, "E1013", fmt::format("tag '{}' is not supported", tag),
+    constexpr std::string_view kYamlTags = "tag:yaml.org,2002:";
+    const auto shown = tag.starts_with(kYamlTags) ? "!!" + tag.substr(kYamlTags.size()) : tag;
+    problems_.push_back(problem_at(place, "E1013", fmt::format("tag '{}' is not supported", shown),
                                    "remove it: types follow from the key"));
   }
 
@@ -304,13 +309,33 @@ void report_syntax(const YAML::ParserException& error, const TreeBuilder& builde
   if (error.msg.starts_with("end of ") && builder.open_flow()) {
     const auto place = *builder.open_flow();
     const bool list = error.msg.find("sequence") != std::string::npos;
+    const auto line = lines.at(place.line - 1);
+    const auto reference = line.find("${");
+    if (reference != std::string_view::npos && reference > 0 && line[reference - 1] == ' ') {
+      problems.push_back(problem_at(lines.place(place.line - 1, static_cast<int>(reference), 2),
+                                    "E1004", "inside '{ }' or '[ ]' a reference needs quotes",
+                                    "write \"${…}\""));
+      return;
+    }
     problems.push_back(problem_at(place, "E1004",
                                   fmt::format("'{}' is never closed", list ? '[' : '{'),
                                   fmt::format("add '{}'", list ? ']' : '}')));
     return;
   }
-  problems.push_back(problem_at(lines.place(error.mark.line, error.mark.column), "E1004",
-                                fmt::format("not YAML: {}", error.msg)));
+  const auto place = lines.place(error.mark.line, error.mark.column);
+  std::string hint;
+  if (const auto flow = builder.open_flow()) {
+    hint = fmt::format("opened in line {}, column {}", flow->line, flow->column);
+  }
+  if (error.msg == "illegal flow end") {
+    problems.push_back(problem_at(place, "E1004", "this bracket does not match the last one opened",
+                                  std::move(hint)));
+  } else if (error.msg.starts_with("end of ")) {
+    problems.push_back(problem_at(place, "E1004", "this line does not fit the lines above it",
+                                  "check its indentation"));
+  } else {
+    problems.push_back(problem_at(place, "E1004", fmt::format("not YAML: {}", error.msg)));
+  }
 }
 
 /// Position of a byte that is no UTF-8: found before yaml-cpp sees the text.

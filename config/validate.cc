@@ -47,6 +47,11 @@ class Validator {
     problems_.push_back(warning_at(place(path), code, std::move(message), std::move(hint)));
   }
 
+  /// A name as it may be shown: not when it came out of ${env:} or ${file:}.
+  [[nodiscard]] std::string shown(const std::string& path, const std::string& name) const {
+    return place(path).secret ? "<redacted>" : "'" + name + "'";
+  }
+
   template <class Map>
   static std::vector<std::string> names_of(const Map& map) {
     std::vector<std::string> names;
@@ -132,9 +137,10 @@ class Validator {
     used_target_groups_.insert(forward.target_group);
     if (config_.target_groups.contains(forward.target_group)) return;
     const auto names = names_of(config_.target_groups);
-    error(path + ".forward", "E3004",
-          fmt::format("there is no target group '{}'", forward.target_group),
-          names.empty() ? "there are no target groups" : suggestion(forward.target_group, names));
+    error(
+        path + ".forward", "E3004",
+        fmt::format("there is no target group {}", shown(path + ".forward", forward.target_group)),
+        names.empty() ? "there are no target groups" : suggestion(forward.target_group, names));
   }
 
   void check_redirect(const Redirect& redirect, const std::string& path) {
@@ -246,7 +252,8 @@ class Validator {
     if (found == config_.scaling_groups.end()) {
       const auto names = names_of(config_.scaling_groups);
       error(path + ".scaling_group", "E3010",
-            fmt::format("there is no scaling group '{}'", group.scaling_group),
+            fmt::format("there is no scaling group {}",
+                        shown(path + ".scaling_group", group.scaling_group)),
             names.empty() ? "there are no scaling groups" : suggestion(group.scaling_group, names));
       return;
     }
@@ -324,7 +331,8 @@ class Validator {
     for (std::size_t i = 0; i < ec2.subnets.size(); ++i) {
       if (subnets.insert(ec2.subnets[i]).second) continue;
       error(fmt::format("{}.subnets[{}]", path, i), "E3014",
-            fmt::format("subnet '{}' is given twice", ec2.subnets[i]));
+            fmt::format("subnet {} is given twice",
+                        shown(fmt::format("{}.subnets[{}]", path, i), ec2.subnets[i])));
     }
     for (const auto& [key, value] : ec2.tags) {
       if (!key.starts_with("aws:") && !key.starts_with("lbd:")) continue;
@@ -338,7 +346,8 @@ class Validator {
     for (std::size_t i = 0; i < process.zones.size(); ++i) {
       if (zones.insert(process.zones[i]).second) continue;
       error(fmt::format("{}.zones[{}]", path, i), "E3014",
-            fmt::format("zone '{}' is given twice", process.zones[i]));
+            fmt::format("zone {} is given twice",
+                        shown(fmt::format("{}.zones[{}]", path, i), process.zones[i])));
     }
     for (const auto& [zone, address] : process.zone_addresses) {
       const auto at = fmt::format("{}.zone_addresses.{}", path, zone);
