@@ -1,0 +1,146 @@
+// The root of a configuration and its `node` section.
+#include "config/scalars.h"
+#include "config/tables.h"
+
+namespace lbd::config {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// `metrics: 127.0.0.1:9600 | off`.
+Kind metrics_address(std::optional<Address>& out) {
+  return {.read =
+              [&out](Decoder& decoder, const Cursor& at) {
+                if (is_off(at.value)) {
+                  out.reset();
+                  return;
+                }
+                const auto* found = scalar_of(decoder, at, "an address such as 127.0.0.1:9600");
+                if (found == nullptr) return;
+                auto address = parse_address(*found, 0);
+                if (!address) return decoder.expected(at, address.error().message + ", or off");
+                out = std::move(*address);
+              },
+          .schema =
+              [] {
+                return boost::json::object{
+                    {"anyOf", boost::json::array{
+                                  boost::json::object{{"enum", boost::json::array{"off", false}}},
+                                  boost::json::object{
+                                      {"type", "string"},
+                                      {"pattern", R"(^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]+$)"}}}}};
+              },
+          .fallback = out ? "`" + out->text() + "`" : "`off`"};
+}
+
+Table admin_table(Admin& admin) {
+  return {.doc = "How an operator reaches the daemon.",
+          .fields =
+              {
+                  {"socket", required_text(admin.socket, "a path"),
+                   "Path of the admin API's unix socket."},
+                  {"metrics", metrics_address(admin.metrics),
+                   "Address of /metrics, /healthz and /readyz, or `off`."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table access_log_table(AccessLog& log) {
+  return {.doc = "One JSON line per request, or `off`.",
+          .fields =
+              {
+                  {"enabled", flag(log.enabled), "Whether requests are logged."},
+                  {"path", required_text(log.path, "a path"),
+                   "File to append to; `-` is standard output."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+/// `version: 1`, the only one there is.
+Kind version(int& out) {
+  return {.read =
+              [&out](Decoder& decoder, const Cursor& at) {
+                const auto* found = scalar_of(decoder, at, "1");
+                if (found == nullptr) return;
+                if (at.value.plain && *found == "1") {
+                  out = 1;
+                  return;
+                }
+                decoder.error(
+                    at.value.place, "E2001", "version: expected 1, found " + describe(at.value),
+                    *found == "1" ? "remove the quotes" : "this release reads version 1 only");
+              },
+          .schema =
+              [] {
+                return boost::json::object{{"const", 1}};
+              },
+          .fallback = ""};
+}
+
+/// `include` was followed before decoding; here it only has its place and its schema.
+Kind include() {
+  return {.read = [](Decoder&, const Cursor&) {},
+          .schema =
+              [] {
+                return boost::json::object{
+                    {"anyOf",
+                     boost::json::array{
+                         boost::json::object{{"type", "string"}},
+                         boost::json::object{{"type", "array"},
+                                             {"items", boost::json::object{{"type", "string"}}}}}}};
+              },
+          .fallback = ""};
+}
+
+}  // namespace
+
+Table node_table(Node& node) {
+  return {.doc = "This process and this host.",
+          .fields =
+              {
+                  {"zone", required_text(node.zone, "a zone"),
+                   "Availability Zone of this host; `auto` asks the instance metadata service."},
+                  {"workers", whole_or(node.workers, "auto", {1, 1024}),
+                   "Worker threads; `auto` is one per usable CPU."},
+                  {"state_dir", required_text(node.state_dir, "a path"),
+                   "Folder of the scaler's plan and history."},
+                  {"admin", object([&node] { return admin_table(node.admin); }),
+                   "Admin API and metrics."},
+                  {"access_log", or_off(node.access_log.enabled, object([&node] {
+                                          return access_log_table(node.access_log);
+                                        })),
+                   "One JSON line per request, or `off`."},
+                  {"connections_max", whole(node.connections_max, {1, 10'000'000}),
+                   "Client connections of the process; above it new ones are closed at once."},
+                  {"drain_deadline", duration(node.drain_deadline, {.least = 0s, .most = 24h}),
+                   "How long requests in flight may take to finish after SIGTERM."},
+                  {"log_level", word(node.log_level, {"debug", "info", "warning", "error"}),
+                   "Least severity that is logged."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table config_table(Config& config) {
+  return {.doc = "",
+          .fields =
+              {
+                  {"version", version(config.version), "Version of this format.", true},
+                  {"include", include(),
+                   "Files or globs to read as well, relative to this file, in lexical order."},
+                  {"node", object([&config] { return node_table(config.node); }),
+                   "This process and this host."},
+                  {"listeners", named_objects(config.listeners, &listener_table),
+                   "Addresses that clients connect to, and where their requests go; by name."},
+                  {"target_groups", named_objects(config.target_groups, &target_group_table),
+                   "Targets that are balanced over together; by name."},
+                  {"scaling_groups", named_objects(config.scaling_groups, &scaling_group_table),
+                   "Instances that are launched and terminated with the load; by name."},
+              },
+          .later = {"notifications", "coordination"},
+          .after = {}};
+}
+
+}  // namespace lbd::config

@@ -1,0 +1,223 @@
+// Target groups: targets, health checks, ejection, retries.
+#include <fmt/format.h>
+
+#include "config/scalars.h"
+#include "config/tables.h"
+
+namespace lbd::config {
+namespace {
+
+using namespace std::chrono_literals;
+namespace json = boost::json;
+
+Table health_check_table(HealthCheck& check) {
+  return {
+      .doc = "How targets are probed, or `off`.",
+      .fields =
+          {
+              {"protocol", word(check.protocol, {.words = {"http", "tcp"}, .later = {"grpc"}}),
+               "http asks for a path; tcp only connects."},
+              {"path", required_text(check.path, "a path"), "Path that is asked for."},
+              {"host", text(check.host),
+               "Host header of the probe. Default: the target's address."},
+              {"port", optional_port(check.port), "Port of the probe. Default: the target's."},
+              {"interval", duration(check.interval, {.least = 10ms, .most = 24h}),
+               "Time between two probes of a target."},
+              {"timeout", duration(check.timeout, {.least = 1ms, .most = 24h}),
+               "Time within which a probe must pass."},
+              {"jitter", ratio(check.jitter, {0, 1}),
+               "Share of the interval by which probes are spread."},
+              {"healthy", whole(check.healthy, {1, 100}),
+               "Passes in a row until a target is up; a new one needs one."},
+              {"unhealthy", whole(check.unhealthy, {1, 100}),
+               "Failures in a row until a target is down."},
+              {"codes", codes(check.codes), "Statuses that pass: 200, \"200-299,404\" or a list."},
+              {"body", text(check.body), "Text that the answer's first 64 KiB must hold."},
+          },
+      .later = {},
+      .after = [&check](Decoder& decoder, const Cursor& at) {
+        if (check.path.starts_with('/')) return;
+        const auto path = member_of(at, "path");
+        if (path && !path->value.secret) decoder.expected(*path, "a path that starts with '/'");
+      }};
+}
+
+Table passive_table(Passive& passive) {
+  return {
+      .doc = "Ejection of targets whose answers fail, or `off`.",
+      .fields =
+          {
+              {"consecutive_connect_errors", whole(passive.consecutive_connect_errors, {1, 10'000}),
+               "Failed connections in a row until a target is ejected."},
+              {"consecutive_5xx", whole(passive.consecutive_5xx, {1, 10'000}),
+               "5xx or broken answers in a row until a target is ejected."},
+              {"ejection", duration(passive.ejection, {.least = 1ms, .most = 24h}),
+               "Length of the first ejection; grows with each one in a row."},
+              {"ejection_max", duration(passive.ejection_max, {.least = 1ms, .most = 24h}),
+               "Longest ejection."},
+              {"ejected_share_max", ratio(passive.ejected_share_max, {0, 1}),
+               "Share of the group that may be ejected at once, but always one target."},
+          },
+      .later = {},
+      .after = {}};
+}
+
+Table retries_table(Retries& retries) {
+  return {.doc = "Second attempts of requests that may be repeated.",
+          .fields =
+              {
+                  {"attempts", whole(retries.attempts, {1, 10}), "Attempts in all; 1 is no retry."},
+                  {"budget_ratio", ratio(retries.budget_ratio, {0, 1}),
+                   "Retries at once, as a share of the group's requests in flight."},
+                  {"budget_min", whole(retries.budget_min, {0, 10'000}),
+                   "Retries at once that are always allowed, per worker."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table timeouts_table(UpstreamTimeouts& timeouts) {
+  return {.doc = "Deadlines towards a target.",
+          .fields =
+              {
+                  {"connect", duration(timeouts.connect, {.least = 1ms}), "To connect."},
+                  {"response_head", duration(timeouts.response_head, {.least = 1ms}),
+                   "From the end of the request to the response head."},
+                  {"body_idle", duration(timeouts.body_idle, {.least = 1ms}),
+                   "Between two pieces of a response body."},
+                  {"idle", duration(timeouts.idle, {.least = 1ms}),
+                   "How long an unused connection is kept; less than the target's own."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table limits_table(UpstreamLimits& limits) {
+  return {.doc = "What a target may send and be sent.",
+          .fields =
+              {
+                  {"response_headers_bytes_max",
+                   size(limits.response_headers_bytes_max, {64, 16 * 1024 * 1024}),
+                   "Bytes of a response head."},
+                  {"response_headers_max", whole(limits.response_headers_max, {1, 10'000}),
+                   "Number of header lines of a response."},
+                  {"idle_connections_max", whole(limits.idle_connections_max, {0, 100'000}),
+                   "Unused connections kept per worker and target."},
+                  {"requests_per_target_max",
+                   whole_or(limits.requests_per_target_max, "off", {1, 1'000'000}),
+                   "Requests in flight per target; `off` is no limit."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table zones_table(ZonePreference& zones) {
+  return {.doc = "Which zone's targets are used.",
+          .fields = {{"prefer", word(zones, {.words = {"off", "local", "strict"}, .later = {}}),
+                      "local: the own zone while its capacity suffices; strict: only the own; off: "
+                      "all alike."}},
+          .later = {},
+          .after = {}};
+}
+
+/// An address whose port may come from the group.
+Kind target_address(Address& out, std::uint16_t group_port) {
+  return {.read =
+              [&out, group_port](Decoder& decoder, const Cursor& at) {
+                const auto* found = scalar_of(decoder, at, "an address such as 10.0.1.10:8080");
+                if (found == nullptr) return;
+                auto address = parse_address(*found, group_port);
+                if (!address) {
+                  const bool ip_only = parse_ip(*found).has_value();
+                  const bool name =
+                      found->find_first_of("ghijklmnopqrstuvwxyz") != std::string::npos;
+                  return decoder.expected(at, address.error().message,
+                                          ip_only ? "add a port here, or 'port' to the target group"
+                                          : name  ? "names are not resolved: write the IP address"
+                                                  : "");
+                }
+                if (address->port == 0) return decoder.expected(at, "a port from 1 to 65535");
+                out = std::move(*address);
+              },
+          .schema =
+              [] {
+                return json::object{{"type", "string"}, {"pattern", "^[][0-9a-fA-F:.]+$"}};
+              },
+          .fallback = ""};
+}
+
+Table target_table(Target& target, std::uint16_t group_port) {
+  return {.doc = "One target.",
+          .fields =
+              {
+                  {"address", target_address(target.address, group_port),
+                   "Address, with port unless the group has one.", true},
+                  {"zone", text(target.zone), "Its Availability Zone."},
+                  {"weight", whole(target.weight, {0, 1000}),
+                   "Share relative to others; 0 gets no new requests."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+/// `targets` needs the group's port, which may stand below it: look it up first.
+Kind targets(TargetGroup& group) {
+  return list({.read =
+                   [&group](Decoder& decoder, const Cursor& at) {
+                     Target target;
+                     target.origin = origin_of(at);
+                     decode(decoder, at, target_table(target, group.port));
+                     group.targets.push_back(std::move(target));
+                   },
+               .sample =
+                   [] {
+                     Target sample;
+                     return schema_of(target_table(sample, 1));
+                   }});
+}
+
+Kind only_http() {
+  return choice({.words = {"http"}, .later = {"https", "h2", "grpc", "tcp", "tls"}}, 0,
+                [](std::size_t) {});
+}
+
+}  // namespace
+
+Table target_group_table(TargetGroup& group) {
+  return {.doc = "One target group.",
+          .fields =
+              {
+                  {"protocol", only_http(), "What targets speak."},
+                  {"port", port(group.port), "Port of instances, and of targets that name none."},
+                  {"balance",
+                   word(group.balance,
+                        {.words = {"round_robin", "least_requests", "random", "least_latency"},
+                         .later = {"consistent_hash", "first", "maglev", "ring_hash"}}),
+                   "How a target is picked."},
+                  {"zones", object([&group] { return zones_table(group.zones); }),
+                   "Which zone's targets are used."},
+                  {"health_check", or_off(group.health_check.enabled, object([&group] {
+                                            return health_check_table(group.health_check);
+                                          })),
+                   "How targets are probed, or `off`."},
+                  {"passive", or_off(group.passive.enabled, object([&group] {
+                                       return passive_table(group.passive);
+                                     })),
+                   "Ejection of targets whose answers fail, or `off`."},
+                  {"fail_open", flag(group.fail_open),
+                   "With every target down: use them all (true) or answer 503 (false)."},
+                  {"retries", object([&group] { return retries_table(group.retries); }),
+                   "Second attempts of requests that may be repeated."},
+                  {"timeouts", object([&group] { return timeouts_table(group.timeouts); }),
+                   "Deadlines towards a target."},
+                  {"limits", object([&group] { return limits_table(group.limits); }),
+                   "What a target may send and be sent."},
+                  {"targets", targets(group), "Targets with fixed addresses."},
+                  {"scaling_group", text(group.scaling_group),
+                   "Scaling group whose instances are targets too."},
+              },
+          .later = {"tls", "stickiness", "slow_start", "mirror"},
+          .after = {}};
+}
+
+}  // namespace lbd::config

@@ -1,0 +1,19 @@
+// The field tables of every object; see fields.h. Each is built around the object that it fills.
+#pragma once
+
+#include "config/config.h"
+#include "config/fields.h"
+
+namespace lbd::config {
+
+[[nodiscard]] Table config_table(Config& config);
+[[nodiscard]] Table node_table(Node& node);
+[[nodiscard]] Table listener_table(Listener& listener);
+[[nodiscard]] Table rule_table(Rule& rule);
+[[nodiscard]] Kind action(std::function<void(Action)> set);
+[[nodiscard]] Table target_group_table(TargetGroup& group);
+[[nodiscard]] Table scaling_group_table(ScalingGroup& group);
+/// The list `policies`; names that are not given are derived from signal and position.
+[[nodiscard]] Kind policies(std::vector<Policy>& out);
+
+}  // namespace lbd::config
