@@ -91,6 +91,9 @@ class Provider {
   virtual Task<CpuReply> cpu(std::vector<std::string> instances) = 0;
   /// How often `describe` is worth calling.
   [[nodiscard]] virtual Duration describe_interval() const = 0;
+  /// After this long a launch that happened surely shows in `describe`. Until then an unanswered
+  /// one is not asked for again.
+  [[nodiscard]] virtual Duration visibility_delay() const { return std::chrono::seconds(30); }
 };
 
 }  // namespace lbd::scaler

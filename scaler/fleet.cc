@@ -1,0 +1,524 @@
+// Inputs of the fleet: what the provider, the health checks and the clock say.
+#include "scaler/fleet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lbd::scaler {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr Duration kGoneRemembered = minutes(30);
+constexpr Duration kAdoptedAgeMax = std::chrono::hours(24);
+
+bool alive(ReportedState state) {
+  return state == ReportedState::pending || state == ReportedState::running;
+}
+
+struct Hold {
+  Duration least;
+  Duration most;
+};
+Hold hold_for(CallError error) {
+  switch (error) {
+    case CallError::account_limit:
+      return {minutes(1), minutes(10)};
+    case CallError::throttled:
+      return {seconds(2), minutes(1)};
+    default:
+      return {seconds(30), minutes(5)};  // denied, invalid: an admin must act
+  }
+}
+
+}  // namespace
+
+std::string_view state_name(InstanceState state) {
+  switch (state) {
+    case InstanceState::launching:
+      return "launching";
+    case InstanceState::pending:
+      return "pending";
+    case InstanceState::warming:
+      return "warming";
+    case InstanceState::in_service:
+      return "in_service";
+    case InstanceState::draining:
+      return "draining";
+    case InstanceState::terminating:
+      return "terminating";
+    case InstanceState::lost:
+      return "lost";
+  }
+  return "?";
+}
+
+Fleet::Fleet(const config::ScalingGroup& group, FleetTimings timings)
+    : group_(group), timings_(timings) {}
+
+void Fleet::configure(const config::ScalingGroup& group) { group_ = group; }
+
+void Fleet::set_zones(const std::vector<std::string>& zones) {
+  std::vector<ZoneBreaker> next;
+  for (const std::string& zone : zones) {
+    const auto known = std::find_if(zones_.begin(), zones_.end(),
+                                    [&](const ZoneBreaker& each) { return each.zone == zone; });
+    if (known != zones_.end()) {
+      next.push_back(*known);
+    } else {
+      ZoneBreaker fresh;
+      fresh.zone = zone;
+      next.push_back(std::move(fresh));
+    }
+  }
+  zones_ = std::move(next);
+}
+
+Instance* Fleet::edit(std::string_view id) {
+  if (id.empty()) return nullptr;
+  for (Instance& each : instances_) {
+    if (each.id == id) return &each;
+  }
+  return nullptr;
+}
+
+const Instance* Fleet::find(std::string_view id) const {
+  return const_cast<Fleet*>(this)->edit(id);
+}
+
+Instance* Fleet::edit_token(std::string_view token) {
+  if (token.empty()) return nullptr;
+  for (Instance& each : instances_) {
+    if (each.token == token && each.state != InstanceState::lost) return &each;
+  }
+  return nullptr;
+}
+
+void Fleet::enter(Instance& instance, InstanceState state, TimePoint now, std::string reason) {
+  instance.state = state;
+  instance.since = now;
+  instance.reason = std::move(reason);
+}
+
+void Fleet::event(std::string_view kind, const Instance& instance, std::string sentence) {
+  FleetEvent made;
+  made.kind = kind;
+  made.instance = instance.id;
+  made.sentence = std::move(sentence);
+  events_.push_back(std::move(made));
+}
+
+void Fleet::settle_launch(const Instance& instance, IntentState outcome) {
+  if (instance.token.empty()) return;
+  FleetEvent made;
+  made.kind = "launch_settled";
+  made.instance = instance.id;
+  made.token = instance.token;
+  made.launch_intent = outcome;
+  made.sentence = instance.reason;
+  events_.push_back(std::move(made));
+}
+
+std::vector<FleetEvent> Fleet::take_events() { return std::exchange(events_, {}); }
+
+void Fleet::restore(const std::vector<Intent>& open, TimePoint now) {
+  for (const Intent& intent : open) {
+    if (!intent.open()) continue;
+    if (intent.kind != IntentKind::launch) {
+      IntentKind& kind = restored_.try_emplace(intent.instance, intent.kind).first->second;
+      if (intent.kind == IntentKind::terminate) kind = IntentKind::terminate;
+      continue;
+    }
+    launch_started(intent.token, intent.zone, now);
+    Instance& instance = instances_.back();
+    instance.in_call = false;
+    instance.unsure = true;
+    instance.answered = now;
+    instance.reason = "asked for before a restart; looking whether it happened";
+  }
+}
+
+void Fleet::launch_started(const std::string& token, const std::string& zone, TimePoint now) {
+  Instance* known = edit_token(token);
+  if (known == nullptr) {
+    instances_.emplace_back();
+    known = &instances_.back();
+    known->token = token;
+    known->zone = zone;
+    known->born = now;
+    enter(*known, InstanceState::launching, now, "asked for");
+  }
+  known->in_call = true;
+  known->looked = false;
+}
+
+void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, TimePoint now) {
+  Instance* instance = edit_token(token);
+  if (instance == nullptr) return;
+  instance->in_call = false;
+  instance->answered = now;
+  if (instance->state != InstanceState::launching) return;  // describe was faster
+  if (!reply.failure) {
+    instance->unsure = false;
+    instance->id = reply.instance.id;
+    instance->address = reply.instance.address;
+    instance->port = reply.instance.port;
+    instance->launched = reply.instance.launched;
+    instance->reported = ReportedState::pending;
+    holds_ = 0;
+    enter(*instance, InstanceState::pending, now, "launched");
+    settle_launch(*instance, IntentState::acked);
+    return;
+  }
+  const CallFailure& failure = *reply.failure;
+  instance->reason = fmt::format("{}: {}", failure.code, failure.message);
+  if (failure.error == CallError::unknown || failure.error == CallError::transient) {
+    instance->unsure = true;
+    settle_launch(*instance, IntentState::sent);
+    return;
+  }
+  if (failure.error == CallError::capacity) {
+    trip(instance->zone, now, instance->reason);
+  } else {
+    const Hold hold = hold_for(failure.error);
+    launches_held_until_ =
+        now + std::min(hold.least * (std::int64_t{1} << std::min(holds_, 16u)), hold.most);
+    ++holds_;
+    hold_reason_ = instance->reason;
+  }
+  settle_launch(*instance, IntentState::failed);
+  instances_.erase(instances_.begin() + (instance - instances_.data()));
+}
+
+void Fleet::terminate_started(const std::string& id, TimePoint now) {
+  Instance* instance = edit(id);
+  if (instance == nullptr) return;
+  if (instance->state != InstanceState::terminating) {
+    std::string why = instance->unhealthy.empty() ? instance->reason : instance->unhealthy;
+    enter(*instance, InstanceState::terminating, now, std::move(why));
+  }
+  instance->in_call = true;
+  instance->terminate_confirmed = false;
+  ++instance->calls;
+}
+
+void Fleet::terminate_answered(const std::string& id, const TerminateReply& reply, TimePoint now) {
+  Instance* instance = edit(id);
+  if (instance == nullptr) return;
+  instance->in_call = false;
+  instance->answered = now;
+  if (!reply.failure) {
+    instance->terminate_confirmed = true;
+    return;
+  }
+  // Right after a launch "not found" only means "not visible yet".
+  const bool old = instance->seen || now - instance->born >= timings_.visibility;
+  if (reply.failure->error == CallError::not_found && old) instance->terminate_confirmed = true;
+  instance->reason = fmt::format("{}: {}", reply.failure->code, reply.failure->message);
+}
+
+void Fleet::observe(const Observation& seen) {
+  observed_ = true;
+  for (const ReportedInstance& report : seen.instances) see(report, seen);
+  look_for_missing(seen);
+  for (Instance& instance : instances_) {
+    if (instance.state == InstanceState::launching && instance.unsure && !instance.in_call &&
+        seen.asked_at >= instance.answered + timings_.visibility) {
+      instance.looked = true;
+    }
+  }
+  drop_gone(seen.now);
+}
+
+void Fleet::see(const ReportedInstance& report, const Observation& seen) {
+  Instance* instance = edit(report.id);
+  if (instance == nullptr) {
+    Instance* asked = edit_token(report.client_token);
+    if (asked != nullptr && asked->state == InstanceState::launching) {
+      asked->id = report.id;
+      asked->unsure = false;
+      asked->launched = report.launched;
+      if (!asked->in_call) asked->answered = seen.now;
+      enter(*asked, InstanceState::pending, seen.now, "launched; found by its token");
+      if (alive(report.state)) settle_launch(*asked, IntentState::acked);
+      instance = asked;
+    }
+  }
+  if (instance != nullptr) return update(*instance, report, seen);
+  if (alive(report.state) && !gone_.contains(report.id)) adopt(report, seen);
+}
+
+void Fleet::adopt(const ReportedInstance& report, const Observation& seen) {
+  const bool twin = edit_token(report.client_token) != nullptr;
+  Instance instance;
+  instance.id = report.id;
+  instance.token = twin ? std::string() : report.client_token;
+  instance.zone = report.zone;
+  instance.born = seen.now;
+  instance.launched = report.launched;
+  instance.seen = true;
+  const auto earlier = restored_.find(report.id);
+  if (twin) {
+    enter(instance, InstanceState::terminating, seen.now, "a second instance of one launch");
+  } else if (earlier != restored_.end() && earlier->second == IntentKind::terminate) {
+    enter(instance, InstanceState::terminating, seen.now, "was being terminated before a restart");
+  } else if (earlier != restored_.end()) {
+    enter(instance, InstanceState::draining, seen.now, "was draining before a restart");
+    instance.drain_until = seen.now + Duration(group_.drain_deadline);
+  } else {
+    enter(instance, InstanceState::pending, seen.now, "adopted: it carries our tag");
+  }
+  instances_.push_back(std::move(instance));
+  Instance& added = instances_.back();
+  event(
+      "adopted", added,
+      fmt::format("found instance {} of ours in zone {}: {}", added.id, added.zone, added.reason));
+  update(added, report, seen);
+}
+
+void Fleet::update(Instance& instance, const ReportedInstance& report, const Observation& seen) {
+  instance.missing = 0;
+  instance.seen = true;
+  if (!report.address.empty()) instance.address = report.address;
+  if (report.port != 0) instance.port = report.port;
+  if (!report.zone.empty()) instance.zone = report.zone;
+  // A report from before our last answer must not turn time back.
+  if (alive(report.state) || instance.reported != ReportedState::terminated) {
+    instance.reported = report.state;
+  }
+  if (instance.state == InstanceState::lost && alive(report.state)) {
+    enter(instance, InstanceState::pending, seen.now, "found again");
+    event("adopted", instance, fmt::format("instance {} is visible again", instance.id));
+  }
+  if (report.status_impaired && report.state == ReportedState::running) {
+    if (!instance.impaired_since) instance.impaired_since = seen.now;
+  } else {
+    instance.impaired_since.reset();
+  }
+  switch (report.state) {
+    case ReportedState::pending:
+      break;
+    case ReportedState::running:
+      if (!instance.running_since) instance.running_since = seen.now;
+      if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
+          seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
+        instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
+      }
+      break;
+    case ReportedState::stopping:
+      if (instance.state != InstanceState::terminating) {
+        const std::string zone = instance.zone;
+        enter(instance, InstanceState::terminating, seen.now,
+              fmt::format("ended by another hand: {}", report.state_reason));
+        event("ended", instance,
+              fmt::format("instance {} in zone {} is stopping and we did not ask for it: {}",
+                          instance.id, zone, report.state_reason));
+        check_zone(zone, seen.now);
+      }
+      instance.terminate_confirmed = true;
+      break;
+    case ReportedState::terminated:
+      ended(instance, report, seen.now);
+      break;
+  }
+}
+
+void Fleet::ended(Instance& instance, const ReportedInstance& report, TimePoint now) {
+  const bool asked = instance.state == InstanceState::terminating;
+  const bool served = instance.serving_since.has_value();
+  const std::string zone = instance.zone;
+  gone_[instance.id] = now;
+  if (asked || instance.state == InstanceState::lost) {
+    event("terminated", instance,
+          fmt::format("instance {} in zone {} has ended", instance.id, zone));
+  } else if (!served && instance.state == InstanceState::pending) {
+    instance.reason = fmt::format("never came into service: {}", report.state_reason);
+    settle_launch(instance, IntentState::failed);
+    event("launch_failed", instance,
+          fmt::format("instance {} in zone {} ended before it came into service: {}", instance.id,
+                      zone, report.state_reason));
+    trip(zone, now, instance.reason);
+  } else {
+    event("ended", instance,
+          fmt::format("instance {} in zone {} ended by itself: {}", instance.id, zone,
+                      report.state_reason));
+  }
+  instance.state = InstanceState::lost;
+  instance.reported = ReportedState::terminated;
+  if (!asked && served) check_zone(zone, now);
+}
+
+void Fleet::look_for_missing(const Observation& seen) {
+  for (Instance& instance : instances_) {
+    if (instance.id.empty() || instance.in_call || instance.state == InstanceState::lost) continue;
+    const bool reported =
+        std::any_of(seen.instances.begin(), seen.instances.end(),
+                    [&](const ReportedInstance& report) { return report.id == instance.id; });
+    if (reported || seen.asked_at < std::max(instance.answered, instance.born)) continue;
+    ++instance.missing;
+    if (instance.missing < timings_.missing_max) continue;
+    if (instance.state == InstanceState::terminating) {
+      const bool invisible_still = !instance.seen && seen.now - instance.born < timings_.visibility;
+      if (invisible_still || (!instance.seen && !instance.terminate_confirmed)) continue;
+      gone_[instance.id] = seen.now;
+      event("terminated", instance,
+            fmt::format("instance {} in zone {} has ended", instance.id, instance.zone));
+      instance.reported = ReportedState::terminated;
+      instance.state = InstanceState::lost;
+    } else if (instance.seen) {
+      const bool served = instance.serving_since.has_value();
+      enter(instance, InstanceState::lost, seen.now, "the provider no longer reports it");
+      event("lost", instance,
+            fmt::format("instance {} in zone {} is lost: missing from {} reports in a row",
+                        instance.id, instance.zone, instance.missing));
+      if (served) check_zone(instance.zone, seen.now);
+    }
+  }
+}
+
+void Fleet::drop_gone(TimePoint now) {
+  std::erase_if(instances_, [&](const Instance& each) {
+    if (each.state != InstanceState::lost) return false;
+    return each.reported == ReportedState::terminated || now - each.since >= timings_.lost_shown;
+  });
+  std::erase_if(gone_, [&](const auto& each) { return now - each.second >= kGoneRemembered; });
+}
+
+void Fleet::hear(const std::vector<InstanceDemand>& demand, TimePoint now) {
+  for (Instance& instance : instances_) {
+    if (instance.id.empty()) continue;
+    const auto heard = std::find_if(demand.begin(), demand.end(), [&](const InstanceDemand& each) {
+      return each.instance == instance.id;
+    });
+    if (heard == demand.end()) {
+      instance.in_flight = 0;
+      instance.drained = true;
+      continue;
+    }
+    instance.health = heard->health;
+    instance.health_since = heard->health_since;
+    instance.health_reason = heard->health_reason;
+    instance.in_flight = heard->in_flight;
+    instance.drained = heard->drained;
+    const bool first = instance.state == InstanceState::pending &&
+                       instance.reported == ReportedState::running && instance.health == Health::up;
+    if (first) first_pass(instance, now);
+  }
+}
+
+void Fleet::first_pass(Instance& instance, TimePoint now) {
+  instance.unhealthy.clear();
+  const bool adopted = instance.reason.starts_with("adopted") || instance.reason == "found again";
+  // One that ran long before we adopted it is warm already.
+  instance.serving_since = adopted ? std::min(now, instance.born) - Duration(group_.warm_up) : now;
+  enter(instance, InstanceState::warming, now, "passed its first health check");
+  event("in_service", instance,
+        fmt::format("instance {} in zone {} is in service", instance.id, instance.zone));
+  for (ZoneBreaker& breaker : zones_) {
+    if (breaker.zone == instance.zone && !adopted) breaker.close();
+  }
+}
+
+void Fleet::advance(TimePoint now) {
+  for (Instance& instance : instances_) judge(instance, now);
+  std::erase_if(instances_, [](const Instance& each) {
+    return each.state == InstanceState::lost && each.id.empty();
+  });
+  drop_gone(now);
+}
+
+void Fleet::judge(Instance& instance, TimePoint now) {
+  std::string unhealthy;
+  switch (instance.state) {
+    case InstanceState::launching:
+      if (instance.in_call || now - instance.born < Duration(group_.launch_timeout)) return;
+      instance.reason = "given up: neither answered nor visible within the launch timeout";
+      settle_launch(instance, IntentState::abandoned);
+      trip(instance.zone, now, instance.reason);
+      instance.state = InstanceState::lost;
+      return;
+    case InstanceState::pending:
+      if (!instance.running_since && now - instance.born >= Duration(group_.launch_timeout)) {
+        unhealthy = "not running within the launch timeout";
+      } else if (instance.running_since &&
+                 now - *instance.running_since >= Duration(group_.grace)) {
+        unhealthy =
+            fmt::format("no health check passed within the grace period ({})",
+                        instance.health_reason.empty() ? "none answered" : instance.health_reason);
+      }
+      break;
+    case InstanceState::warming:
+    case InstanceState::in_service:
+      if (instance.state == InstanceState::warming &&
+          now - *instance.serving_since >= Duration(group_.warm_up)) {
+        enter(instance, InstanceState::in_service, now, "warm-up is over");
+      }
+      if (!group_.replace_unhealthy) break;
+      if (instance.health == Health::down &&
+          now - instance.health_since >= timings_.unhealthy_hold) {
+        unhealthy = fmt::format("health checks fail: {}", instance.health_reason);
+      } else if (instance.impaired_since &&
+                 now - *instance.impaired_since >= timings_.impaired_hold) {
+        unhealthy = "the provider's status checks fail";
+      }
+      break;
+    default:
+      return;
+  }
+  const bool newly = instance.unhealthy.empty() && !unhealthy.empty();
+  instance.unhealthy = std::move(unhealthy);
+  if (!newly) return;
+  event("unhealthy", instance,
+        fmt::format("instance {} in zone {} must be replaced: {}", instance.id, instance.zone,
+                    instance.unhealthy));
+  if (instance.serving_since) check_zone(instance.zone, now);
+}
+
+void Fleet::trip(const std::string& zone, TimePoint now, const std::string& reason) {
+  for (ZoneBreaker& breaker : zones_) {
+    if (breaker.zone != zone || breaker.open(now)) continue;
+    breaker.trip(now, timings_.breaker_min, timings_.breaker_max);
+    breaker.reason = reason;
+    FleetEvent made;
+    made.kind = "zone_closed";
+    made.sentence =
+        fmt::format("no launches in zone {} for {} s: {}", zone,
+                    std::chrono::ceil<seconds>(breaker.open_until - now).count(), reason);
+    events_.push_back(std::move(made));
+  }
+}
+
+void Fleet::check_zone(const std::string& zone, TimePoint now) {
+  bool elsewhere = false;
+  for (const Instance& each : instances_) {
+    const bool serves =
+        (each.state == InstanceState::warming || each.state == InstanceState::in_service) &&
+        each.unhealthy.empty();
+    if (!serves) continue;
+    if (each.zone == zone) return;
+    elsewhere = true;
+  }
+  if (elsewhere) trip(zone, now, "every instance there went down, while others elsewhere serve");
+}
+
+void Fleet::start_drain(const std::string& id, TimePoint now, const std::string& why) {
+  Instance* instance = edit(id);
+  if (instance == nullptr) return;
+  Duration deadline = Duration(group_.drain_deadline);
+  if (!instance->unhealthy.empty()) deadline = std::min(deadline, timings_.unhealthy_drain);
+  instance->drain_until = now + deadline;
+  enter(*instance, InstanceState::draining, now, why);
+}
+
+void Fleet::undrain(const std::string& id, TimePoint now) {
+  Instance* instance = edit(id);
+  if (instance == nullptr || instance->state != InstanceState::draining) return;
+  const bool warm =
+      instance->serving_since && now - *instance->serving_since >= Duration(group_.warm_up);
+  enter(*instance, warm ? InstanceState::in_service : InstanceState::warming, now,
+        "taken back from draining");
+}
+
+}  // namespace lbd::scaler

@@ -1,0 +1,273 @@
+// The fleet's one decision: given what is, what is the next thing to do?
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "scaler/fleet.h"
+
+namespace lbd::scaler {
+namespace {
+
+FleetStep step(StepKind kind, std::string_view word, std::string sentence) {
+  FleetStep made;
+  made.kind = kind;
+  made.word = word;
+  made.sentence = std::move(sentence);
+  return made;
+}
+
+FleetStep step_for_instance(StepKind kind, std::string_view word, const Instance& instance,
+                            const std::string& sentence) {
+  FleetStep made = step(kind, word, sentence);
+  made.instance = instance.id;
+  made.zone = instance.zone;
+  made.token = instance.token;
+  return made;
+}
+
+bool good(const Instance& each) {
+  switch (each.state) {
+    case InstanceState::launching:
+    case InstanceState::pending:
+    case InstanceState::warming:
+    case InstanceState::in_service:
+      return each.unhealthy.empty();
+    default:
+      return false;
+  }
+}
+
+bool can_undrain(const Instance& each) {
+  return each.state == InstanceState::draining && each.unhealthy.empty() &&
+         each.reported == ReportedState::running && each.health != Health::down;
+}
+
+}  // namespace
+
+FleetCounts Fleet::count() const {
+  FleetCounts counts;
+  for (const Instance& each : instances_) {
+    const bool owned = each.state != InstanceState::lost &&
+                       !(each.state == InstanceState::terminating && each.terminate_confirmed);
+    if (owned) ++counts.alive;
+    if (each.state == InstanceState::draining) ++counts.draining;
+    if (each.state == InstanceState::terminating && owned) ++counts.terminating;
+    if (good(each)) {
+      ++counts.good;
+      const bool coming =
+          each.state == InstanceState::launching || each.state == InstanceState::pending;
+      coming ? ++counts.coming : ++counts.serving;
+      if (each.state == InstanceState::warming) ++counts.warming;
+    } else if (!each.unhealthy.empty() && owned && each.state != InstanceState::draining &&
+               each.state != InstanceState::terminating) {
+      ++counts.unhealthy;
+    }
+  }
+  return counts;
+}
+
+std::vector<const Instance*> Fleet::counted(TimePoint now, Duration warm_up) const {
+  std::vector<const Instance*> list;
+  for (const Instance& each : instances_) {
+    const bool serves =
+        each.state == InstanceState::warming || each.state == InstanceState::in_service;
+    if (serves && good(each) && each.serving_since && now - *each.serving_since >= warm_up) {
+      list.push_back(&each);
+    }
+  }
+  return list;
+}
+
+std::map<std::string, std::uint32_t> Fleet::per_zone() const {
+  std::map<std::string, std::uint32_t> counts;
+  for (const ZoneBreaker& each : zones_) counts[each.zone] = 0;
+  for (const Instance& each : instances_) {
+    if (good(each)) ++counts[each.zone];
+  }
+  return counts;
+}
+
+std::string Fleet::launch_zone(TimePoint now) const {
+  const std::map<std::string, std::uint32_t> counts = per_zone();
+  const ZoneBreaker* best = nullptr;
+  for (const ZoneBreaker& each : zones_) {
+    if (each.open(now)) continue;
+    if (best == nullptr || counts.at(each.zone) < counts.at(best->zone)) best = &each;
+  }
+  return best == nullptr ? std::string() : best->zone;
+}
+
+std::uint32_t Fleet::replace_at_once() const { return std::max(1u, desired_ / 10); }
+
+const Instance* Fleet::victim() const {
+  const std::map<std::string, std::uint32_t> counts = per_zone();
+  const Instance* best = nullptr;
+  const auto before = [&](const Instance& a, const Instance& b) {
+    const std::uint32_t in_a = counts.at(a.zone);
+    const std::uint32_t in_b = counts.at(b.zone);
+    if (in_a != in_b) return in_a > in_b;
+    const bool pending_a = a.state == InstanceState::pending;
+    const bool pending_b = b.state == InstanceState::pending;
+    if (pending_a != pending_b) return pending_a;  // it serves nobody yet
+    if (a.in_flight != b.in_flight) return a.in_flight < b.in_flight;
+    if (a.launched != b.launched) return a.launched < b.launched;
+    return a.id < b.id;
+  };
+  for (const Instance& each : instances_) {
+    if (!good(each) || each.id.empty()) continue;
+    if (best == nullptr || before(each, *best)) best = &each;
+  }
+  return best;
+}
+
+FleetStep Fleet::next_step(TimePoint now) const {
+  if (!observed_) {
+    return step(StepKind::none, "starting", "waiting for the provider's first report");
+  }
+  const FleetCounts counts = count();
+  if (counts.good < desired_) {
+    for (const Instance& each : instances_) {
+      if (!can_undrain(each)) continue;
+      return step_for_instance(
+          StepKind::undrain, "undrain", each,
+          fmt::format("take instance {} back from draining: {} wanted, {} there", each.id, desired_,
+                      counts.good));
+    }
+  }
+  FleetStep finish = finish_step(now);
+  if (finish.kind != StepKind::none) return finish;
+  if (counts.good < desired_) return grow_step(counts, now);
+  if (counts.unhealthy > 0) {
+    FleetStep replace = replace_step(counts);
+    if (replace.kind != StepKind::none) return replace;
+  }
+  if (counts.serving > desired_ || counts.alive - counts.draining > group_.max) {
+    return shrink_step(counts);
+  }
+  return rebalance_step(counts, now);
+}
+
+/// Ends what must end, and asks again for a launch whose answer was lost.
+FleetStep Fleet::finish_step(TimePoint now) const {
+  for (const Instance& each : instances_) {
+    if (each.in_call) continue;
+    if (each.state == InstanceState::terminating && !each.terminate_confirmed) {
+      const Duration wait = timings_.terminate_again * (each.calls > 5 ? 6 : 1);
+      if (each.calls > 0 && now - each.answered < wait) continue;
+      return step_for_instance(StepKind::terminate, "terminate", each,
+                               fmt::format("terminate instance {}{}: {}", each.id,
+                                           each.calls > 0 ? " again" : "", each.reason));
+    }
+    if (each.state == InstanceState::draining) {
+      const bool done = each.drained && now - each.since >= timings_.drain_settle;
+      if (!done && now < each.drain_until) continue;
+      return step_for_instance(
+          StepKind::terminate, "terminate", each,
+          done ? fmt::format("terminate instance {}: drained, no request in flight", each.id)
+               : fmt::format("terminate instance {}: the drain deadline passed with {} in flight",
+                             each.id, each.in_flight));
+    }
+    if (each.state == InstanceState::launching && each.unsure && each.looked &&
+        now >= launches_held_until_) {
+      return step_for_instance(
+          StepKind::launch_again, "launch_again", each,
+          fmt::format("ask again for launch {} in zone {}: no answer, and not in the reports",
+                      each.token, each.zone));
+    }
+  }
+  return {};
+}
+
+FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {
+  const bool only_unhealthy = counts.good + counts.unhealthy >= desired_;
+  const std::uint32_t under_way = counts.coming + counts.terminating;
+  if (only_unhealthy && under_way >= replace_at_once()) {
+    return step(StepKind::none, "replacing",
+                fmt::format("{} unhealthy; {} being replaced, at most {} at once", counts.unhealthy,
+                            under_way, replace_at_once()));
+  }
+  if (counts.alive < group_.max) return launch_step(counts, now);
+  // At the maximum the room has to be made first.
+  for (const Instance& each : instances_) {
+    if (each.unhealthy.empty() || each.state == InstanceState::draining ||
+        each.state == InstanceState::terminating || each.state == InstanceState::lost) {
+      continue;
+    }
+    if (counts.draining > 0) break;
+    return step_for_instance(
+        StepKind::drain, "replace", each,
+        fmt::format("drain instance {} to replace it (the group is at its maximum of {}): {}",
+                    each.id, group_.max, each.unhealthy));
+  }
+  return step(StepKind::none, "full",
+              fmt::format("{} wanted, but {} instances still end and the maximum is {}", desired_,
+                          counts.alive - counts.good, group_.max));
+}
+
+FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
+  if (now < launches_held_until_) {
+    return step(
+        StepKind::none, "held",
+        fmt::format("{} wanted, {} there; launches wait: {}", desired_, counts.good, hold_reason_));
+  }
+  std::string zone = launch_zone(now);
+  if (zone.empty()) {
+    std::string reasons;
+    for (const ZoneBreaker& each : zones_) {
+      reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", each.zone, each.reason);
+    }
+    return step(StepKind::none, "no_zone",
+                fmt::format("{} wanted, {} there; no zone may be launched in ({})", desired_,
+                            counts.good, reasons));
+  }
+  const bool replacing = counts.unhealthy > 0;
+  FleetStep launch =
+      step(StepKind::launch, replacing ? "replace" : "launch",
+           fmt::format("launch 1 in zone {}: {} wanted, {} there{}", zone, desired_, counts.good,
+                       replacing ? fmt::format(" ({} more unhealthy)", counts.unhealthy) : ""));
+  launch.zone = std::move(zone);
+  return launch;
+}
+
+FleetStep Fleet::replace_step(const FleetCounts& counts) const {
+  if (counts.draining + counts.terminating >= replace_at_once()) return {};
+  for (const Instance& each : instances_) {
+    const bool candidate = !each.unhealthy.empty() && (each.state == InstanceState::pending ||
+                                                       each.state == InstanceState::warming ||
+                                                       each.state == InstanceState::in_service);
+    if (!candidate) continue;
+    if (each.serving_since && counts.serving < desired_) continue;  // its replacement comes first
+    return step_for_instance(
+        StepKind::drain, "replace", each,
+        fmt::format("drain instance {}: {}; its replacement serves", each.id, each.unhealthy));
+  }
+  return {};
+}
+
+FleetStep Fleet::shrink_step(const FleetCounts& counts) const {
+  const Instance* chosen = victim();
+  if (chosen == nullptr) return {};
+  return step_for_instance(
+      StepKind::drain, "drain", *chosen,
+      fmt::format("drain instance {}: {} there, {} wanted; zone {} has most, {} in flight",
+                  chosen->id, counts.good, desired_, chosen->zone, chosen->in_flight));
+}
+
+FleetStep Fleet::rebalance_step(const FleetCounts& counts, TimePoint now) const {
+  const bool calm = counts.coming == 0 && counts.warming == 0 && counts.unhealthy == 0 &&
+                    counts.draining == 0 && counts.terminating == 0;
+  if (!calm || counts.alive >= group_.max || now < launches_held_until_) return {};
+  const std::map<std::string, std::uint32_t> per = per_zone();
+  std::uint32_t most = 0;
+  for (const auto& [zone, instances] : per) most = std::max(most, instances);
+  std::string zone = launch_zone(now);
+  if (zone.empty() || most - per.at(zone) <= 1) return {};
+  FleetStep launch = step(StepKind::launch, "rebalance",
+                          fmt::format("launch 1 in zone {} to even out the zones: it has {}, the "
+                                      "fullest has {}; the surplus is drained afterwards",
+                                      zone, per.at(zone), most));
+  launch.zone = std::move(zone);
+  return launch;
+}
+
+}  // namespace lbd::scaler

@@ -1,0 +1,342 @@
+#include "scaler/group.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lbd::scaler {
+namespace {
+
+using std::chrono::seconds;
+
+Duration warm_up_of(const config::Policy& policy, const config::ScalingGroup& group) {
+  return policy.warm_up ? Duration(*policy.warm_up) : Duration(group.warm_up);
+}
+
+FleetTimings timings_for(FleetTimings timings, const Provider& provider) {
+  timings.visibility = provider.visibility_delay();
+  return timings;
+}
+
+}  // namespace
+
+Group::Group(ScalerParts& parts, std::uint64_t& last_decision, const config::ScalingGroup& config)
+    : parts_(parts),
+      last_decision_(last_decision),
+      config_(config),
+      provider_(parts.make_provider(config)),
+      fleet_(config, timings_for(parts.timings, *provider_)) {
+  watch_policies();
+}
+
+void Group::configure(const config::ScalingGroup& config) {
+  config_ = config;
+  fleet_.configure(config);
+  watch_policies();
+  if (!loaded_) return;
+  const std::uint32_t desired = fleet_.desired();
+  const std::uint32_t bounded =
+      std::clamp(desired, config_.min, std::max(config_.min, config_.max));
+  if (bounded == desired) return;
+  fleet_.set_desired(bounded);
+  activity_open_ = true;
+  Batch batch;
+  batch.decisions.push_back(
+      make_decision("bounds",
+                    fmt::format("desired {} -> {}: the bounds are now {} to {}", desired, bounded,
+                                config_.min, config_.max),
+                    true));
+  batch.groups.push_back(make_state());
+  if (!commit(batch)) unsaved_.groups.push_back(make_state());
+}
+
+void Group::watch_policies() {
+  std::vector<Watched> next;
+  for (const config::Policy& policy : config_.policies) {
+    Watched fresh{policy, Series(span_of(policy)), 0};
+    for (const Watched& old : watched_) {
+      if (old.policy.name == policy.name && old.policy.signal == policy.signal) {
+        fresh.series.take_over(old.series);
+      }
+    }
+    next.push_back(std::move(fresh));
+  }
+  watched_ = std::move(next);
+}
+
+/// Reads the plan of an earlier life. Without it nothing may be done: it could be done twice.
+bool Group::load() {
+  Outcome<SavedGroup> saved = parts_.store.load(config_.name);
+  if (!saved) {
+    store_error_ = saved.error().message;
+    return false;
+  }
+  store_error_.clear();
+  loaded_ = true;
+  const TimePoint now = parts_.clock.now();
+  const WallTime wall = parts_.clock.wall();
+  const std::uint32_t most = std::max(config_.min, config_.max);
+  std::uint32_t desired = config_.desired.value_or(config_.min);
+  if (saved->state) {
+    desired = saved->state->desired;
+    if (saved->state->activity_finished) {
+      activity_finished_ = now - std::max<Duration>(wall - *saved->state->activity_finished, {});
+    }
+    if (saved->state->paused_until && *saved->state->paused_until > wall) {
+      paused_until_ = now + (*saved->state->paused_until - wall);
+    }
+  }
+  fleet_.set_desired(std::clamp(desired, config_.min, most));
+  for (const Intent& each : saved->open) open_[each.key()] = each;
+  fleet_.restore(saved->open, now);
+  counted_changed_ = now;
+  activity_open_ = true;
+  return true;
+}
+
+void Group::tick() {
+  if (stopped_) return;
+  if (!loaded_ && !load()) return;
+  start_calls();
+  if (!started_) return;
+  const TimePoint now = parts_.clock.now();
+  demand_ = parts_.demand(config_.name);
+  fleet_.hear(demand_, now);
+  fleet_.advance(now);
+  feed_signals();
+  take_events();
+  if (fleet_.observed()) track_activity();
+  decide();
+  commit({});
+  publish();
+}
+
+bool Group::paused() const { return paused_until_ && parts_.clock.now() < *paused_until_; }
+
+GroupView Group::view() const {
+  const TimePoint now = parts_.clock.now();
+  const FleetCounts counts = fleet_.count();
+  GroupView view;
+  view.now = now;
+  view.desired = fleet_.desired();
+  view.min = config_.min;
+  view.max = config_.max;
+  view.shrinking = counts.draining + counts.terminating > 0;
+  view.activity_open = activity_open_;
+  view.activity_finished = activity_finished_;
+  view.changed_at = counted_changed_;
+  view.cooldown = Duration(config_.cooldown);
+  for (const Watched& each : watched_) {
+    const Duration warm_up = warm_up_of(each.policy, config_);
+    PolicyView policy;
+    policy.policy = &each.policy;
+    policy.series = &each.series;
+    policy.counted = each.counted;
+    policy.warming = counts.coming > 0 || each.counted < counts.serving ||
+                     (counts.warming > 0 && warm_up > Duration(0));
+    view.policies.push_back(policy);
+  }
+  return view;
+}
+
+void Group::decide() {
+  if (!fleet_.observed()) {
+    return note_quiet("starting", "waiting for the provider's first report");
+  }
+  if (paused()) {
+    const auto left = std::chrono::ceil<seconds>(*paused_until_ - parts_.clock.now()).count();
+    return note_quiet("paused", fmt::format("paused for {} s more", left));
+  }
+  if (!store_error_.empty() && !commit({})) {
+    return note_quiet(
+        "store", fmt::format("nothing is done while the plan cannot be written: {}", store_error_));
+  }
+  const Recommendation advice = recommend(view());
+  verdicts_ = advice.verdicts;
+  const std::uint32_t before = fleet_.desired();
+  fleet_.set_desired(advice.desired);
+  const FleetStep step = fleet_.next_step(parts_.clock.now());
+  fleet_.set_desired(before);
+  if (advice.direction != Direction::none || step.kind != StepKind::none) {
+    return act(advice, step);
+  }
+  // What keeps the fleet from its number says more than what the policies say of the number.
+  if (!step.sentence.empty()) return note_quiet(step.word, step.sentence);
+  note_quiet(advice.kind, advice.sentence);
+}
+
+void Group::act(const Recommendation& advice, const FleetStep& step) {
+  const bool resized = advice.direction != Direction::none;
+  std::string sentence = resized ? advice.sentence : step.sentence;
+  if (resized && !step.sentence.empty()) sentence += "; " + step.sentence;
+  Decision decision = make_decision(resized ? advice.kind : step.word, std::move(sentence), true);
+  std::string token = step.token;
+  if (step.kind == StepKind::launch) {
+    token = client_token({parts_.store.identity(), config_.name, decision.id, step.zone, 0});
+  }
+  const std::uint32_t before = fleet_.desired();
+  fleet_.set_desired(advice.desired);
+  Batch batch = plan_of(decision, step, token);
+  if (resized) batch.groups.push_back(make_state());
+  if (!commit(batch)) {
+    fleet_.set_desired(before);
+    return;
+  }
+  for (const Intent& each : batch.intents) {
+    if (each.open()) {
+      open_[each.key()] = each;
+    } else {
+      open_.erase(each.key());
+    }
+  }
+  recent_[decision.id] = decision;
+  while (recent_.size() > 256) recent_.erase(recent_.begin());
+  activity_open_ = activity_open_ || resized;
+  carry_out(step, token, decision.id);
+}
+
+/// What must be on disk before the step is taken.
+Batch Group::plan_of(Decision& decision, const FleetStep& step, const std::string& token) {
+  Batch batch;
+  Intent intent;
+  switch (step.kind) {
+    case StepKind::none:
+      break;
+    case StepKind::launch:
+      intent = make_intent(IntentKind::launch, decision.id);
+      intent.token = token;
+      intent.zone = step.zone;
+      batch.intents.push_back(intent);
+      break;
+    case StepKind::launch_again:
+      break;  // its intent is on disk
+    case StepKind::undrain:
+      intent = make_intent(IntentKind::drain, decision.id);
+      intent.instance = step.instance;
+      intent.state = IntentState::abandoned;
+      intent.outcome = "taken back";
+      batch.intents.push_back(intent);
+      decision.outcome = "serving again";
+      break;
+    case StepKind::drain:
+    case StepKind::terminate:
+      intent = make_intent(step.kind == StepKind::drain ? IntentKind::drain : IntentKind::terminate,
+                           decision.id);
+      intent.instance = step.instance;
+      intent.zone = step.zone;
+      batch.intents.push_back(intent);
+      break;
+  }
+  batch.decisions.push_back(decision);
+  return batch;
+}
+
+void Group::carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision) {
+  const TimePoint now = parts_.clock.now();
+  switch (step.kind) {
+    case StepKind::none:
+      break;
+    case StepKind::launch:
+    case StepKind::launch_again: {
+      const bool fail_over = step.kind == StepKind::launch && step.word != "rebalance";
+      fleet_.launch_started(token, step.zone, now);
+      calls_.spawn(launch(Attempt{token, step.zone, decision, 0, fail_over}));
+      break;
+    }
+    case StepKind::undrain:
+      fleet_.undrain(step.instance, now);
+      break;
+    case StepKind::drain:
+      fleet_.start_drain(step.instance, now, step.sentence);
+      break;
+    case StepKind::terminate:
+      fleet_.terminate_started(step.instance, now);
+      calls_.spawn(terminate(step.instance, decision));
+      break;
+  }
+}
+
+/// An activity ends when the fleet is what was wanted; simple policies' cooldowns start then.
+void Group::track_activity() {
+  const TimePoint now = parts_.clock.now();
+  const std::size_t counted = fleet_.counted(now, Duration(config_.warm_up)).size();
+  if (counted != counted_last_) {
+    counted_last_ = counted;
+    counted_changed_ = now;
+  }
+  if (!activity_open_) return;
+  const FleetCounts counts = fleet_.count();
+  const bool done = counts.good == fleet_.desired() && counts.coming == 0 && counts.draining == 0 &&
+                    counts.terminating == 0;
+  if (!done) return;
+  activity_open_ = false;
+  activity_finished_ = now;
+  unsaved_.groups.push_back(make_state());
+}
+
+std::vector<InstanceTarget> Group::targets() const {
+  std::vector<InstanceTarget> list;
+  for (const Instance& each : fleet_.instances()) {
+    if (each.id.empty() || each.address.empty() || each.state == InstanceState::lost) continue;
+    if (each.reported == ReportedState::pending || each.reported == ReportedState::terminated) {
+      continue;
+    }
+    const bool ends =
+        each.state == InstanceState::draining || each.state == InstanceState::terminating;
+    list.push_back({each.id, each.address, each.port, each.zone,
+                    ends ? TargetState::draining : TargetState::serving});
+  }
+  std::sort(list.begin(), list.end(),
+            [](const InstanceTarget& a, const InstanceTarget& b) { return a.id < b.id; });
+  return list;
+}
+
+void Group::publish() {
+  if (!fleet_.observed()) return;
+  std::vector<InstanceTarget> now = targets();
+  if (published_once_ && now == published_) return;
+  published_once_ = true;
+  published_ = std::move(now);
+  parts_.publish(config_.name, published_);
+}
+
+Outcome<void> Group::set_desired(std::uint32_t desired, std::string_view by) {
+  if (desired < config_.min || desired > config_.max) {
+    return failure(fmt::format("ValidationError: desired {} is outside the bounds {} to {} of {}",
+                               desired, config_.min, config_.max, config_.name));
+  }
+  if (!loaded_) return failure("the plan is not loaded yet");
+  const std::uint32_t before = fleet_.desired();
+  Batch batch;
+  batch.decisions.push_back(make_decision(
+      "set_desired", fmt::format("desired {} -> {}: set by {}", before, desired, by), true));
+  fleet_.set_desired(desired);
+  batch.groups.push_back(make_state());
+  if (!commit(batch)) {
+    fleet_.set_desired(before);
+    return failure(store_error_);
+  }
+  activity_open_ = true;
+  return {};
+}
+
+Outcome<void> Group::pause(Duration span, std::string_view by) {
+  const std::optional<TimePoint> before = paused_until_;
+  paused_until_.reset();
+  if (span > Duration(0)) paused_until_ = parts_.clock.now() + span;
+  Batch batch;
+  batch.decisions.push_back(make_decision(
+      span > Duration(0) ? "pause" : "resume",
+      span > Duration(0)
+          ? fmt::format("paused for {} s by {}", std::chrono::ceil<seconds>(span).count(), by)
+          : fmt::format("resumed by {}", by),
+      true));
+  batch.groups.push_back(make_state());
+  if (!commit(batch)) {
+    paused_until_ = before;
+    return failure(store_error_);
+  }
+  return {};
+}
+
+}  // namespace lbd::scaler

@@ -1,0 +1,142 @@
+// One scaling group at work: feeds the fleet and the policies, writes down what they decide, and
+// makes the provider's calls. Internal to scaler/; loop.h is the door.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scaler/loop.h"
+#include "scaler/policy.h"
+#include "scaler/window.h"
+
+namespace lbd::scaler {
+
+/// Thread: the control loop. Destroyed only when `idle()`.
+class Group {
+ public:
+  /// `last_decision` is the scaler's counter of decision ids. Both outlive the group.
+  Group(ScalerParts& parts, std::uint64_t& last_decision, const config::ScalingGroup& config);
+
+  void configure(const config::ScalingGroup& config);
+  void tick();
+  /// No more actions; calls under way end without effect on us (the plan on disk has them).
+  void stop() noexcept { stopped_ = true; }
+  [[nodiscard]] bool idle() const noexcept { return calls_.running() == 0; }
+  [[nodiscard]] TaskGroup& calls() noexcept { return calls_; }
+
+  void report_cpu(const CpuSample& sample, config::CpuSource source);
+  Outcome<void> set_desired(std::uint32_t desired, std::string_view by);
+  Outcome<void> pause(Duration span, std::string_view by);
+  [[nodiscard]] GroupStatus status() const;
+  [[nodiscard]] std::vector<InstanceTarget> targets() const;
+  [[nodiscard]] const config::ScalingGroup& config() const noexcept { return config_; }
+
+ private:
+  struct Watched {  // one policy and its past
+    config::Policy policy;
+    Series series;
+    std::uint32_t counted = 0;
+  };
+  struct CpuFigure {
+    double ratio = 0;
+    TimePoint at{};
+  };
+  struct Attempt {  // one launch call
+    std::string token;
+    std::string zone;
+    std::uint64_t decision = 0;
+    std::uint32_t number = 0;
+    bool fail_over = true;
+  };
+
+  // group.cc: the tick
+  bool load();
+  void watch_policies();
+  [[nodiscard]] GroupView view() const;
+  void decide();
+  void act(const Recommendation& advice, const FleetStep& step);
+  [[nodiscard]] Batch plan_of(Decision& decision, const FleetStep& step, const std::string& token);
+  void carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision);
+  void track_activity();
+  void publish();
+  [[nodiscard]] bool paused() const;
+
+  // group_record.cc: history and plan
+  [[nodiscard]] Decision make_decision(std::string_view kind, std::string sentence, bool acted);
+  [[nodiscard]] Intent make_intent(IntentKind kind, std::uint64_t decision) const;
+  [[nodiscard]] GroupState make_state() const;
+  void note_quiet(std::string_view kind, const std::string& sentence);
+  void take_events();
+  void settle(const std::string& key, IntentState state, const std::string& outcome,
+              const std::string& instance);
+  void set_outcome(std::uint64_t decision, const std::string& outcome);
+  bool commit(const Batch& action);
+  [[nodiscard]] DecisionInputs inputs() const;
+
+  // group_signals.cc
+  void feed_signals();
+  [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
+  struct Figure {
+    double value = 0;
+    bool complete = true;
+  };
+  [[nodiscard]] std::optional<Figure> measure(config::Signal signal,
+                                              const std::vector<const Instance*>& counted) const;
+  [[nodiscard]] const InstanceDemand* demand_of(const std::string& instance) const;
+  [[nodiscard]] bool wants_cpu() const;
+
+  // group_calls.cc
+  void start_calls();
+  Task<> start_provider();
+  Task<> describe();
+  Task<> read_cpu();
+  Task<> launch(Attempt attempt);
+  Task<> terminate(std::string instance, std::uint64_t decision);
+  [[nodiscard]] std::optional<Attempt> next_attempt(const Attempt& failed);
+  void call_failed(std::string_view call, const CallFailure& failure);
+
+  ScalerParts& parts_;
+  std::uint64_t& last_decision_;
+  config::ScalingGroup config_;
+  std::unique_ptr<Provider> provider_;
+  Fleet fleet_;
+  std::vector<Watched> watched_;
+  std::vector<InstanceDemand> demand_;
+  std::map<std::string, std::map<config::CpuSource, CpuFigure>> cpu_;
+  std::vector<Verdict> verdicts_;
+  TaskGroup calls_;
+
+  bool loaded_ = false;
+  bool started_ = false;
+  bool stopped_ = false;
+  bool starting_ = false;
+  bool describing_ = false;
+  bool reading_cpu_ = false;
+  TimePoint start_next_{};
+  TimePoint describe_next_{};
+  TimePoint cpu_next_{};
+  std::uint32_t start_failures_ = 0;
+  std::uint32_t describe_failures_ = 0;
+
+  bool activity_open_ = false;
+  std::optional<TimePoint> activity_finished_;
+  std::optional<TimePoint> paused_until_;
+  std::size_t counted_last_ = 0;
+  TimePoint counted_changed_{};
+
+  std::map<std::string, Intent> open_;        // by key: what the plan still waits for
+  std::map<std::uint64_t, Decision> recent_;  // acted, outcome still to come
+  std::optional<Decision> quiet_;             // the coalesced row of non-decisions
+  TimePoint quiet_saved_{};
+  Batch unsaved_;
+  std::string provider_error_;
+  std::string store_error_;
+  GroupStatus totals_;  // kind, sentence, decision and the counters
+  std::vector<InstanceTarget> published_;
+  bool published_once_ = false;
+};
+
+}  // namespace lbd::scaler

@@ -1,0 +1,106 @@
+// A group's signals: from per-instance figures to one datapoint per policy and second.
+#include <algorithm>
+
+#include "scaler/group.h"
+
+namespace lbd::scaler {
+namespace {
+
+using config::CpuSource;
+using config::Signal;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+/// A figure older than this says nothing of now. CloudWatch's basic metrics come every 5 minutes.
+Duration fresh_for(CpuSource source) {
+  switch (source) {
+    case CpuSource::provider:
+      return seconds(10);
+    case CpuSource::orca:
+      return seconds(15);
+    case CpuSource::node_exporter:
+      return seconds(30);
+    case CpuSource::cloudwatch:
+      return minutes(10);
+  }
+  return seconds(10);
+}
+
+}  // namespace
+
+const InstanceDemand* Group::demand_of(const std::string& instance) const {
+  for (const InstanceDemand& each : demand_) {
+    if (each.instance == instance) return &each;
+  }
+  return nullptr;
+}
+
+void Group::report_cpu(const CpuSample& sample, CpuSource source) {
+  if (fleet_.find(sample.instance) == nullptr) return;
+  CpuFigure& figure = cpu_[sample.instance][source];
+  if (sample.at >= figure.at) figure = {sample.ratio, sample.at};
+}
+
+std::optional<double> Group::cpu_of(const std::string& instance) const {
+  const auto found = cpu_.find(instance);
+  if (found == cpu_.end()) return std::nullopt;
+  const TimePoint now = parts_.clock.now();
+  for (const CpuSource source : config_.cpu_sources) {
+    const auto figure = found->second.find(source);
+    if (figure == found->second.end() || now - figure->second.at > fresh_for(source)) continue;
+    return figure->second.ratio;
+  }
+  return std::nullopt;
+}
+
+bool Group::wants_cpu() const {
+  return std::any_of(config_.policies.begin(), config_.policies.end(),
+                     [](const config::Policy& each) { return each.signal == Signal::cpu; });
+}
+
+/// One datapoint; nothing when fewer than half of the instances have a figure.
+std::optional<Group::Figure> Group::measure(Signal signal,
+                                            const std::vector<const Instance*>& counted) const {
+  double sum = 0;
+  double requests = 0;
+  std::size_t known = 0;
+  for (const Instance* each : counted) {
+    if (signal == Signal::cpu) {
+      const std::optional<double> cpu = cpu_of(each->id);
+      if (!cpu) continue;
+      sum += *cpu;
+    } else {
+      const InstanceDemand* demand = demand_of(each->id);
+      if (demand == nullptr) continue;
+      requests += demand->requests_per_second;
+      if (signal == Signal::requests_per_target) sum += demand->requests_per_second;
+      if (signal == Signal::in_flight_per_target) sum += demand->in_flight;
+      if (signal == Signal::latency) sum += demand->latency_seconds * demand->requests_per_second;
+    }
+    ++known;
+  }
+  if (known == 0 || known * 2 < counted.size()) return std::nullopt;
+  Figure figure;
+  figure.complete = known == counted.size();
+  if (signal != Signal::latency) {
+    figure.value = sum / static_cast<double>(known);
+  } else if (requests > 0) {
+    figure.value = sum / requests;  // no requests: nobody waits, 0
+  }
+  return figure;
+}
+
+void Group::feed_signals() {
+  const TimePoint now = parts_.clock.now();
+  for (Watched& each : watched_) {
+    const Duration warm_up =
+        each.policy.warm_up ? Duration(*each.policy.warm_up) : Duration(config_.warm_up);
+    const std::vector<const Instance*> counted = fleet_.counted(now, warm_up);
+    each.counted = static_cast<std::uint32_t>(counted.size());
+    if (counted.empty()) continue;
+    const std::optional<Figure> figure = measure(each.policy.signal, counted);
+    if (figure) each.series.add(now, figure->value, figure->complete);
+  }
+}
+
+}  // namespace lbd::scaler

@@ -1,0 +1,396 @@
+#include "scaler/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace lbd::scaler {
+namespace {
+
+using config::AdjustmentType;
+using config::Policy;
+using config::PolicyKind;
+using std::chrono::seconds;
+
+/// No action within this share of the target (Nomad's threshold): rounding noise, not load.
+constexpr double kTolerance = 0.01;
+/// After the fleet changed, a scale-in wants this much of a look at the new size.
+constexpr Duration kSettle = seconds(60);
+
+Duration alarm_window(const Policy& policy) {
+  return Duration(policy.period) * static_cast<std::int64_t>(std::max(1u, policy.datapoints));
+}
+
+std::string span_text(Duration span) {
+  const auto whole = std::chrono::ceil<seconds>(span).count();
+  if (whole >= 120 && whole % 60 == 0) return fmt::format("{} min", whole / 60);
+  return fmt::format("{} s", whole);
+}
+
+std::uint32_t plus(std::uint32_t n, std::int64_t change) {
+  return static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(n) + change, 0, UINT32_MAX));
+}
+
+AlarmRule alarm_rule(const Policy& policy) {
+  AlarmRule rule;
+  rule.above = policy.above;
+  rule.inclusive = policy.kind == PolicyKind::step;  // as the bounds of its first step
+  rule.threshold = policy.threshold;
+  rule.period = policy.period;
+  rule.datapoints = policy.datapoints;
+  rule.datapoints_to_alarm = policy.datapoints_to_alarm;
+  return rule;
+}
+
+AlarmRule all_of(double threshold, bool above, Duration span) {
+  AlarmRule rule;
+  rule.above = above;
+  rule.threshold = threshold;
+  rule.datapoints = static_cast<std::uint32_t>(
+      std::max<std::int64_t>(1, std::chrono::ceil<seconds>(span).count()));
+  rule.datapoints_to_alarm = rule.datapoints;
+  return rule;
+}
+
+bool may_scale_in(const Policy& policy) {
+  if (policy.kind == PolicyKind::target_tracking) return !policy.disable_scale_in;
+  if (policy.adjustment_type == AdjustmentType::exact) return !policy.above;
+  return std::any_of(policy.steps.begin(), policy.steps.end(),
+                     [](const config::Step& step) { return step.adjustment < 0; });
+}
+
+/// Above which value the policy adds capacity; nothing when it never does.
+std::optional<double> scale_out_limit(const Policy& policy) {
+  if (policy.kind == PolicyKind::target_tracking) return policy.target;
+  if (!policy.above) return std::nullopt;
+  const bool adds = std::any_of(policy.steps.begin(), policy.steps.end(),
+                                [](const auto& step) { return step.adjustment > 0; });
+  if (!adds) return std::nullopt;
+  return policy.threshold;
+}
+
+void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
+  const Policy& policy = *view.policy;
+  verdict.threshold = policy.threshold;
+  verdict.value = view.series->average(now, alarm_window(policy));
+  const AlarmState state = view.series->evaluate(alarm_rule(policy), now);
+  if (state == AlarmState::insufficient || !verdict.value) {
+    verdict.no_data = true;
+    return;
+  }
+  if (state != AlarmState::alarm) return;
+  const config::Step* step = step_for(policy, *verdict.value);
+  // M of N may alarm while the mean is back inside: the smallest step is what the alarm asks for.
+  if (step == nullptr) step = step_for(policy, policy.threshold);
+  if (step == nullptr && policy.kind == PolicyKind::simple && !policy.steps.empty()) {
+    step = &policy.steps.front();
+  }
+  if (step == nullptr) return;
+  const std::int64_t change = adjustment_of(policy, step->adjustment, view.counted);
+  verdict.want = plus(view.counted, change);
+  verdict.note =
+      fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
+                  signal_text(policy.signal, *verdict.value), policy.above ? "above" : "below",
+                  signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
+  if (change > 0) verdict.direction = Direction::out;
+  if (change < 0) verdict.direction = Direction::in;
+}
+
+void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
+  const Policy& policy = *view.policy;
+  verdict.threshold = policy.target;
+  verdict.value = view.series->average(now, policy.scale_out_for);
+  if (!view.series->latest(now) || !verdict.value || policy.target <= 0) {
+    verdict.no_data = true;
+    return;
+  }
+  const auto wanted = [&](double value) {
+    const double exact = view.counted * value / policy.target;
+    return static_cast<std::uint32_t>(std::clamp(std::ceil(exact - 1e-9), 0.0, 1e9));
+  };
+  const AlarmRule high = all_of(policy.target * (1 + kTolerance), true, policy.scale_out_for);
+  if (view.series->evaluate(high, now) == AlarmState::alarm) {
+    verdict.direction = Direction::out;
+    verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
+    verdict.note =
+        fmt::format("{} {} above the target of {} for {}", signal_name(policy.signal),
+                    signal_text(policy.signal, *verdict.value),
+                    signal_text(policy.signal, policy.target), span_text(policy.scale_out_for));
+    return;
+  }
+  if (policy.disable_scale_in || view.counted == 0) return;
+  const double floor = policy.target * policy.scale_in_ratio;
+  if (view.series->evaluate(all_of(floor, false, policy.scale_in_for), now) != AlarmState::alarm) {
+    return;
+  }
+  const double slow = view.series->average(now, policy.scale_in_for).value_or(*verdict.value);
+  const double recent = view.series->average(now, kSettle).value_or(*verdict.value);
+  verdict.want = wanted(std::max(slow, recent));
+  if (verdict.want >= view.counted) return;
+  verdict.direction = Direction::in;
+  verdict.note = fmt::format("{} {} below {} ({} of the target) for {}", signal_name(policy.signal),
+                             signal_text(policy.signal, slow), signal_text(policy.signal, floor),
+                             fmt::format("{:.0f} %", policy.scale_in_ratio * 100),
+                             span_text(policy.scale_in_for));
+}
+
+Verdict judge(const PolicyView& view, TimePoint now) {
+  Verdict verdict;
+  verdict.policy = view.policy->name;
+  verdict.signal = view.policy->signal;
+  if (view.policy->kind == PolicyKind::target_tracking) {
+    judge_target(view, now, verdict);
+  } else {
+    judge_alarm(view, now, verdict);
+  }
+  if (verdict.no_data) {
+    verdict.note = fmt::format("{} has no fresh data", signal_name(verdict.signal));
+  }
+  return verdict;
+}
+
+/// Why a simple policy may not act now; empty when it may.
+std::string cooldown_note(const GroupView& group, const Policy& policy) {
+  if (policy.kind != PolicyKind::simple) return {};
+  if (group.activity_open) {
+    return fmt::format("policy {} waits for the last activity to finish", policy.name);
+  }
+  const Duration cooldown = policy.cooldown ? Duration(*policy.cooldown) : group.cooldown;
+  if (!group.activity_finished || group.now - *group.activity_finished >= cooldown) return {};
+  return fmt::format("policy {} is in its cooldown for {} more", policy.name,
+                     span_text(*group.activity_finished + cooldown - group.now));
+}
+
+void refuse(Recommendation& result, std::string_view kind, std::string sentence) {
+  result.direction = Direction::none;
+  result.kind = kind;
+  result.sentence = std::move(sentence);
+}
+
+/// True when some policy breaches upward, so that there is nothing to say about scale-in.
+bool consider_out(const GroupView& group, Recommendation& result) {
+  const Verdict* best = nullptr;
+  std::string cooling;
+  for (std::size_t i = 0; i < group.policies.size(); ++i) {
+    const Verdict& verdict = result.verdicts[i];
+    if (verdict.direction != Direction::out) continue;
+    std::string note = cooldown_note(group, *group.policies[i].policy);
+    if (!note.empty()) {
+      cooling = fmt::format("no change: {}, but {}", verdict.note, note);
+      continue;
+    }
+    if (best == nullptr || verdict.want > best->want) best = &verdict;
+  }
+  if (best == nullptr) {
+    if (cooling.empty()) return false;
+    refuse(result, "cooldown", cooling);
+    return true;
+  }
+  const std::uint32_t want = std::min(best->want, group.max);
+  if (want > group.desired) {
+    result.direction = Direction::out;
+    result.desired = want;
+    result.kind = "scale_out";
+    result.sentence = fmt::format("scale out {} -> {}: {} (policy {})", group.desired, want,
+                                  best->note, best->policy);
+    if (best->want > want)
+      result.sentence += fmt::format("; {} wanted, max is {}", best->want, want);
+    return true;
+  }
+  if (group.desired >= group.max) {
+    refuse(result, "at_max",
+           fmt::format("no change: {}, but desired {} is the maximum", best->note, group.desired));
+  } else {
+    refuse(result, "on_its_way",
+           fmt::format("no change: {}, and the {} wanted are on their way", best->note,
+                       group.desired));
+  }
+  return true;
+}
+
+/// The most that may go, at most `wanted`, without pushing any policy's signal over its scale-out
+/// limit. Sets `why` when it is less than wanted.
+std::uint32_t guarded(const GroupView& group, std::uint32_t wanted, std::string& why) {
+  std::uint32_t allowed = wanted;
+  for (const PolicyView& view : group.policies) {
+    const std::optional<double> limit = scale_out_limit(*view.policy);
+    if (!limit) continue;
+    const double value = std::max(view.series->average(group.now, kSettle).value_or(*limit),
+                                  view.series->average(group.now, seconds(10)).value_or(*limit));
+    while (allowed > 0 && !survives_removal(value, *limit, view.counted, allowed)) {
+      const std::uint32_t left = view.counted > allowed ? view.counted - allowed : 0;
+      const double after = left == 0 ? 0 : value * view.counted / left;
+      why = fmt::format("{} {} on {} would be {} on {}, not below {} (policy {})",
+                        signal_name(view.policy->signal), signal_text(view.policy->signal, value),
+                        view.counted,
+                        left == 0 ? "without bound" : signal_text(view.policy->signal, after), left,
+                        signal_text(view.policy->signal, *limit), view.policy->name);
+      --allowed;
+    }
+  }
+  return allowed;
+}
+
+/// Reasons that forbid any scale-in, whatever the policies say. True when one holds.
+bool scale_in_blocked(const GroupView& group, const std::string& because, Recommendation& result) {
+  for (std::size_t i = 0; i < group.policies.size(); ++i) {
+    const PolicyView& view = group.policies[i];
+    if (result.verdicts[i].no_data) {
+      refuse(result, "no_data",
+             fmt::format("no scale-in: {}, but {} (policy {})", because, result.verdicts[i].note,
+                         view.policy->name));
+      return true;
+    }
+    if (view.warming || view.counted < group.desired) {
+      refuse(result, "warming",
+             fmt::format("no scale-in: {}, but capacity is still launching or warming", because));
+      return true;
+    }
+  }
+  if (group.shrinking) {
+    refuse(result, "shrinking",
+           fmt::format("no scale-in: {}, but the last one is not finished", because));
+    return true;
+  }
+  return false;
+}
+
+void consider_in(const GroupView& group, Recommendation& result) {
+  const Verdict* lead = nullptr;  // the one that leaves most
+  const Verdict* against = nullptr;
+  Duration settle = kSettle;
+  std::string cooling;
+  for (std::size_t i = 0; i < group.policies.size(); ++i) {
+    const Policy& policy = *group.policies[i].policy;
+    const Verdict& verdict = result.verdicts[i];
+    if (!may_scale_in(policy)) continue;
+    if (verdict.direction != Direction::in) {
+      against = &verdict;
+      continue;
+    }
+    const Duration window = policy.kind == PolicyKind::target_tracking
+                                ? Duration(policy.scale_in_for)
+                                : alarm_window(policy);
+    settle = std::min(settle, window);
+    if (cooling.empty()) cooling = cooldown_note(group, policy);
+    if (lead == nullptr || verdict.want > lead->want) lead = &verdict;
+  }
+  if (lead == nullptr) return;
+  if (against != nullptr) {
+    return refuse(
+        result, "disagree",
+        fmt::format("no scale-in: {}, but policy {} does not agree", lead->note, against->policy));
+  }
+  if (group.desired <= group.min) {
+    return refuse(
+        result, "at_min",
+        fmt::format("no change: {}, but desired {} is the minimum", lead->note, group.desired));
+  }
+  if (scale_in_blocked(group, lead->note, result)) return;
+  if (!cooling.empty()) {
+    return refuse(result, "cooldown", fmt::format("no scale-in: {}, but {}", lead->note, cooling));
+  }
+  if (group.now - group.changed_at < settle) {
+    return refuse(result, "settling",
+                  fmt::format("no scale-in: {}, but the fleet changed less than {} ago", lead->note,
+                              span_text(settle)));
+  }
+  const std::uint32_t want = std::clamp(lead->want, group.min, group.desired);
+  std::string why;
+  const std::uint32_t removed = guarded(group, group.desired - want, why);
+  if (removed == 0) {
+    return refuse(result, "guard", fmt::format("no scale-in: {}, but {}", lead->note, why));
+  }
+  result.direction = Direction::in;
+  result.desired = group.desired - removed;
+  result.kind = "scale_in";
+  result.sentence = fmt::format("scale in {} -> {}: {} (policy {})", group.desired, result.desired,
+                                lead->note, lead->policy);
+}
+
+}  // namespace
+
+std::string_view signal_name(config::Signal signal) {
+  switch (signal) {
+    case config::Signal::cpu:
+      return "cpu";
+    case config::Signal::requests_per_target:
+      return "requests_per_target";
+    case config::Signal::in_flight_per_target:
+      return "in_flight_per_target";
+    case config::Signal::latency:
+      return "latency";
+  }
+  return "?";
+}
+
+std::string signal_text(config::Signal signal, double value) {
+  if (signal == config::Signal::cpu) return fmt::format("{:.3g} %", value * 100);
+  if (signal == config::Signal::latency) return fmt::format("{:.3g} ms", value * 1000);
+  if (signal == config::Signal::requests_per_target) return fmt::format("{:.4g} requests/s", value);
+  return fmt::format("{:.4g}", value);
+}
+
+std::int64_t adjustment_of(const Policy& policy, double adjustment, std::uint32_t n) {
+  switch (policy.adjustment_type) {
+    case AdjustmentType::change:
+      return std::llround(adjustment);
+    case AdjustmentType::exact:
+      return std::llround(adjustment) - static_cast<std::int64_t>(n);
+    case AdjustmentType::percent:
+      break;
+  }
+  // 33 % of 3 must be 0.99, and 10 % of 30 exactly 3, whatever binary fractions make of it.
+  const double exact = std::round(n * adjustment / 100 * 1e9) / 1e9;
+  if (exact == 0) return 0;
+  auto whole = static_cast<std::int64_t>(std::trunc(exact));
+  if (whole == 0) whole = exact > 0 ? 1 : -1;
+  const auto least = static_cast<std::int64_t>(policy.min_adjustment);
+  if (whole > 0) return std::max(whole, least);
+  return std::min(whole, -least);
+}
+
+const config::Step* step_for(const Policy& policy, double value) {
+  // Distances are compared with a hair of slack: 0.95 - 0.90 is not 0.05 in binary.
+  const double distance = std::round((value - policy.threshold) * 1e9) / 1e9;
+  for (const config::Step& step : policy.steps) {
+    const bool within =
+        policy.above
+            ? (!step.lower || distance >= *step.lower) && (!step.upper || distance < *step.upper)
+            : (!step.lower || distance > *step.lower) && (!step.upper || distance <= *step.upper);
+    if (within) return &step;
+  }
+  return nullptr;
+}
+
+bool survives_removal(double value, double limit, std::uint32_t n, std::uint32_t removed) {
+  if (value <= 0) return true;
+  if (removed >= n) return false;
+  return value * n / (n - removed) < limit;
+}
+
+Duration span_of(const Policy& policy) {
+  if (policy.kind == PolicyKind::target_tracking) {
+    return std::max({Duration(policy.scale_out_for), Duration(policy.scale_in_for), kSettle});
+  }
+  return std::max(alarm_window(policy), kSettle);
+}
+
+Recommendation recommend(const GroupView& group) {
+  Recommendation result;
+  result.desired = group.desired;
+  result.sentence =
+      fmt::format("no change: {} wanted, no policy asks for another number", group.desired);
+  for (const PolicyView& view : group.policies) result.verdicts.push_back(judge(view, group.now));
+  for (const Verdict& verdict : result.verdicts) {
+    if (verdict.no_data) {
+      refuse(result, "no_data", fmt::format("no change: {}", verdict.note));
+    }
+  }
+  if (!consider_out(group, result)) consider_in(group, result);
+  return result;
+}
+
+}  // namespace lbd::scaler

@@ -1,0 +1,81 @@
+// What the policies of a group want, as a pure function of the recent signals and the group's
+// size. Semantics: EC2 Auto Scaling's (facts: simple, step and target tracking), plus one guard of
+// our own: no scale-in that would itself cause the next scale-out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "lbd/base/clock.h"
+#include "scaler/window.h"
+
+namespace lbd::scaler {
+
+enum class Direction : std::uint8_t { none, out, in };
+
+/// One policy with what it looks at. Lifetime: both pointers outlive the call.
+struct PolicyView {
+  const config::Policy* policy = nullptr;
+  const Series* series = nullptr;
+  std::uint32_t counted = 0;  // instances in service past the policy's warm-up: the series' n
+  bool warming = false;       // some capacity is launching, pending or within the warm-up
+};
+
+struct GroupView {
+  TimePoint now{};
+  std::uint32_t desired = 0;
+  std::uint32_t min = 0;
+  std::uint32_t max = 0;
+  bool shrinking = false;      // something drains, or terminates unconfirmed
+  bool activity_open = false;  // the last change of desired has not finished
+  std::optional<TimePoint> activity_finished;
+  TimePoint changed_at{};  // when the number of counted instances last changed
+  Duration cooldown{};     // of simple policies without one of their own
+  std::vector<PolicyView> policies;
+};
+
+/// What one policy says, with the figures it says it on.
+struct Verdict {
+  std::string policy;
+  config::Signal signal = config::Signal::cpu;
+  std::optional<double> value;  // mean over the policy's window
+  double threshold = 0;         // or target
+  Direction direction = Direction::none;
+  std::uint32_t want = 0;  // with a direction
+  bool no_data = false;
+  std::string note;  // "cpu 93.1 % above 90 % for 30 s"
+};
+
+struct Recommendation {
+  Direction direction = Direction::none;
+  std::uint32_t desired = 0;
+  /// A machine word: scale_out, scale_in, steady, at_max, at_min, on_its_way, warming, shrinking,
+  /// cooldown, guard, no_data, disagree, settling.
+  std::string_view kind = "steady";
+  std::string sentence;
+  std::vector<Verdict> verdicts;
+};
+
+[[nodiscard]] Recommendation recommend(const GroupView& group);
+
+/// Instances to add (or remove, negative) for one adjustment to `n`. Percentages round as ASG
+/// does: toward zero, but never to zero; `min_adjustment` is a floor on their magnitude.
+[[nodiscard]] std::int64_t adjustment_of(const config::Policy& policy, double adjustment,
+                                         std::uint32_t n);
+/// The step that applies at `value`: above the threshold lower <= d < upper, below it lower < d <=
+/// upper, with d = value - threshold. Null when none does.
+[[nodiscard]] const config::Step* step_for(const config::Policy& policy, double value);
+/// Whether removing `removed` of `n` instances keeps `value` below `limit` on the rest.
+[[nodiscard]] bool survives_removal(double value, double limit, std::uint32_t n,
+                                    std::uint32_t removed);
+/// The longest past the policy looks at.
+[[nodiscard]] Duration span_of(const config::Policy& policy);
+[[nodiscard]] std::string_view signal_name(config::Signal signal);
+/// With its unit: "93.1 %", "12.5 requests/s", "250 ms".
+[[nodiscard]] std::string signal_text(config::Signal signal, double value);
+
+}  // namespace lbd::scaler
