@@ -115,6 +115,11 @@ json::object schema_of(const Table& table) {
   if (!table.doc.empty()) schema["description"] = table.doc;
   schema["properties"] = std::move(properties);
   if (!required.empty()) schema["required"] = std::move(required);
+  json::array alternatives;
+  for (const auto& key : table.one_of) {
+    alternatives.push_back(json::object{{"required", json::array{key}}});
+  }
+  if (!alternatives.empty()) schema["oneOf"] = std::move(alternatives);
   return schema;
 }
 

@@ -72,7 +72,9 @@ struct Table {
   std::vector<Field> fields;
   std::vector<std::string_view> later;  // keys of a later version: a clear error
   /// Called after the fields of a mapping were read, for what concerns several of them.
-  std::function<void(Decoder&, const Cursor&)> after;
+  std::function<void(Decoder&, const Cursor&)> after = {};
+  /// For the schema: exactly one of these keys must be there (empty: no such rule).
+  std::vector<std::string_view> one_of = {};
 };
 
 /// Reads a mapping by its table: unknown keys, missing keys, then every field.

@@ -43,9 +43,7 @@ Outcome<std::string> resolve(std::string_view reference, const std::string& file
 }  // namespace
 
 std::string beside(const std::string& file, const std::string& path) {
-  const auto slash = file.rfind('/');
-  if (path.starts_with('/') || slash == std::string::npos) return path;
-  return std::filesystem::path(file.substr(0, slash + 1) + path).lexically_normal().string();
+  return (std::filesystem::path(file).parent_path() / path).lexically_normal().string();
 }
 
 bool wants_interpolation(std::string_view text) {

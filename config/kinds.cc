@@ -150,7 +150,7 @@ Kind texts(std::vector<std::string>& out, std::string_view what) {
               [&out, what](Decoder& decoder, const Cursor& at) {
                 out.clear();
                 if (at.value.kind == ValueKind::sequence && at.value.items.empty()) {
-                  return decoder.expected(at, what, "the list is empty");
+                  return decoder.expected(at, what);
                 }
                 for_each_item(decoder, at, [&](Decoder& d, const Cursor& item) {
                   const auto* found = scalar_of(d, item, what);
@@ -390,7 +390,7 @@ Kind addresses(std::vector<Address>& out) {
                 constexpr std::string_view kWhat = "an address such as 0.0.0.0:80";
                 out.clear();
                 if (at.value.kind == ValueKind::sequence && at.value.items.empty()) {
-                  return decoder.expected(at, kWhat, "the list is empty");
+                  return decoder.expected(at, kWhat);
                 }
                 for_each_item(decoder, at, [&](Decoder& d, const Cursor& item) {
                   const auto* found = scalar_of(d, item, kWhat);

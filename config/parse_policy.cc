@@ -66,7 +66,8 @@ Table step_table(StepDraft& step) {
                   {"set", aside(step.set, Amount::count), "Number of instances to have."},
               },
           .later = {},
-          .after = {}};
+          .after = {},
+          .one_of = {"add", "remove", "set"}};
 }
 
 std::string_view unit_of(Signal signal) {
@@ -449,7 +450,8 @@ Table policy_table(PolicyDraft& draft) {
                "What is measured.", true},
           },
       .later = {"schedule", "predictive"},
-      .after = {}};
+      .after = {},
+      .one_of = {"above", "below", "target"}};
   for (auto& fields : {alarm_fields(draft), tracking_fields(draft)}) {
     for (const auto& field : fields) table.fields.push_back(field);
   }

@@ -24,7 +24,8 @@ Table launch_template_table(Ec2Provider& ec2) {
                "Its version: a number, `$Default` or `$Latest`."},
           },
       .later = {},
-      .after = {}};
+      .after = {},
+      .one_of = {"id", "name"}};
 }
 
 Table ec2_table(Ec2Provider& ec2) {

@@ -397,7 +397,7 @@ std::string describe(const Value& value) {
     case ValueKind::null:
       return "nothing";
     case ValueKind::sequence:
-      return "a list";
+      return value.items.empty() ? "an empty list" : "a list";
     case ValueKind::mapping:
       return "a mapping";
     case ValueKind::scalar:

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""The JSON Schema accepts every example and refuses every wrong configuration that a schema can.
+
+Usage: schema_check.py REPOSITORY. Needs jsonschema and PyYAML. Exits 1 on any mismatch.
+"""
+import pathlib
+import re
+import sys
+
+import json
+import jsonschema
+import yaml
+
+# Wrong in a way that no schema sees: references and comparisons between values, duplicates (gone
+# once the file is loaded), includes and references to the environment, quotes, and text that is
+# well-formed but means nothing.
+BEYOND_A_SCHEMA = set("""
+    desired_out_of_bounds duplicate_group duplicate_key duplicate_key_flow duration_out_of_range
+    ec2_instance_port ec2_reserved_tag ec2_subnet_twice ejection_longer_than_max forward_unknown
+    forward_unknown_far group_without_targets health_codes health_path health_timeout_longer
+    include_cycle include_missing include_same_name include_same_node
+    limits_head_smaller_than_line listen_metrics_port listen_port_too_large listen_twice
+    min_larger_than_max policy_add_and_remove policy_add_zero policy_adjustment_disagrees
+    policy_cooldown_of_step policy_cpu_without_percent policy_datapoints_to_alarm
+    policy_for_and_datapoints policy_for_not_a_multiple policy_latency_without_unit
+    policy_names_twice policy_step_with_target_key policy_thresholds_overlap
+    policy_without_adjustment process_zone_address provider_sections ratio_forgotten_percent
+    redirect_placeholder redirect_port redirect_same_url respond_body_of_204 rule_host_is_url
+    rule_names_twice rule_path_relative scaling_group_unknown secret_group_is_not_shown
+    size_too_large step_backwards steps_gap steps_mixed steps_overlap steps_two_open_ends tag
+    target_ipv6_without_brackets target_twice target_without_port version_missing
+""".split())
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.2's plain words, as editors read them: only true and false are booleans."""
+
+
+Loader.yaml_implicit_resolvers = {}
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^-?(0|[1-9][0-9]*)$"), list("-0123456789"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+\.[0-9]+$"), list("-0123456789"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(~|null|)$"), ["~", "n", ""])
+
+
+def accepted(validator, path):
+    """True when the file is YAML and the schema has nothing to say."""
+    try:
+        value = yaml.load(path.read_bytes().decode("utf-8"), Loader)
+        return not list(validator.iter_errors(value))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError):
+        return False
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    schema = json.loads((root / "config/schema/v1.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    failures = []
+    examples = sorted(root.glob("examples/*.yaml")) + [root / "config/example.yaml"]
+    wrong = sorted((root / "tests/unit/config/wrong").glob("*.yaml"))
+    for path in examples:
+        if not accepted(validator, path):
+            failures.append(f"{path.name}: an example is refused")
+    for path in wrong:
+        name = path.stem
+        harmless = name.startswith("warn_") or name in BEYOND_A_SCHEMA
+        if accepted(validator, path) != harmless:
+            failures.append(f"{name}: " + ("refused, but listed as beyond a schema" if harmless
+                                           else "accepted, though it is wrong"))
+    for line in failures:
+        print(line)
+    print(f"{len(examples) + len(wrong) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

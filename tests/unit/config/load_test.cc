@@ -1,0 +1,252 @@
+// What load() makes of right configurations, includes, references and hostile input.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "config/parse.h"
+#include "config/tree.h"
+#include "tests/support/memory_reader.h"
+
+namespace lbd::config {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::string kListener =
+    "version: 1\nlisteners: { a: { listen: '0.0.0.0:80', default: { forward: web } } }\n";
+const std::string kTargets = "target_groups: { web: { targets: [{ address: '10.0.0.1:80' }] } }\n";
+
+LoadResult load_text(const std::string& text) {
+  return load("lbd.yaml", MemoryReader({{"lbd.yaml", text}}));
+}
+
+ScalingGroup scaling_group(const std::string& policies) {
+  const auto result = load_text(kListener +
+                                "target_groups: { web: { port: 80, scaling_group: g } }\n"
+                                "scaling_groups:\n  g:\n    provider: process\n    min: 1\n"
+                                "    max: 9\n    process: { command: [/bin/app] }\n"
+                                "    policies:\n" +
+                                policies);
+  EXPECT_EQ(render(result), "");
+  return result.config ? result.config->scaling_groups.at("g") : ScalingGroup{};
+}
+
+TEST(Load, DefaultsAreThoseOfTheStructs) {
+  const auto result = load_text(kListener + kTargets);
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_EQ(result.config->node.connections_max, Node{}.connections_max);
+  const auto& group = result.config->target_groups.at("web");
+  EXPECT_EQ(group.health_check.interval, HealthCheck{}.interval);
+  EXPECT_EQ(group.targets.at(0).address.text(), "10.0.0.1:80");
+  EXPECT_EQ(group.origin.line, 3);
+  EXPECT_EQ(group.origin.column, 18);
+  EXPECT_EQ(result.config->files, std::vector<std::string>{"lbd.yaml"});
+}
+
+TEST(Load, TargetsTakeTheGroupsPortWhereverItStands) {
+  const auto result = load_text(
+      kListener + "target_groups: { web: { targets: [{ address: 10.0.0.1 }], port: 81 } }\n");
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_EQ(result.config->target_groups.at("web").targets.at(0).address.port, 81);
+}
+
+TEST(Load, OffTurnsThingsOff) {
+  const auto result = load_text(
+      kListener + "node: { access_log: off, admin: { metrics: off } }\n" +
+      "target_groups: { web: { health_check: off, passive: off, zones: { prefer: off }, targets: "
+      "[{ address: '10.0.0.1:80' }] } }\n");
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_FALSE(result.config->node.access_log.enabled);
+  EXPECT_FALSE(result.config->node.admin.metrics);
+  const auto& group = result.config->target_groups.at("web");
+  EXPECT_FALSE(group.health_check.enabled);
+  EXPECT_FALSE(group.passive.enabled);
+  EXPECT_EQ(group.zones, ZonePreference::off);
+}
+
+TEST(Load, RuleWithoutNameIsCalledByItsPosition) {
+  const auto result = load_text(
+      "version: 1\nlisteners: { a: { listen: '0.0.0.0:80', rules: [{ when: { host: SHOP.Example }, "
+      "then: { forward: web } }] } }\n" +
+      kTargets);
+  ASSERT_TRUE(result.config) << render(result);
+  const auto& rule = result.config->listeners.at("a").rules.at(0);
+  EXPECT_EQ(rule.name, "rule-1");
+  EXPECT_EQ(rule.when.hosts.at(0), "shop.example");
+}
+
+TEST(Policies, ShortFormIsAStepPolicyWithOneStep) {
+  const auto policies = scaling_group(
+                            "      - { signal: cpu, above: 90%, for: 30s, add: 1 }\n"
+                            "      - { signal: cpu, below: 60%, for: 15m, remove: 20% }\n"
+                            "      - { signal: in_flight_per_target, above: 8, set: 4 }\n")
+                            .policies;
+  ASSERT_EQ(policies.size(), 3U);
+  EXPECT_EQ(policies[0].name, "cpu-above-1");
+  EXPECT_DOUBLE_EQ(policies[0].threshold, 0.9);
+  EXPECT_EQ(policies[0].datapoints, 30U);
+  EXPECT_EQ(policies[0].datapoints_to_alarm, 30U);
+  EXPECT_EQ(policies[0].steps.at(0).lower, 0.0);
+  EXPECT_FALSE(policies[0].steps.at(0).upper);
+  EXPECT_DOUBLE_EQ(policies[0].steps.at(0).adjustment, 1);
+  EXPECT_FALSE(policies[1].above);
+  EXPECT_EQ(policies[1].adjustment_type, AdjustmentType::percent);
+  EXPECT_DOUBLE_EQ(policies[1].steps.at(0).adjustment, -20);
+  EXPECT_EQ(policies[1].steps.at(0).upper, 0.0);
+  EXPECT_EQ(policies[2].adjustment_type, AdjustmentType::exact);
+  EXPECT_EQ(policies[2].datapoints, 1U);
+}
+
+TEST(Policies, StepsAreSortedAndInTheUnitOfTheSignal) {
+  const auto policy = scaling_group(
+                          "      - signal: latency\n        above: 500ms\n        period: 10s\n"
+                          "        datapoints: 6\n        datapoints_to_alarm: 4\n"
+                          "        steps:\n          - { from: 250ms, add: 2 }\n"
+                          "          - { from: 0, to: 250ms, add: 1 }\n")
+                          .policies.at(0);
+  EXPECT_DOUBLE_EQ(policy.threshold, 0.5);
+  EXPECT_EQ(policy.period, 10s);
+  EXPECT_EQ(policy.datapoints, 6U);
+  EXPECT_EQ(policy.datapoints_to_alarm, 4U);
+  ASSERT_EQ(policy.steps.size(), 2U);
+  EXPECT_EQ(policy.steps[0].upper, 0.25);
+  EXPECT_DOUBLE_EQ(policy.steps[1].adjustment, 2);
+}
+
+TEST(Policies, TargetTrackingOfCpuScalesInAtSeventyPercentOfItsTarget) {
+  const auto policies = scaling_group(
+                            "      - { signal: cpu, target: 60% }\n"
+                            "      - { signal: requests_per_target, target: 100 }\n"
+                            "      - { signal: cpu, target: 60%, scale_in_ratio: 0.8 }\n")
+                            .policies;
+  EXPECT_EQ(policies.at(0).kind, PolicyKind::target_tracking);
+  EXPECT_DOUBLE_EQ(policies.at(0).scale_in_ratio, 0.7);
+  EXPECT_DOUBLE_EQ(policies.at(1).scale_in_ratio, 0.9);
+  EXPECT_DOUBLE_EQ(policies.at(2).scale_in_ratio, 0.8);
+}
+
+TEST(Include, GlobsAreReadInLexicalOrderRelativeToTheFileThatNamesThem) {
+  const MemoryReader reader({{"etc/lbd.yaml", kListener + "include: conf.d/*.yaml\n"},
+                             {"etc/conf.d/20.yaml", "target_groups: { b: {\n"},
+                             {"etc/conf.d/10.yaml", kTargets},
+                             {"etc/conf.d/notes.txt", "{{{"}});
+  const auto result = load("etc/lbd.yaml", reader);
+  EXPECT_EQ(result.sources.size(), 3U);
+  ASSERT_EQ(result.problems.size(), 1U);
+  EXPECT_EQ(result.problems[0].file, "etc/conf.d/20.yaml");
+}
+
+TEST(Include, GlobWithoutMatchesIsFine) {
+  const auto result = load_text(kListener + kTargets + "include: conf.d/*.yaml\n");
+  EXPECT_TRUE(result.config) << render(result);
+}
+
+TEST(Include, FileReadTwiceCountsOnce) {
+  const MemoryReader reader(
+      {{"lbd.yaml", kListener + "include: [a.yaml, '*.yaml', ./a.yaml]\n"}, {"a.yaml", kTargets}});
+  const auto result = load("lbd.yaml", reader);
+  // The glob names lbd.yaml itself: that is a cycle, and said so.
+  ASSERT_EQ(result.problems.size(), 1U) << render(result);
+  EXPECT_EQ(result.problems[0].code, "E1017");
+}
+
+TEST(References, GiveNumbersTextsAndLiterals) {
+  MemoryReader reader({{"lbd.yaml", kListener +
+                                        "node: { workers: '${env:N}', zone: 'x-${file:z}', "
+                                        "state_dir: '/a/$${b}' }\n" +
+                                        kTargets},
+                       {"z", "zone\r\n"}});
+  reader.variables["N"] = "4";
+  const auto result = load("lbd.yaml", reader);
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_EQ(result.config->node.workers, 4U);
+  EXPECT_EQ(result.config->node.zone, "x-zone");
+  EXPECT_EQ(result.config->node.state_dir, "/a/${b}");
+}
+
+TEST(References, AreNeverShownByAnyCrossCheck) {
+  const std::string text =
+      "version: 1\n"
+      "listeners:\n"
+      "  a: { listen: ['${env:A}', '${env:A}'], rules: [{ name: '${env:S}', then: { forward: "
+      "'${env:S}' } }, { name: '${env:S}', then: { redirect: { path: '${env:S}' } } }] }\n"
+      "target_groups: { web: { targets: [{ address: '${env:A}' }, { address: '${env:A}' }], "
+      "scaling_group: '${env:S}' } }\n";
+  MemoryReader reader({{"lbd.yaml", text}});
+  reader.variables["S"] = "hunter2-hunter2";
+  reader.variables["A"] = "10.11.12.13:4567";
+  const auto result = load("lbd.yaml", reader);
+  const auto shown = render(result) + render_json(result);
+  EXPECT_GE(result.problems.size(), 6U);
+  EXPECT_EQ(shown.find("hunter2"), std::string::npos) << shown;
+  EXPECT_EQ(shown.find("10.11.12.13"), std::string::npos) << shown;
+}
+
+TEST(Limits, LargeFileIsRefusedBeforeItIsParsed) {
+  const auto result = load_text(kListener + std::string(kFileBytesMax, '#'));
+  ASSERT_EQ(result.problems.size(), 1U);
+  EXPECT_EQ(result.problems[0].code, "E1002");
+}
+
+TEST(Limits, DepthCountsThroughAliases) {
+  const std::string open(20, '[');
+  const std::string close(20, ']');
+  const auto result = load_text("version: 1\nnode: { zone: &a " + open + close + ", k: " + open +
+                                "*a" + close + " }\n");
+  ASSERT_FALSE(result.problems.empty());
+  EXPECT_EQ(result.problems[0].code, "E1008");
+}
+
+TEST(Limits, TenThousandTargetsLoad) {
+  std::string text = kListener + "target_groups:\n  web:\n    port: 80\n    targets:\n";
+  for (int i = 0; i < 10'000; ++i) {
+    text += "      - { address: 10.0." + std::to_string(i / 250) + "." + std::to_string(i % 250) +
+            ", zone: a, weight: 1 }\n";
+  }
+  const auto result = load_text(text);
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_EQ(result.config->target_groups.at("web").targets.size(), 10'000U);
+}
+
+TEST(Limits, AliasIsSharedAndMayBeUsedAgain) {
+  const auto result = load_text(kListener +
+                                "target_groups:\n"
+                                "  web: { health_check: &h { interval: 7s }, targets: &t [{ "
+                                "address: '10.0.0.1:80' }] }\n"
+                                "  app: { health_check: *h, targets: *t }\n");
+  ASSERT_TRUE(result.config) << render(result);
+  EXPECT_EQ(result.config->target_groups.at("app").health_check.interval, 7s);
+}
+
+TEST(Render, JsonHoldsEveryProblem) {
+  const auto result = load_text("version: 1\nnode: { zon: a }\n");
+  EXPECT_EQ(
+      render_json(result),
+      R"({"valid":false,"errors":1,"warnings":0,"problems":[{"file":"lbd.yaml","line":2,)"
+      R"("column":9,"width":3,"severity":"error","code":"E2003","message":"unknown key 'zon' )"
+      R"(in node","hint":"did you mean 'zone'?"}]})");
+}
+
+TEST(Render, MissingMainFileIsOneSentence) {
+  const auto result = load("nowhere.yaml", MemoryReader());
+  EXPECT_EQ(render(result),
+            "nowhere.yaml: error[E1001]: cannot read 'nowhere.yaml': No such file or directory\n"
+            "1 error.\n");
+}
+
+TEST(Render, LongLinesAreCutAroundThePlace) {
+  const auto result =
+      load_text("version: 1\n# \nnode: { zone: " + std::string(5000, 'z') + ", zon: a }\n");
+  const auto text = render(result);
+  EXPECT_LT(text.size(), 600U);
+  EXPECT_NE(text.find("zon: a"), std::string::npos);
+}
+
+TEST(Load, ByteOrderMarkAndCrlfAreAccepted) {
+  std::string text = "\xEF\xBB\xBFversion: 1\r\n" + kListener.substr(11) + kTargets;
+  const auto result = load_text(text);
+  EXPECT_TRUE(result.config) << render(result);
+}
+
+}  // namespace
+}  // namespace lbd::config
