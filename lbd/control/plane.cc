@@ -1,0 +1,279 @@
+#include "lbd/control/plane.h"
+
+#include "config/diff.h"
+#include "config/files.h"
+#include "lbd/control/admin.h"
+#include "lbd/control/metrics.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sched.h>
+
+#include <algorithm>
+
+namespace lbd::control {
+namespace {
+
+/// Passive health, drains and health flips reach the workers within this.
+constexpr std::chrono::milliseconds kSweep{100};
+constexpr std::chrono::seconds kSecond{1};
+/// READY=1 is sent when the first round of checks is over, or after this.
+constexpr std::chrono::seconds kReadyAfter{2};
+
+}  // namespace
+
+std::size_t worker_count(const config::Node& node) {
+  if (node.workers > 0) return node.workers;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<std::size_t>(std::max(1, CPU_COUNT(&set)));
+}
+
+Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
+    : parts_(std::move(parts)),
+      config_(std::move(config)),
+      live_(worker_count(config_->node)),
+      targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
+      publisher_(live_, workers_),
+      demand_(parts_.loop.clock(), targets_, publisher_, live_),
+      scaler_({.clock = parts_.loop.clock(),
+               .log = parts_.log,
+               .store = parts_.store,
+               .make_provider = parts_.make_provider,
+               .demand = [this](const std::string& group) { return demand_.of(*config_, targets_.checker(), group); },
+               .publish =
+                   [this](const std::string& group, const std::vector<scaler::InstanceTarget>& instances) {
+                     targets_.set_instances(group, instances);
+                     publish_changes();
+                   }}),
+      admin_(parts_.loop, [this](const ServerRequest& request) { return answer_admin(*this, request); }),
+      metrics_(parts_.loop, [this](const ServerRequest& request) { return answer_metrics(*this, request); }),
+      sweep_timer_(parts_.loop.clock(), this, &Plane::on_sweep),
+      second_timer_(parts_.loop.clock(), this, &Plane::on_second) {}
+
+Plane::~Plane() {
+  for (const auto& worker : workers_) worker->stop();
+}
+
+Outcome<void> Plane::start() {
+  started_ = clock().now();
+  const std::size_t count = live_.workers();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto share = static_cast<std::uint32_t>((config_->node.connections_max + count - 1) / count);
+    proxy::RecordSink* records = parts_.access_log != nullptr ? parts_.access_log->sink(i) : nullptr;
+    workers_.push_back(std::make_unique<worker::Worker>(worker::WorkerSettings{
+        .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
+  }
+  heartbeats_.assign(count, 0);
+  if (const auto bound = publisher_.prepare(*config_); !bound) return bound;
+  if (const auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
+  if (const auto& address = config_->node.admin.metrics) {
+    const auto where = net::SocketAddress::parse(address->ip, address->port);
+    if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
+    if (const auto up = metrics_.listen_tcp(*where); !up) return up;
+  }
+  state_.generation = 1;
+  state_.last_success = clock().wall();
+  publisher_.commit(config_, state_.generation, config_->node.zone == "auto" ? "" : config_->node.zone);
+  targets_.configure(config_);
+  for (const auto& worker : workers_) worker->start();
+  targets_.sweep();
+  publish_changes();
+  scaler_.apply(*config_);
+  tasks_.spawn(run_scaler());
+  sweep_timer_.set(clock().now() + kSweep);
+  second_timer_.set(clock().now() + kSecond);
+  for (const std::string& address : publisher_.bound()) parts_.log.info("listening", {{"listener", address}});
+  return {};
+}
+
+Task<> Plane::run_scaler() { co_await scaler_.run(); }
+
+void Plane::publish_changes() {
+  targets_.sweep();
+  const std::set<std::string> changed = targets_.take_changes();
+  if (changed.empty()) return;
+  publisher_.publish(targets_, changed);
+  demand_.published();
+}
+
+void Plane::set_own_zone(const std::string& zone) {
+  if (zone == publisher_.own_zone()) return;
+  publisher_.commit(config_, state_.generation, zone);
+  publisher_.publish(targets_, {});
+  demand_.published();
+}
+
+void Plane::on_sweep(void* self) { static_cast<Plane*>(self)->sweep(); }
+void Plane::on_second(void* self) { static_cast<Plane*>(self)->second(); }
+
+void Plane::sweep() {
+  sweep_timer_.set(clock().now() + kSweep);
+  publish_changes();
+  if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter)) become_ready();
+  if (stopping_) check_stopped();
+}
+
+void Plane::become_ready() {
+  ready_ = true;
+  manager_.ready(summary());
+  parts_.log.info("ready", {{"summary", summary()}});
+}
+
+void Plane::second() {
+  second_timer_.set(clock().now() + kSecond);
+  live_.collect_garbage();
+  feed_cpu();
+  feed_watchdog();
+  if (ready_ && !stopping_) manager_.status(summary());
+}
+
+/// The scaler's CPU figures go to the workers (zone spill), the targets' own reports to the scaler.
+void Plane::feed_cpu() {
+  const TimePoint now = clock().now();
+  std::map<std::string, double> by_instance;
+  for (const scaler::GroupStatus& group : scaler_.status()) {
+    for (const scaler::InstanceStatus& instance : group.instances) {
+      if (instance.cpu) by_instance[instance.id] = *instance.cpu;
+    }
+  }
+  for (const auto& [group, rows] : targets_.rows()) {
+    for (const TargetRow& row : rows) {
+      const auto live = live_.targets().find({group, row.address.text()});
+      if (live == live_.targets().end() || row.instance.empty()) continue;
+      const auto known = by_instance.find(row.instance);
+      live->second->cpu_permille.set(known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
+      for (const upstream::TargetLoad& load : live->second->loads()) {
+        const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
+        if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
+        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at}, config::CpuSource::orca);
+      }
+    }
+  }
+}
+
+/// Only while every worker's loop turns.
+void Plane::feed_watchdog() {
+  const auto interval = manager_.watchdog_interval();
+  if (!interval || clock().now() - last_watchdog_ < *interval / 2) return;
+  bool alive = true;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    const std::uint64_t beat = workers_[i]->heartbeat();
+    if (beat == heartbeats_[i]) alive = false;
+    heartbeats_[i] = beat;
+  }
+  if (!alive && !stopping_) {
+    parts_.log.error("a worker's loop stands still; the watchdog is not fed");
+    return;
+  }
+  last_watchdog_ = clock().now();
+  manager_.watchdog();
+}
+
+std::vector<std::string> Plane::restart_needed(const config::Config& next) const {
+  std::vector<std::string> keys;
+  const config::Node& now = config_->node;
+  if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
+  if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
+  if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
+  if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
+  if (next.node.connections_max != now.connections_max) keys.emplace_back("node.connections_max");
+  return keys;
+}
+
+ReloadVerdict Plane::reload() {
+  manager_.reloading();
+  ReloadVerdict verdict;
+  const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
+  verdict.text = config::render(loaded);
+  Outcome<void> bound;
+  if (loaded.config) bound = publisher_.prepare(*loaded.config);
+  if (!loaded.config || !bound) {
+    if (loaded.config) verdict.text += bound.error().message + "\n";
+    verdict.text += fmt::format("Running config unchanged (generation {}).\n", state_.generation);
+    state_.last_reload_successful = false;
+    state_.last_error = verdict.text;
+    ++state_.rejected;
+    parts_.log.error("reload rejected", {{"errors", verdict.text}});
+    manager_.ready("reload rejected: " + verdict.text.substr(0, verdict.text.find('\n')));
+    return verdict;
+  }
+  const std::vector<std::string> changes = config::diff(*config_, *loaded.config);
+  const std::vector<std::string> restart = restart_needed(*loaded.config);
+  verdict.accepted = true;
+  verdict.unchanged = changes.empty();
+  ++state_.generation;
+  ++state_.accepted;
+  state_.last_reload_successful = true;
+  state_.last_success = clock().wall();
+  state_.last_error.clear();
+  config_ = std::make_shared<const config::Config>(*loaded.config);
+  const std::string zone = config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
+  publisher_.commit(config_, state_.generation, zone);
+  targets_.configure(config_);
+  publish_changes();
+  scaler_.apply(*config_);
+  for (const std::string& change : changes) verdict.text += change + "\n";
+  if (!restart.empty()) {
+    verdict.text += fmt::format("warning: takes effect only after a restart: {}\n", fmt::join(restart, ", "));
+  }
+  verdict.text += fmt::format("Running generation {}{}.\n", state_.generation, changes.empty() ? " (no change)" : "");
+  parts_.log.info("reloaded", {{"generation", std::to_string(state_.generation)},
+                               {"changes", fmt::format("{}", fmt::join(changes, "; "))}});
+  manager_.ready(summary());
+  return verdict;
+}
+
+std::string Plane::summary() const {
+  std::size_t up = 0;
+  std::size_t all = 0;
+  for (const auto& [group, rows] : targets_.rows()) {
+    all += rows.size();
+    up += static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [](const TargetRow& row) {
+      return row.state == upstream::TargetState::healthy;
+    }));
+  }
+  return fmt::format("gen {} · {} listeners · {}/{} targets up", state_.generation, config_->listeners.size(), up, all);
+}
+
+void Plane::stop(std::function<void()> done) {
+  if (stopping_) return;
+  stopping_ = true;
+  on_stopped_ = std::move(done);
+  stop_by_ = clock().now() + config_->node.drain_deadline;
+  manager_.stopping("draining");
+  parts_.log.info("stopping", {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
+  scaler_.stop();
+  targets_.checker().stop();
+  for (const auto& worker : workers_) worker->drain();
+}
+
+void Plane::check_stopped() {
+  const bool drained =
+      std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->drained(); });
+  const bool quiet = tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
+  if (!drained && clock().now() < stop_by_) {
+    manager_.extend_timeout(std::chrono::seconds(5));
+    return;
+  }
+  if (!forced_ && !drained) {
+    std::uint32_t left = 0;
+    for (const auto& worker : workers_) left += worker->connections();
+    parts_.log.warning("drain deadline reached", {{"connections_cut", std::to_string(left)}});
+  }
+  if (!forced_) {
+    forced_ = true;
+    stop_by_ = clock().now() + std::chrono::seconds(10);  // for calls of the scaler still under way
+    for (const auto& worker : workers_) worker->stop();
+  }
+  if (!quiet && clock().now() < stop_by_) return;
+  sweep_timer_.cancel();
+  second_timer_.cancel();
+  admin_.close();
+  metrics_.close();
+  if (on_stopped_) std::exchange(on_stopped_, nullptr)();
+}
+
+}  // namespace lbd::control

@@ -1,0 +1,210 @@
+#include "lbd/control/targets.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lbd::control {
+
+using upstream::TargetState;
+
+Targets::Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live)
+    : loop_(loop),
+      log_(log),
+      live_(live),
+      checker_(loop, rng, [this](const health::TargetKey& key, const health::Verdict& verdict) {
+        verdict_changed(key, verdict);
+      }) {}
+
+const config::TargetGroup& Targets::settings(const std::string& group) const {
+  return config_->target_groups.at(group);
+}
+
+void Targets::configure(std::shared_ptr<const config::Config> config) {
+  config_ = std::move(config);
+  for (const auto& [name, group] : config_->target_groups) changed_.insert(name);
+  rebuild();
+}
+
+void Targets::set_instances(const std::string& scaling_group, std::vector<scaler::InstanceTarget> instances) {
+  instances_[scaling_group] = std::move(instances);
+  rebuild();
+}
+
+bool Targets::set_drain(const std::string& group, const std::string& address, bool drained) {
+  bool found = false;
+  for (auto& [name, rows] : rows_) {
+    if (!group.empty() && name != group) continue;
+    for (TargetRow& row : rows) {
+      if (row.address.text() != address && row.instance != address) continue;
+      found = true;
+      row.drained_by_admin = drained;
+      const std::pair key(name, row.address.text());
+      if (drained) {
+        admin_drains_.insert(key);
+      } else {
+        admin_drains_.erase(key);
+      }
+    }
+  }
+  return found;
+}
+
+/// Rows anew from configuration and instances; states of rows that stay are kept.
+void Targets::rebuild() {
+  std::map<std::string, std::vector<TargetRow>> next;
+  for (const auto& [name, group] : config_->target_groups) {
+    std::vector<TargetRow> rows;
+    for (const config::Target& target : group.targets) {
+      TargetRow row;
+      row.address = target.address;
+      row.zone = target.zone;
+      row.weight = target.weight;
+      rows.push_back(std::move(row));
+    }
+    const auto scaled = instances_.find(group.scaling_group);
+    if (!group.scaling_group.empty() && scaled != instances_.end()) {
+      for (const scaler::InstanceTarget& instance : scaled->second) {
+        TargetRow row;
+        row.address = {instance.address, instance.port != 0 ? instance.port : group.port};
+        row.zone = instance.zone;
+        row.instance = instance.id;
+        row.drained_by_scaler = instance.state == scaler::TargetState::draining;
+        rows.push_back(std::move(row));
+      }
+    }
+    const std::vector<TargetRow>& before = rows_[name];
+    bool same = before.size() == rows.size();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      TargetRow& row = rows[i];
+      row.group = name;
+      row.drained_by_admin = admin_drains_.contains({name, row.address.text()});
+      const auto old = std::find_if(before.begin(), before.end(), [&](const TargetRow& each) {
+        return each.address == row.address && each.zone == row.zone && each.instance == row.instance;
+      });
+      if (old == before.end()) {
+        row.since = loop_.clock().wall();
+        same = false;
+      } else {
+        row.state = old->state;
+        row.reason = old->reason;
+        row.since = old->since;
+        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) && old->weight == row.weight;
+      }
+    }
+    if (!same) changed_.insert(name);
+    next[name] = std::move(rows);
+  }
+  rows_ = std::move(next);
+  apply_checks();
+}
+
+void Targets::apply_checks() {
+  std::vector<health::CheckedTarget> checked;
+  for (const auto& [name, rows] : rows_) {
+    const config::HealthCheck& check = settings(name).health_check;
+    if (!check.enabled) continue;
+    for (const TargetRow& row : rows) {
+      const auto address = net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
+      if (address) checked.push_back({{name, row.address.text()}, *address, check});
+    }
+  }
+  checker_.apply(checked);
+}
+
+void Targets::verdict_changed(const health::TargetKey& key, const health::Verdict& verdict) {
+  if (verdict.up) {
+    outliers_[key.first].readmit(key.second);
+    log_.info("target is up", {{"target_group", key.first}, {"target", key.second}});
+  } else {
+    log_.warning("target is down",
+                 {{"target_group", key.first},
+                  {"target", key.second},
+                  {"reason", std::string(health::check_failure_name(verdict.last.failure))},
+                  {"detail", verdict.last.detail}});
+  }
+}
+
+void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>& rows) {
+  std::vector<health::OutlierSample> samples;
+  samples.reserve(rows.size());
+  for (const TargetRow& row : rows) {
+    health::OutlierSample sample;
+    sample.target = row.address.text();
+    sample.usable = row.state == TargetState::healthy || row.state == TargetState::ejected;
+    const auto live = live_.targets().find({group, sample.target});
+    if (live != live_.targets().end()) {
+      for (const upstream::TargetLoad& load : live->second->loads()) {
+        const std::uint64_t connects = load.connect_failures.get();
+        const std::uint64_t errors = load.errors.get();
+        sample.connect_failures += connects;
+        sample.errors += errors;
+        // at_success may be read a moment newer than the total
+        sample.connect_streak = std::max(
+            sample.connect_streak, connects - std::min(connects, load.connect_failures_at_success.get()));
+        sample.error_streak =
+            std::max(sample.error_streak, errors - std::min(errors, load.errors_at_success.get()));
+      }
+    }
+    samples.push_back(std::move(sample));
+  }
+  for (const health::OutlierChange& change :
+       outliers_[group].observe(settings(group).passive, loop_.clock().now(), samples)) {
+    if (change.ejected) ++ejections_;
+    const auto row = std::find_if(rows.begin(), rows.end(),
+                                  [&](const TargetRow& each) { return each.address.text() == change.target; });
+    if (row != rows.end() && change.ejected) row->reason = change.reason;
+    log_.warning(change.ejected ? "target ejected" : "target readmitted",
+                 {{"target_group", group}, {"target", change.target}, {"reason", change.reason}});
+    checker_.check_now({group, change.target});
+  }
+}
+
+bool Targets::derive(const std::string& group, TargetRow& row) {
+  TargetState state = TargetState::healthy;
+  std::string reason;
+  const bool ejected = outliers_[group].is_ejected(row.address.text());
+  const health::Verdict* verdict = checker_.find({group, row.address.text()});
+  if (row.drained_by_scaler || row.drained_by_admin) {
+    state = TargetState::draining;
+    reason = row.drained_by_admin ? "drained by an admin" : "drained by the scaler";
+  } else if (verdict != nullptr && !verdict->checked) {
+    state = TargetState::initial;
+    reason = "waiting for its first check";
+  } else if (verdict != nullptr && !verdict->up) {
+    state = verdict->checks == verdict->failures && verdict->against < settings(group).health_check.unhealthy
+                ? TargetState::initial
+                : TargetState::unhealthy;
+    reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure), verdict->last.detail);
+  } else if (ejected) {
+    state = TargetState::ejected;
+    reason = row.reason;
+  }
+  const bool changed = state != row.state;
+  if (changed) row.since = loop_.clock().wall();
+  row.state = state;
+  row.reason = std::move(reason);
+  return changed;
+}
+
+bool Targets::sweep() {
+  for (auto& [group, rows] : rows_) {
+    observe_outliers(group, rows);
+    for (TargetRow& row : rows) {
+      if (derive(group, row)) changed_.insert(group);
+    }
+  }
+  return !changed_.empty();
+}
+
+std::set<std::string> Targets::take_changes() { return std::exchange(changed_, {}); }
+
+std::vector<upstream::TargetInput> Targets::inputs(const std::string& group) const {
+  std::vector<upstream::TargetInput> inputs;
+  const auto found = rows_.find(group);
+  if (found == rows_.end()) return inputs;
+  for (const TargetRow& row : found->second) inputs.push_back({row.address, row.zone, row.weight, row.state});
+  return inputs;
+}
+
+}  // namespace lbd::control
