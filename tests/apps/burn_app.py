@@ -6,7 +6,7 @@ one thread. `--share 0.15` gives it 15 % of one CPU: requests that burn wait in 
 whenever the process (all of it, not only the burning) is ahead of that share. /healthz never waits.
 
   /, /burn?ms=N        burns N ms of CPU (default --work-ms)     /slow?ms=N     waits without burning
-  /size?n=N[&chunked=1][&wait_ms=N] N bytes of a known pattern   /echo          the body back
+  /size?n=N[&chunked=1][&wait_ms=N]  N bytes, a known pattern    /echo          the body back
   /checksum            {"bytes","crc32"} of the body, streamed   /status/CODE   that status
   /id                  {"id","zone","pid","served"}              /headers       the head as it came
   /healthz             200, or what POST /admin/health?code=N[&wait_ms=N] set
@@ -121,7 +121,9 @@ class Connection:
                 await self.writer.drain()
                 if not request.keep_alive:
                     break
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        except (ConnectionError, ValueError):
             pass
         finally:
             self.writer.close()
@@ -163,7 +165,8 @@ class Connection:
         app = self.app
         if app.stopping.is_set():
             request.keep_alive = False
-        lines = [f"HTTP/1.1 {status} {'OK' if status == 200 else 'Status'}", f"x-instance: {app.id}"]
+        phrase = "OK" if status == 200 else "Status"
+        lines = [f"HTTP/1.1 {status} {phrase}", f"x-instance: {app.id}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if app.orca:
             ratio = app.share.usage_ratio()

@@ -26,7 +26,8 @@ def boto3_client(service, url, key, secret):
         import boto3
         from botocore.config import Config
     except ImportError as missing:
-        raise Failed(f"{missing}: the EC2 tests need moto and boto3; ./dev setup makes .venv") from None
+        text = f"{missing}: the EC2 tests need moto and boto3; ./dev setup makes .venv"
+        raise Failed(text) from None
     return boto3.client(
         service,
         endpoint_url=url,
@@ -45,7 +46,8 @@ class MotoRig:
 
     def __init__(self, rig, *, app_options=(), boot_seconds=0.0, seed=1):
         self.rig, self.moto_port = rig, free_port()
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.moto_port)]
+        place = ["-H", "127.0.0.1", "-p", str(self.moto_port)]
+        command = [sys.executable, "-m", "moto.server", *place]
         self.moto = rig.process(command, "moto")
         wait_until(self._moto_answers, 30, lambda: f"moto does not start\n{self.moto.tail()}")
         self.moto_url = f"http://127.0.0.1:{self.moto_port}"

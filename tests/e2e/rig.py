@@ -14,51 +14,19 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/support")]
+sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/support")]
 
-from views import instances_of, targets_of, decisions_of  # noqa: E402
+from expect import Failed, check, check_equal, slowness, wait_until  # noqa: E402,F401
+from views import decisions_of, instances_of, targets_of  # noqa: E402
+from wire import Reply, Wire, request  # noqa: E402,F401
 
 BURN_APP = str(ROOT / "tests/apps/burn_app.py")
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 SANITIZER = re.compile(
     r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: |SUMMARY: \w+Sanitizer"
 )
-
-
-class Failed(AssertionError):
-    """A test's expectation did not hold."""
-
-
-def check(condition, message):
-    if not condition:
-        raise Failed(message() if callable(message) else message)
-
-
-def check_equal(actual, expected, what):
-    check(actual == expected, f"{what}: {actual!r}, expected {expected!r}")
-
-
-def wait_until(predicate, deadline, why):
-    """Polls until predicate() is truthy and returns that; Failed with `why` after `deadline` s.
-
-    `why` may be a callable, asked when time is up. The deadline stretches by LBD_SLOW (sanitizers).
-    """
-    end = time.monotonic() + deadline * slowness()
-    while True:
-        value = predicate()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise Failed(f"after {deadline} s: {why() if callable(why) else why}")
-        time.sleep(0.02)
-
-
-def slowness():
-    """How much slower than a plain build this one is: deadlines, never assertions, use it."""
-    return float(os.environ.get("LBD_SLOW", "1"))
 
 
 def test(profile="smoke", timeout=60):
@@ -158,32 +126,8 @@ class Process:
         return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
 
 
-class Reply:
-    def __init__(self, status, fields, body):
-        self.status, self.fields, self.body = status, fields, body
-        self.headers = {name.lower(): value for name, value in fields}
-
-    def all(self, name):
-        return [value for key, value in self.fields if key.lower() == name]
-
-    def json(self):
-        return json.loads(self.body)
-
-
-def request(port, path="/", method="GET", *, address="127.0.0.1", **more):
-    """One request on a connection of its own. more: body, headers, timeout."""
-    timeout = more.get("timeout", 10) * slowness()
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
-    try:
-        connection.request(method, path, more.get("body"), more.get("headers", {}))
-        response = connection.getresponse()
-        return Reply(response.status, response.getheaders(), response.read())
-    finally:
-        connection.close()
-
-
 class Lbd:
-    """The daemon under test. `config` is a dict as the YAML; node.* that a test needs is filled in."""
+    """The daemon under test. `config` is the YAML as a dict; missing node.* is filled in."""
 
     def __init__(self, rig, config, env=None, name="lbd"):
         self.rig, self.env, self.name = rig, env or {}, name
@@ -420,70 +364,6 @@ class RawOrigin:
             data += piece
         self.seen.append(data)
         return data
-
-
-class Wire:
-    """A raw client connection, for what http.client would not send or hide."""
-
-    def __init__(self, port, address="127.0.0.1", timeout=10):
-        self.socket = socket.create_connection((address, port), timeout * slowness())
-        self.stream = self.socket.makefile("rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.stream.close()
-        self.socket.close()
-
-    def send(self, data):
-        self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
-
-    def head(self):
-        """Status and fields of the next head, interim ones included; None at the end."""
-        line = self.stream.readline(65536)
-        if not line:
-            return None
-        fields = []
-        while (field := self.stream.readline(65536)) not in (b"\r\n", b""):
-            name, _, value = field.decode("latin-1").partition(":")
-            fields.append((name, value.strip()))
-        return Reply(int(line.split()[1]), fields, b"")
-
-    def reply(self, method="GET"):
-        """The next final response with its body; None at the end of the connection."""
-        reply = self.head()
-        while reply and reply.status < 200:
-            reply = self.head()
-        if not reply or method == "HEAD" or reply.status in (204, 304):
-            return reply
-        if reply.headers.get("transfer-encoding") == "chunked":
-            reply.body = b"".join(self.chunks())
-        elif "content-length" in reply.headers:
-            reply.body = self.stream.read(int(reply.headers["content-length"]))
-        else:
-            reply.body = self.stream.read()
-        return reply
-
-    def chunks(self):
-        while size := int(self.stream.readline().split(b";")[0], 16):
-            yield self.stream.read(size)
-            check_equal(self.stream.read(2), b"\r\n", "end of a chunk")
-        while self.stream.readline() not in (b"\r\n", b""):
-            pass
-
-    def at_end(self, deadline=5):
-        """True when the peer closes within the deadline without another byte."""
-        self.socket.settimeout(deadline * slowness())
-        try:
-            return self.stream.read(1) == b""
-        except ConnectionResetError:
-            return True
-        except TimeoutError:
-            return False
 
 
 class Rig:

@@ -6,7 +6,6 @@ Whatever it leaves running is killed (this process adopts its orphans). A failin
 kept and named. The last line is `N passed, N failed`; exit code 0 only without failures.
 """
 import argparse
-import ctypes
 import importlib
 import os
 import pathlib
@@ -20,7 +19,9 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PROFILES = ("smoke", "default", "long")
-PR_SET_CHILD_SUBREAPER = 36
+sys.path[:0] = [str(HERE), str(ROOT / "tests/support")]
+
+from reaper import adopt_orphans, kill_children  # noqa: E402
 
 
 def use_the_venv():
@@ -71,23 +72,6 @@ def run_in_child(function, folder):
         os._exit(code)
 
 
-def children():
-    text = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [int(pid) for pid in text.split()]
-
-
-def kill_orphans(patience=2.0):
-    """Kills every descendant that is left; orphans became our children, their children follow."""
-    end = time.monotonic() + patience
-    while (left := children()) and time.monotonic() < end:
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            except (ProcessLookupError, ChildProcessError):
-                pass
-
-
 def run_one(function, folder):
     """True when it passed; ends it at its time limit."""
     limit = getattr(function, "timeout", 60) * float(os.environ.get("LBD_SLOW", "1"))
@@ -98,13 +82,13 @@ def run_one(function, folder):
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
-            kill_orphans()
+            kill_children()
             return os.waitstatus_to_exitcode(status) == 0
         time.sleep(0.01)
     print(f"  did not end within {limit:g} s", flush=True)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    kill_orphans()
+    kill_children()
     return False
 
 
@@ -115,13 +99,12 @@ def main():
     parser.add_argument("--list", action="store_true", help="names only")
     args = parser.parse_args()
     use_the_venv()
-    sys.path.insert(0, str(HERE))
     os.environ["LBD_TEST_PROFILE"] = args.profile
     tests = list(discover(args.k, args.profile))
     if args.list:
         print("\n".join(title for title, _ in tests))
         return 0
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     counts = {True: 0, False: 0}
     for title, function in tests:
         folder = tempfile.mkdtemp(prefix="lbd-e2e-")

@@ -212,8 +212,8 @@ def kill_repeatedly(rig, kills):
             case.cloud.terminate(rng.choice(live)["id"])
             ended += 1
             time.sleep(rng.uniform(0.0, 1.5))
-        check(case.lbd.process.running(), f"seed {SEED}, kill {number}: it ended by itself: "
-              f"{case.lbd.process.tail()}")
+        tail = case.lbd.process.tail()
+        check(case.lbd.process.running(), f"seed {SEED}, kill {number}: it ended by itself: {tail}")
         case.lbd.kill()
     case.faults.clear()
     case.start()

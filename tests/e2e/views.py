@@ -15,7 +15,8 @@ def _rows(value, needed):
 
 
 def targets_of(answer, group=""):
-    """`lbd targets --output json`: rows with address, state, zone, in_flight, reason, target_group."""
+    """`lbd targets --output json`: rows with address, state, zone, in_flight,
+    reason, target_group."""
     rows = list(_rows(answer, ("address", "state")))
     return [row for row in rows if not group or row.get("target_group") == group]
 
