@@ -1,4 +1,5 @@
 """The one place that knows the field names of lbd's JSON output; tests use these plain rows."""
+import datetime
 
 
 def _rows(value, needed):
@@ -34,3 +35,18 @@ def group_of(answer, name):
 def decisions_of(answer):
     """`lbd scale history --output json`: rows with at (RFC 3339), sentence; oldest first."""
     return sorted(_rows(answer, ("at", "sentence")), key=lambda row: row["at"])
+
+
+def event_of(row):
+    """A decision that did something, as {time: Unix seconds, action}; None for a non-decision.
+
+    Assumes `action` is launch, terminate, drain, undrain, replace … and `none` when nothing was
+    done, and that `at` is RFC 3339 (or Unix seconds).
+    """
+    action = row.get("action", "act")
+    if action in ("none", "hold", ""):
+        return None
+    at = row["at"]
+    if isinstance(at, str):
+        at = datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+    return {"time": at, "action": action}
