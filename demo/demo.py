@@ -160,8 +160,11 @@ class Observer:
 def script(observer, load):
     """The plot: yields the name of each act; goes on when what it waits for has happened."""
 
-    def rate(instances, share):
-        load.set_rate(instances * share * CAPACITY_RPS)
+    def rate(instances, share, seconds=6.0):
+        """Goes over `seconds` to what would keep so many instances at this share of their CPU."""
+        now = load.now()
+        target = instances * share * CAPACITY_RPS
+        load.profile = [(now, load.rate(now)), (now + seconds, target)]
 
     def until(condition, seconds, name):
         end = time.monotonic() + seconds
@@ -171,20 +174,21 @@ def script(observer, load):
     def hold(seconds, name):
         return until(lambda: False, seconds, name)
 
-    rate(3, 0.6)
-    yield from hold(8, "a quiet day")
-    rate(3, 1.0)
-    yield from until(lambda: observer.count >= 4, 35, "load rises")
+    rate(3, 0.6, 2)
+    yield from hold(9, "a quiet day")
+    rate(3, 1.0, 8)
+    yield from until(lambda: observer.count >= 4, 40, "load rises")
+    yield from hold(3, "four instances carry it")
     rate(4, 1.0)
-    yield from until(lambda: observer.count >= 5, 35, "load rises further")
+    yield from until(lambda: observer.count >= 5, 40, "load rises further")
     rate(5, 0.62)
-    yield from hold(8, "five instances carry it")
+    yield from hold(10, "five instances carry it")
     zone = "b"
     kill_zone(observer, zone)
     yield from hold(14, f"zone {zone} was killed (SIGKILL to all its processes)")
     yield from until(lambda: observer.count >= 5, 20, "its instances are replaced")
-    rate(3, 0.3)
-    yield from until(lambda: observer.count == 3, 70, "load falls")
+    rate(3, 0.3, 8)
+    yield from until(lambda: observer.count == 3, 75, "load falls")
     yield from hold(3, "back to three")
 
 

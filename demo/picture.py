@@ -28,7 +28,7 @@ class Panel:
 
 
 def text(x, y, words, **more):
-    style = {"fill": INK, "font-size": 12, **more}
+    style = {"fill": INK, "font_size": 12, **more}
     fields = " ".join(f'{k.replace("_", "-")}="{v}"' for k, v in style.items())
     return f'<text x="{x}" y="{y}" {fields}>{escape(words)}</text>'
 
