@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Runs the end-to-end tests: python3 tests/e2e/run.py [-k text] [--profile smoke|default|long]
+
+Every function test_* of tests/e2e/test_*.py runs in a process, session and folder of its own.
+Whatever it leaves running is killed (this process adopts its orphans). A failing test's folder is
+kept and named. The last line is `N passed, N failed`; exit code 0 only without failures.
+"""
+import argparse
+import importlib
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PROFILES = ("smoke", "default", "long")
+sys.path[:0] = [str(HERE), str(ROOT / "tests/support")]
+
+from reaper import adopt_orphans, kill_children  # noqa: E402
+
+
+def use_the_venv():
+    """moto and boto3 live in the virtual environment that ./dev makes: continue there, if any."""
+    python = pathlib.Path(os.environ.get("LBD_VENV", ROOT / ".venv")) / "bin/python3"
+    if python.exists() and not os.environ.get("LBD_IN_VENV"):
+        os.environ["LBD_IN_VENV"] = "1"
+        os.execv(python, [str(python), *sys.argv])
+
+
+def discover(wanted, profile):
+    """(title, function) in file and source order."""
+    allowed = PROFILES[: PROFILES.index(profile) + 1]
+    for path in sorted(HERE.glob("test_*.py")):
+        module = importlib.import_module(path.stem)
+        found = [f for name, f in vars(module).items() if name.startswith("test_")]
+        for function in found:
+            words = function.__name__.removeprefix("test_").replace("_", " ")
+            title = f"{path.stem.removeprefix('test_')}: {words}"
+            chosen = not wanted or wanted in title or wanted in function.__name__
+            if chosen and getattr(function, "profile", "smoke") in allowed:
+                yield title, function
+
+
+def run_in_child(function, folder):
+    """The child's whole life. Exit code 0: passed."""
+    import rig as rigs
+
+    os.setsid()
+    own = rigs.Rig(folder)
+    code = 1
+    try:
+        function(own)
+        own.close()
+        code = 0
+    except rigs.Failed as failure:
+        own.abandon()
+        where = traceback.extract_tb(failure.__traceback__)
+        line = next((f for f in reversed(where) if f.filename.endswith(".py") and
+                     pathlib.Path(f.filename).name.startswith("test_")), where[-1])
+        print(f"  {pathlib.Path(line.filename).name}:{line.lineno}: {failure}", flush=True)
+    except BaseException:  # noqa: BLE001 whatever it is, it is this test's failure
+        own.abandon()
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run_one(function, folder):
+    """True when it passed; ends it at its time limit."""
+    limit = getattr(function, "timeout", 60) * float(os.environ.get("LBD_SLOW", "1"))
+    pid = os.fork()
+    if pid == 0:
+        run_in_child(function, folder)
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            kill_children()
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.01)
+    print(f"  did not end within {limit:g} s", flush=True)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    kill_children()
+    return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-k", default="", metavar="TEXT", help="only titles that contain it")
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    parser.add_argument("--list", action="store_true", help="names only")
+    args = parser.parse_args()
+    use_the_venv()
+    os.environ["LBD_TEST_PROFILE"] = args.profile
+    tests = list(discover(args.k, args.profile))
+    if args.list:
+        print("\n".join(title for title, _ in tests))
+        return 0
+    adopt_orphans()
+    counts = {True: 0, False: 0}
+    for title, function in tests:
+        folder = tempfile.mkdtemp(prefix="lbd-e2e-")
+        begin = time.monotonic()
+        passed = run_one(function, folder)
+        counts[passed] += 1
+        print(f"{'ok' if passed else 'FAIL'} {title} {time.monotonic() - begin:.1f}", flush=True)
+        if passed:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"  kept: {folder}", flush=True)
+    print(f"{counts[True]} passed, {counts[False]} failed")
+    return 1 if counts[False] or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Scaling with the process provider: real processes, real CPU, measured by the kernel."""
+import collections
+import os
+import signal
+import time
+
+from loadgen import Call, Load
+from rig import BURN_APP, PYTHON, QUICK_CHECK, check, check_equal, free_port, request, test
+from rig import wait_until
+
+SHARE, WORK_MS = 0.12, 8
+CAPACITY_RPS = SHARE / (WORK_MS / 1000 + 0.0006)  # one instance, at 100 % of its share
+ZONES = {"a": "127.20.1.1", "b": "127.20.2.1", "c": "127.20.3.1"}
+POLICIES = [
+    {"signal": "cpu", "above": "90%", "for": "3s", "add": 1},
+    {"signal": "cpu", "below": "50%", "for": "5s", "remove": 1},
+]
+
+
+def fleet(port, **more):
+    command = [PYTHON, BURN_APP, "--address", "{address}", "--port", "{port}", "--id", "{id}"]
+    command += ["--zone", "{zone}", "--share", str(SHARE), "--work-ms", str(WORK_MS)]
+    process = {
+        "command": command,
+        "zones": list(ZONES),
+        "zone_addresses": ZONES,
+        "cpu_share": SHARE,
+        "stop_timeout": "5s",
+    }
+    group = {
+        "provider": "process",
+        "process": process,
+        "min": 3,
+        "max": 5,
+        "warm_up": "2s",
+        "drain_deadline": "15s",
+        "grace": "15s",
+        "policies": POLICIES,
+        **more,
+    }
+    return {
+        "listeners": {
+            "public": {"listen": [f"127.0.0.1:{port}"], "protocol": "http",
+                       "default": {"forward": "web"}}
+        },
+        "target_groups": {
+            "web": {"protocol": "http", "port": 80, "health_check": QUICK_CHECK,
+                    "scaling_group": "web"}
+        },
+        "scaling_groups": {"web": group},
+    }
+
+
+def wait_in_service(lbd, count, deadline=25):
+    def there():
+        return len(lbd.in_service()) == count and len(lbd.instances()) >= count
+
+    wait_until(there, deadline, lambda: f"not {count} in service: {lbd.instances()}")
+
+
+def by_zone(instances):
+    return collections.Counter(instance["zone"] for instance in instances)
+
+
+def burn_pids(folder_id):
+    """Pids of burn_app processes whose --id is one of these."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    words = file.read().decode().split("\0")
+            except OSError:
+                continue
+            if BURN_APP in words and "--id" in words:
+                name = words[words.index("--id") + 1]
+                if name in folder_id:
+                    found[name] = int(entry)
+    return found
+
+
+def kill_instances(lbd, chosen):
+    for pid in burn_pids({i["id"] for i in chosen}).values():
+        os.kill(pid, signal.SIGKILL)
+
+
+@test(timeout=60)
+def test_the_minimum_starts_one_per_zone_and_serves(rig):
+    port = free_port()
+    lbd = rig.lbd(fleet(port))
+    wait_in_service(lbd, 3)
+    check_equal(by_zone(lbd.in_service()), {"a": 1, "b": 1, "c": 1}, "instances per zone")
+    check_equal(len(burn_pids({i["id"] for i in lbd.instances()})), 3, "processes")
+    check_equal(request(port, "/id").status, 200, "a request")
+    sentences = lbd.sentences()
+    check(sentences and all(len(s) > 20 for s in sentences), f"history: {sentences}")
+
+
+@test("default", 180)
+def test_cpu_load_takes_3_to_5_never_6_and_back_to_3_without_a_failed_request(rig):
+    port = free_port()
+    lbd = rig.lbd(fleet(port))
+    wait_in_service(lbd, 3)
+    calls = [Call("/"), Call("/slow?ms=400", weight=0.1)]
+    load = Load(f"http://127.0.0.1:{port}", calls, profile=[(0, 5)], seconds=170).start()
+    load.set_rate(3.3 * CAPACITY_RPS / 0.91)
+    wait_until(lambda: len(lbd.in_service()) >= 4, 40, lambda: f"not 4: {lbd.sentences()[-3:]}")
+    load.set_rate(4.2 * CAPACITY_RPS / 0.91)
+    wait_until(lambda: len(lbd.in_service()) == 5, 40, lambda: f"not 5: {lbd.sentences()[-3:]}")
+    load.set_rate(5.0 * CAPACITY_RPS / 0.91)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        check(len(lbd.instances()) <= 5, f"more than 5: {lbd.instances()}")
+        time.sleep(0.2)
+    zones = by_zone(lbd.in_service())
+    check(max(zones.values()) - min(zones.values()) <= 1, f"unbalanced: {dict(zones)}")
+    load.set_rate(4)
+    wait_in_service(lbd, 3, 70)
+    wait_until(lambda: len(lbd.instances()) == 3, 30, lambda: f"{lbd.instances()}")
+    summary = load.stop()
+    check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
+    check(lbd.metric("lbd_scaler_desired_instances") == 3, "lbd_scaler_desired_instances")
+
+
+@test(timeout=90)
+def test_a_killed_zone_is_replaced_without_a_failed_request_after_detection(rig):
+    port = free_port()
+    lbd = rig.lbd(fleet(port, policies=[]))
+    wait_in_service(lbd, 3)
+    load = Load(f"http://127.0.0.1:{port}", [Call("/id")], profile=[(0, 60)], seconds=60).start()
+    time.sleep(1)
+    lost = [i for i in lbd.in_service() if i["zone"] == "a"]
+    kill_instances(lbd, lost)
+    killed = load.now()
+    gone = {i["id"] for i in lost}
+
+    def replaced():
+        serving = lbd.in_service()
+        return len(serving) == 3 and not gone & {i["id"] for i in serving}
+
+    wait_until(replaced, 30, lambda: f"not replaced: {lbd.instances()}")
+    load.stop()
+    late = load.failures(since=killed + 1.0)
+    check(not late, f"{len(late)} failed a second after the kill: {late[:3]}")
+
+
+@test("default", 240)
+def test_twenty_scale_ins_drain_without_one_failed_request(rig):
+    port = free_port()
+    lbd = rig.lbd(fleet(port, policies=[]))
+    wait_in_service(lbd, 3)
+    body = b"y" * 2000
+    calls = [Call("/id"), Call("/slow?ms=600"), Call("/echo", "POST", body, 0.5, body)]
+    load = Load(f"http://127.0.0.1:{port}", calls, profile=[(0, 60)], seconds=230).start()
+    for number in range(20):
+        lbd.reload(fleet(port, policies=[], min=4, max=4))
+        wait_in_service(lbd, 4)
+        lbd.reload(fleet(port, policies=[], min=3, max=3))
+        wait_until(lambda: len(lbd.instances()) == 3, 25, lambda: f"scale-in {number} hangs")
+    summary = load.stop()
+    check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
+
+
+@test("default", 120)
+def test_kill_minus_9_of_lbd_leaves_no_orphan_and_no_double(rig):
+    """Restarted, it either adopts its processes or ends them; three serve, none more run."""
+    port = free_port()
+    lbd = rig.lbd(fleet(port, policies=[]))
+    wait_in_service(lbd, 3)
+    ids = {i["id"] for i in lbd.instances()}
+    for _ in range(3):
+        lbd.kill()
+        lbd.start()
+        wait_in_service(lbd, 3)
+        ids |= {i["id"] for i in lbd.instances()}
+    wait_until(lambda: len(burn_pids(ids)) == 3, 20, lambda: f"processes: {burn_pids(ids)}")
+    check_equal(set(burn_pids(ids)), {i["id"] for i in lbd.instances()}, "processes and fleet")
+    lbd.stop(deadline=20)
+
+
+@test(timeout=60)
+def test_a_command_that_dies_at_once_is_retried_at_a_measured_pace_and_explained(rig):
+    port = free_port()
+    config = fleet(port, policies=[])
+    config["scaling_groups"]["web"]["process"]["command"] = ["/bin/false"]
+    lbd = rig.lbd(config, start=False)
+    lbd.start(ready=False)
+    time.sleep(8)
+    check(lbd.process.running(), f"lbd ended: {lbd.process.tail()}")
+    history = lbd.sentences()
+    check(any("exit" in s or "status" in s for s in history), f"no reason given: {history[-3:]}")
+    check(len(history) < 60, f"{len(history)} decisions in 8 s: a launch storm")

@@ -1,0 +1,96 @@
+"""Zones: own zone first, spill when it is short of capacity, survive the loss of one."""
+import collections
+import time
+
+from loadgen import Call, Load
+from rig import QUICK_CHECK, check, check_equal, request, test
+
+FAST = {"health_check": {**QUICK_CHECK, "unhealthy": 2}}
+
+
+def answered_by(port, count):
+    names = [request(port, "/id").headers["x-instance"] for _ in range(count)]
+    return collections.Counter(name.partition("-")[0] for name in names)
+
+
+def all_healthy(lbd, origins):
+    lbd.wait_states({origin.text: "healthy" for origin in origins})
+
+
+@test()
+def test_requests_stay_in_the_own_zone_while_it_suffices(rig):
+    origins = rig.origins("aabbcc")
+    lbd = rig.proxy(origins, {**FAST, "zones": {"prefer": "local"}})
+    all_healthy(lbd, origins)
+    zones = answered_by(rig.port, 60)
+    check(zones["a"] >= 57, f"requests by zone: {dict(zones)}")
+
+
+@test()
+def test_zone_preference_off_uses_every_zone_alike(rig):
+    origins = rig.origins("abc")
+    lbd = rig.proxy(origins, {**FAST, "zones": {"prefer": "off"}, "balance": "round_robin"})
+    all_healthy(lbd, origins)
+    zones = answered_by(rig.port, 60)
+    check(min(zones[z] for z in "abc") >= 12, f"requests by zone: {dict(zones)}")
+
+
+@test()
+def test_strict_zones_never_leave_the_own_zone(rig):
+    origins = rig.origins("ab")
+    lbd = rig.proxy(origins, {**FAST, "zones": {"prefer": "strict"}, "fail_open": False})
+    all_healthy(lbd, origins)
+    origins[0].kill()
+    lbd.wait_states({origins[0].text: "unhealthy"})
+    check_equal(request(rig.port, "/id").status, 503, "the own zone is empty")
+
+
+@test(timeout=90)
+def test_traffic_spills_over_when_the_own_zone_is_full(rig):
+    """Zone a has one of five targets and gets five times what it can take."""
+    origins = rig.origins("abbcc", options=["--share", "0.1", "--work-ms", "8"])
+    group = {**FAST, "zones": {"prefer": "local"}, "balance": "least_requests"}
+    lbd = rig.proxy(origins, group)
+    all_healthy(lbd, origins)
+    load = Load(f"http://127.0.0.1:{rig.port}", profile=[(0, 36)], seconds=15).start()
+    summary = load.wait()
+    check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
+    late = [o.seconds for o in load.outcomes if o.at > 8]
+    late.sort()
+    p95 = late[int(len(late) * 0.95)]
+    check(p95 < 3.0, f"p95 {p95:.2f} s: the own zone drowns while the others idle")
+
+
+@test(timeout=60)
+def test_a_killed_zone_costs_no_idempotent_request_after_detection(rig):
+    origins = rig.origins("aabbcc")
+    lbd = rig.proxy(origins, {**FAST, "zones": {"prefer": "local"}})
+    all_healthy(lbd, origins)
+    calls = [Call("/id"), Call("/slow?ms=50"), Call("/echo", "POST", b"x" * 500, 0.2, b"x" * 500)]
+    load = Load(f"http://127.0.0.1:{rig.port}", calls, profile=[(0, 150)], seconds=8).start()
+    time.sleep(2)
+    for origin in origins[:2]:
+        origin.kill()
+    killed = load.now()
+    lbd.wait_states({origin.text: "unhealthy" for origin in origins[:2]}, 3)
+    load.wait()
+    late = load.failures(since=killed + 1.0)
+    check(not late, f"{len(late)} requests failed a second after the zone died: {late[:3]}")
+    idempotent = load.failures(methods=("GET",))
+    check(not idempotent, f"{len(idempotent)} GETs failed at the moment itself: {idempotent[:3]}")
+    zones = answered_by(rig.port, 30)
+    check_equal(zones["a"], 0, "requests to the dead zone")
+    check(zones["b"] and zones["c"], f"only one of the others serves: {dict(zones)}")
+
+
+@test()
+def test_a_zone_that_returns_serves_again(rig):
+    origins = rig.origins("ab")
+    lbd = rig.proxy(origins, {**FAST, "zones": {"prefer": "local"}})
+    all_healthy(lbd, origins)
+    origins[0].kill()
+    lbd.wait_states({origins[0].text: "unhealthy"})
+    check_equal(answered_by(rig.port, 10)["b"], 10, "answers from the other zone")
+    origins[0].start()
+    lbd.wait_states({origins[0].text: "healthy"}, 40)
+    check(answered_by(rig.port, 30)["a"] >= 25, "the own zone is not preferred again")
