@@ -87,8 +87,8 @@ bool Group::load() {
     }
   }
   fleet_.set_desired(std::clamp(desired, config_.min, most));
-  for (const Intent& each : saved->open) open_[each.key()] = each;
-  fleet_.restore(saved->open, now);
+  for (const Intent& each : saved->live) live_[each.key()] = each;
+  fleet_.restore(saved->live, now);
   counted_changed_ = now;
   activity_open_ = true;
   return true;
@@ -183,10 +183,10 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
     return;
   }
   for (const Intent& each : batch.intents) {
-    if (each.open()) {
-      open_[each.key()] = each;
+    if (each.live()) {
+      live_[each.key()] = each;
     } else {
-      open_.erase(each.key());
+      live_.erase(each.key());
     }
   }
   recent_[decision.id] = decision;
