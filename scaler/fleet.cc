@@ -175,7 +175,7 @@ void Fleet::launch_started(const std::string& token, const std::string& zone, Ti
     enter(*known, InstanceState::launching, now, "asked for");
   }
   known->in_call = true;
-  known->looked = false;
+  known->looks = 0;
 }
 
 void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, TimePoint now) {
@@ -186,6 +186,7 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
   if (instance->state != InstanceState::launching) return;  // describe was faster
   if (!reply.failure) {
     instance->unsure = false;
+    instance->born = now;
     instance->id = reply.instance.id;
     instance->address = reply.instance.address;
     instance->port = reply.instance.port;
@@ -252,7 +253,7 @@ void Fleet::observe(const Observation& seen) {
   for (Instance& instance : instances_) {
     if (instance.state == InstanceState::launching && instance.unsure && !instance.in_call &&
         seen.asked_at >= instance.answered + timings_.visibility) {
-      instance.looked = true;
+      ++instance.looks;
     }
   }
   drop_gone(seen.now);
@@ -277,6 +278,7 @@ void Fleet::see(const ReportedInstance& report, const Observation& seen) {
     Instance* asked = edit_token(report.client_token);
     if (asked != nullptr && asked->state == InstanceState::launching) {
       asked->id = report.id;
+      asked->born = seen.now;
       asked->unsure = false;
       asked->launched = report.launched;
       if (!asked->in_call) asked->answered = seen.now;
@@ -316,6 +318,7 @@ void Fleet::adopt(const ReportedInstance& report, const Observation& seen) {
 void Fleet::update(Instance& instance, const ReportedInstance& report, const Observation& seen) {
   instance.missing = 0;
   instance.seen = true;
+  instance.seen_at = seen.now;
   if (!report.address.empty()) instance.address = report.address;
   if (report.port != 0) instance.port = report.port;
   if (!report.zone.empty()) instance.zone = report.zone;
@@ -337,7 +340,14 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::pending:
       break;
     case ReportedState::running:
-      if (!instance.running_since) instance.running_since = seen.now;
+      if (!instance.running_since) {
+        instance.running_since = seen.now;
+        if (instance.state == InstanceState::draining) {
+          // Begun by an earlier life; the balancer hears of it only now that we know its address.
+          instance.since = seen.now;
+          instance.drain_until = seen.now + Duration(group_.drain_deadline);
+        }
+      }
       if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
           seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
         instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
@@ -396,7 +406,8 @@ void Fleet::look_for_missing(const Observation& seen) {
     // Launched just before a restart it may not be visible yet.
     if (instance.adopted && seen.asked_at < restored_at_ + timings_.visibility) continue;
     ++instance.missing;
-    if (instance.missing < timings_.missing_max) continue;
+    const bool lately = instance.seen && seen.asked_at < instance.seen_at + timings_.visibility;
+    if (instance.missing < timings_.missing_max || lately) continue;
     if (instance.state == InstanceState::terminating) {
       const bool invisible_still = !instance.seen && seen.now - instance.born < timings_.visibility;
       if (invisible_still || (!instance.seen && !instance.terminate_confirmed)) continue;
@@ -471,7 +482,7 @@ void Fleet::judge(Instance& instance, TimePoint now) {
   std::string unhealthy;
   switch (instance.state) {
     case InstanceState::launching:
-      if (instance.in_call || !instance.looked) return;
+      if (instance.in_call || instance.looks < timings_.missing_max) return;
       if (asked_at_ < instance.born + Duration(group_.launch_timeout)) return;
       instance.reason = "given up: neither answered nor visible within the launch timeout";
       settle_launch(instance, IntentState::abandoned);
@@ -554,8 +565,8 @@ void Fleet::start_drain(const std::string& id, TimePoint now, const std::string&
 void Fleet::undrain(const std::string& id, TimePoint now) {
   Instance* instance = edit(id);
   if (instance == nullptr || instance->state != InstanceState::draining) return;
-  const bool warm =
-      instance->serving_since && now - *instance->serving_since >= Duration(group_.warm_up);
+  if (!instance->serving_since) instance->serving_since = now;  // it served an earlier life of ours
+  const bool warm = now - *instance->serving_since >= Duration(group_.warm_up);
   enter(*instance, warm ? InstanceState::in_service : InstanceState::warming, now,
         "taken back from draining");
 }

@@ -61,11 +61,12 @@ struct Instance {
   bool adopted = false;              // it ran before this process knew it
   bool in_call = false;              // a launch or terminate call is under way
   bool unsure = false;               // launching: may have happened; look, then ask again
-  bool looked = false;               // launching: looked for long enough, asking again is safe
+  std::uint32_t looks = 0;           // launching: reports without it, after it should be visible
   TimePoint answered{};              // when the last call ended
   std::uint32_t calls = 0;           // terminate calls made
   bool terminate_confirmed = false;  // the provider accepted it, or shows it ending
   bool seen = false;                 // in some describe
+  TimePoint seen_at{};               // the last of them
   std::uint32_t missing = 0;         // describes in a row without it
 };
 

@@ -157,7 +157,7 @@ Faults make_faults(Rng& rng) {
   faults.dies = maybe(0.7);
   faults.fails_health = maybe(0.5);
   faults.zone_dies = maybe(0.8);
-  faults.describe_gap = maybe(0.02);
+  faults.describe_gap = maybe(0.1);
   faults.crash = maybe(3);
   faults.crash_on_save = maybe(0.05);
   faults.wall_jump = maybe(2);

@@ -181,10 +181,15 @@ scaler::ReportedInstance SimCloud::report(const SimInstance& each) const {
 scaler::DescribeReply SimCloud::describe() {
   scaler::DescribeReply reply;
   const TimePoint now = clock_.now();
-  for (const auto& [id, each] : instances_) {
+  for (auto& [id, each] : instances_) {
     if (now < each.visible_at) continue;
     if (!each.alive() && now - each.ended_at > kEndedShown) continue;
-    if (chance(faults.describe_gap)) continue;
+    // A provider that hides a running instance for long is not one anybody could reconcile with.
+    if (each.gaps < 2 && chance(faults.describe_gap)) {
+      ++each.gaps;
+      continue;
+    }
+    each.gaps = 0;
     reply.instances.push_back(report(each));
   }
   return reply;
@@ -217,9 +222,9 @@ std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
       if (up) {
         each.ever_up = true;
         each.down_since.reset();
-      } else if (each.ever_up) {
+      } else {
         each.seen_down = now;
-        if (!each.down_since) each.down_since = now;
+        if (each.ever_up && !each.down_since) each.down_since = now;
       }
       row.health_since = each.down_since.value_or(now);
       if (each.down_since) row.health_reason = "timeout";

@@ -58,6 +58,7 @@ struct SimInstance {
   std::optional<TimePoint> draining_since;  // as published to the balancer
   Duration drain_takes{};
   bool published = false;
+  std::uint32_t gaps = 0;  // reports in a row it was missing from
 
   [[nodiscard]] bool alive() const {
     return state == scaler::ReportedState::pending || state == scaler::ReportedState::running;
