@@ -26,7 +26,8 @@ void Targets::configure(std::shared_ptr<const config::Config> config) {
   rebuild();
 }
 
-void Targets::set_instances(const std::string& scaling_group, std::vector<scaler::InstanceTarget> instances) {
+void Targets::set_instances(const std::string& scaling_group,
+                            std::vector<scaler::InstanceTarget> instances) {
   instances_[scaling_group] = std::move(instances);
   rebuild();
 }
@@ -80,7 +81,8 @@ void Targets::rebuild() {
       row.group = name;
       row.drained_by_admin = admin_drains_.contains({name, row.address.text()});
       const auto old = std::find_if(before.begin(), before.end(), [&](const TargetRow& each) {
-        return each.address == row.address && each.zone == row.zone && each.instance == row.instance;
+        return each.address == row.address && each.zone == row.zone &&
+               each.instance == row.instance;
       });
       if (old == before.end()) {
         row.since = loop_.clock().wall();
@@ -89,7 +91,8 @@ void Targets::rebuild() {
         row.state = old->state;
         row.reason = old->reason;
         row.since = old->since;
-        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) && old->weight == row.weight;
+        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) &&
+               old->weight == row.weight;
       }
     }
     if (!same) changed_.insert(name);
@@ -105,7 +108,8 @@ void Targets::apply_checks() {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
     for (const TargetRow& row : rows) {
-      const auto address = net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
+      const auto address =
+          net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
       if (address) checked.push_back({{name, row.address.text()}, *address, check});
     }
   }
@@ -140,8 +144,9 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
         sample.connect_failures += connects;
         sample.errors += errors;
         // at_success may be read a moment newer than the total
-        sample.connect_streak = std::max(
-            sample.connect_streak, connects - std::min(connects, load.connect_failures_at_success.get()));
+        sample.connect_streak =
+            std::max(sample.connect_streak,
+                     connects - std::min(connects, load.connect_failures_at_success.get()));
         sample.error_streak =
             std::max(sample.error_streak, errors - std::min(errors, load.errors_at_success.get()));
       }
@@ -151,8 +156,9 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
   for (const health::OutlierChange& change :
        outliers_[group].observe(settings(group).passive, loop_.clock().now(), samples)) {
     if (change.ejected) ++ejections_;
-    const auto row = std::find_if(rows.begin(), rows.end(),
-                                  [&](const TargetRow& each) { return each.address.text() == change.target; });
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const TargetRow& each) {
+      return each.address.text() == change.target;
+    });
     if (row != rows.end() && change.ejected) row->reason = change.reason;
     log_.warning(change.ejected ? "target ejected" : "target readmitted",
                  {{"target_group", group}, {"target", change.target}, {"reason", change.reason}});
@@ -172,10 +178,12 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
     state = TargetState::initial;
     reason = "waiting for its first check";
   } else if (verdict != nullptr && !verdict->up) {
-    state = verdict->checks == verdict->failures && verdict->against < settings(group).health_check.unhealthy
+    state = verdict->checks == verdict->failures &&
+                    verdict->against < settings(group).health_check.unhealthy
                 ? TargetState::initial
                 : TargetState::unhealthy;
-    reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure), verdict->last.detail);
+    reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure),
+                         verdict->last.detail);
   } else if (ejected) {
     state = TargetState::ejected;
     reason = row.reason;
@@ -203,7 +211,8 @@ std::vector<upstream::TargetInput> Targets::inputs(const std::string& group) con
   std::vector<upstream::TargetInput> inputs;
   const auto found = rows_.find(group);
   if (found == rows_.end()) return inputs;
-  for (const TargetRow& row : found->second) inputs.push_back({row.address, row.zone, row.weight, row.state});
+  for (const TargetRow& row : found->second)
+    inputs.push_back({row.address, row.zone, row.weight, row.state});
   return inputs;
 }
 

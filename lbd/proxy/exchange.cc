@@ -251,7 +251,7 @@ Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choic
     if (!got) co_return got;
     if (state_->response.status >= 200) break;
     if (state_->response.status == 100) continue;
-    response_headers(state_->response, listener_.settings.forwarded_headers,
+    response_headers(state_->response, listener_.settings.forwarded_headers, record_.id,
                      state_->client_headers);
     const ResponseOut out{
         state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
@@ -266,7 +266,8 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   const http::ResponseHead& response = state_->response;
   Result<BodyPiece> piece = upstream.buffered_body();
   if (!piece) co_return piece.error();
-  response_headers(response, listener_.settings.forwarded_headers, state_->client_headers);
+  response_headers(response, listener_.settings.forwarded_headers, record_.id,
+                   state_->client_headers);
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
@@ -323,7 +324,9 @@ void Exchange::total_expired(void* self) {
 void Exchange::note_head(const Choice& choice) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   const http::ResponseHead& response = state_->response;
-  const Duration took = worker_.clock.now() - attempt_started_;
+  const TimePoint now = worker_.clock.now();
+  const Duration took = now - attempt_started_;
+  record_.ttfb_us = micros(now - started_);
   load.response.record(micros(took));
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
   const auto sample = static_cast<float>(micros(took));
@@ -344,9 +347,8 @@ void Exchange::note_head(const Choice& choice) {
     const double cpu = orca_cpu(header.value);
     if (cpu < 0) continue;
     load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
-    load.reported_cpu_at_us.set(std::chrono::duration_cast<std::chrono::microseconds>(
-                                    worker_.clock.now().time_since_epoch())
-                                    .count());
+    load.reported_cpu_at_us.set(
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count());
   }
 }
 
