@@ -73,7 +73,7 @@ def to_yaml(value, indent=0):
         return "\n".join(lines)
     if isinstance(value, list) and value:
         return "\n".join(f"{pad}- {json.dumps(item, ensure_ascii=False)}" for item in value)
-    return json.dumps(value, ensure_ascii=False)
+    return "off" if value == "off" else json.dumps(value, ensure_ascii=False)
 
 
 class Process:
@@ -420,7 +420,7 @@ class Rig:
             close()
 
 
-QUICK_CHECK = {"path": "/healthz", "interval": "200ms", "timeout": "1s", "healthy": 1}
+QUICK_CHECK = {"path": "/healthz", "interval": "200ms", "timeout": "200ms", "healthy": 1}
 
 
 def simple_config(port, targets, group=None, listener=None, node=None):

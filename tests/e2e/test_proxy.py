@@ -1,10 +1,10 @@
 """The HTTP/1.1 data plane, seen from both sides of the wire."""
 import threading
 
-from rig import RawOrigin, Wire, check, check_equal, free_port, request, simple_config, test
-from rig import wait_until
+from rig import QUICK_CHECK, RawOrigin, Wire, check, check_equal, free_port, request, test
+from rig import simple_config, wait_until
 
-NO_CHECKS = {"health_check": {"enabled": False}}
+NO_CHECKS = {"health_check": "off"}
 
 
 def get(path="/id", *fields):
@@ -364,7 +364,7 @@ def test_a_post_is_not_retried_when_the_target_may_have_seen_it(rig):
 @test()
 def test_a_connect_failure_tries_another_target_even_for_a_post(rig):
     closed = {"address": f"127.0.0.1:{free_port()}", "zone": "a"}
-    rig.proxy([closed, rig.origin()], {**NO_CHECKS, "passive": {"enabled": False}})
+    rig.proxy([closed, rig.origin()], {**NO_CHECKS, "passive": "off"})
     for number in range(20):
         reply = request(rig.port, "/echo", "POST", body=b"x")
         check_equal(reply.status, 200, f"request {number}")
@@ -409,12 +409,14 @@ def test_each_failure_of_a_target_has_its_status_and_reason(rig):
         "silent": RawOrigin(rig, silent).target(),
         "resets": RawOrigin(rig, resets).target(),
         "closed": {"address": f"127.0.0.1:{free_port()}"},
-        "empty": None,
+        "down": {"address": f"127.0.0.1:{free_port()}"},
     }
     for name, target in targets.items():
         rule = {"name": name, "when": {"path": f"/{name}"}, "then": {"forward": name}}
         config["listeners"]["public"]["rules"].append(rule)
-        group = {"protocol": "http", "port": 80, **one, "targets": [target] if target else []}
+        group = {"protocol": "http", "port": 80, **one, "targets": [target]}
+        if name == "down":  # its checks fail, and it is not to be tried all the same
+            group |= {"health_check": QUICK_CHECK, "fail_open": False}
         config["target_groups"][name] = group
     lbd = rig.lbd(config)
     for name, status, reason in (
@@ -422,7 +424,7 @@ def test_each_failure_of_a_target_has_its_status_and_reason(rig):
         ("silent", 504, "target_timeout"),
         ("resets", 502, "target_reset"),
         ("closed", 502, "connect_failed"),
-        ("empty", 503, "no_healthy_target"),
+        ("down", 503, "no_healthy_target"),
         ("nowhere", 404, "no_route"),
     ):
         reply = request(port, f"/{name}")
@@ -447,7 +449,7 @@ def test_host_and_path_rules_choose_the_group_in_order(rig):
          "then": {"forward": "static"}},
         {"name": "old", "when": {"path": "/old/*"}, "then": moved},
         {"name": "fixed", "when": {"path": "/robots.txt"},
-         "then": {"fixed_response": {"status": 200, "body": "nothing here"}}},
+         "then": {"respond": {"status": 200, "body": "nothing here"}}},
     ]
     rig.lbd(config)
     www = {"Host": "www.shop.example"}
