@@ -108,6 +108,18 @@ def test_a_lost_reply_launches_nothing_twice(rig):
 
 
 @test("default", 90)
+def test_a_lost_reply_of_an_instance_that_is_not_visible_yet_launches_nothing_twice(rig):
+    """Looking is no help here: only the same ClientToken in the same zone finds the instance."""
+    case = Case(rig, start=False)
+    case.faults.add(Rule("RunInstances", "lose_reply", count=1))
+    case.faults.hide_seconds = 8.0
+    case.start()
+    case.wait_agreed(3, 60)
+    case.check_launches(3)
+    case.check_bounds()
+
+
+@test("default", 90)
 def test_delayed_visibility_is_not_taken_for_a_loss(rig):
     case = Case(rig, start=False)
     case.faults.hide_seconds = 6.0
