@@ -18,6 +18,7 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/support")]
 
+# Tests take these from here: one import for all they need.
 from expect import Failed, check, check_equal, slowness, wait_until  # noqa: E402,F401
 from views import decisions_of, instances_of, targets_of  # noqa: E402
 from wire import Reply, Wire, request  # noqa: E402,F401

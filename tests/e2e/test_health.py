@@ -49,7 +49,7 @@ def test_each_way_to_fail_a_check_keeps_its_reason(rig):
     wrong.set_health(500)
     slow.set_health(200, wait_ms=3000)
     targets = [wrong, slow, closes, {"address": refused, "zone": "a"}]
-    lbd = rig.proxy(targets, check_of(timeout="500ms"))
+    lbd = rig.proxy(targets, check_of(timeout="200ms"))
     expected = {
         wrong.text: "500",
         slow.text: "time",
