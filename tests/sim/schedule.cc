@@ -302,7 +302,11 @@ class Schedule {
                                    status.desired, status.sentence));
     }
     const Outcome<scaler::SavedGroup> saved = store().load("web");
-    const bool busy = status.counts.coming + status.counts.draining + status.counts.terminating > 0;
+    const bool busy =
+        std::any_of(status.instances.begin(), status.instances.end(), [](const auto& each) {
+          return each.state != scaler::InstanceState::warming &&
+                 each.state != scaler::InstanceState::in_service;
+        });
     if (busy || !saved) return;
     for (const scaler::Intent& each : saved->live) {
       if (each.open()) cloud_->violated(fmt::format("calm, but {} is still open", each.key()));
