@@ -149,7 +149,8 @@ Duration Checker::next_delay(const Entry& entry) {
   auto interval = static_cast<double>(settings.interval.count());
   if (entry.streak.against > 0) interval /= kFastDivisor;
   // A target that never passed is most likely starting: look often, users wait for it.
-  if (entry.verdict.checks == entry.verdict.failures) interval = std::min(interval, kStartingIntervalMs);
+  if (entry.verdict.checks == entry.verdict.failures)
+    interval = std::min(interval, kStartingIntervalMs);
   return std::chrono::microseconds(static_cast<std::int64_t>(interval * spread * 1000));
 }
 

@@ -15,7 +15,7 @@ namespace lbd::control {
 namespace {
 
 /// Passive health, drains and health flips reach the workers within this.
-constexpr std::chrono::milliseconds kSweep{100};
+constexpr std::chrono::milliseconds kSweep{20};
 constexpr std::chrono::seconds kSecond{1};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};

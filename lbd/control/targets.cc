@@ -8,6 +8,12 @@ namespace lbd::control {
 
 using upstream::TargetState;
 
+namespace {
+/// How often the end of an ejection is looked for.
+constexpr std::chrono::milliseconds kEjectionLook{100};
+}  // namespace
+
+
 Targets::Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live)
     : loop_(loop),
       log_(log),
@@ -39,6 +45,7 @@ bool Targets::set_drain(const std::string& group, const std::string& address, bo
     for (TargetRow& row : rows) {
       if (row.address.text() != address && row.instance != address) continue;
       found = true;
+      dirty_.insert(name);
       row.drained_by_admin = drained;
       const std::pair key(name, row.address.text());
       if (drained) {
@@ -97,6 +104,7 @@ void Targets::rebuild() {
     }
     if (!same) changed_.insert(name);
     next[name] = std::move(rows);
+    dirty_.insert(name);
   }
   rows_ = std::move(next);
   apply_checks();
@@ -117,6 +125,7 @@ void Targets::apply_checks() {
 }
 
 void Targets::verdict_changed(const health::TargetKey& key, const health::Verdict& verdict) {
+  dirty_.insert(key.first);
   if (verdict.up) {
     outliers_[key.first].readmit(key.second);
     log_.info("target is up", {{"target_group", key.first}, {"target", key.second}});
@@ -160,6 +169,7 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
       return each.address.text() == change.target;
     });
     if (row != rows.end() && change.ejected) row->reason = change.reason;
+    dirty_.insert(group);
     log_.warning(change.ejected ? "target ejected" : "target readmitted",
                  {{"target_group", group}, {"target", change.target}, {"reason", change.reason}});
     checker_.check_now({group, change.target});
@@ -195,9 +205,23 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
   return changed;
 }
 
+/// Passive health costs nothing while nothing fails: a group is looked at when an attempt failed
+/// since the last look, or while somebody is ejected.
+bool Targets::wants_look(const std::string& group) {
+  const auto live = live_.groups().find(group);
+  if (live == live_.groups().end()) return false;
+  std::uint64_t trouble = 0;
+  for (const upstream::GroupLoad& load : live->second->loads) trouble += load.trouble.get();
+  if (std::exchange(trouble_[group], trouble) != trouble) return true;
+  if (!outliers_[group].any_ejected() || loop_.clock().now() < look_again_[group]) return false;
+  look_again_[group] = loop_.clock().now() + kEjectionLook;
+  return true;
+}
+
 bool Targets::sweep() {
   for (auto& [group, rows] : rows_) {
-    observe_outliers(group, rows);
+    if (wants_look(group)) observe_outliers(group, rows);
+    if (dirty_.erase(group) == 0) continue;
     for (TargetRow& row : rows) {
       if (derive(group, row)) changed_.insert(group);
     }

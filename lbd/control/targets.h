@@ -64,6 +64,7 @@ class Targets {
   void rebuild();
   void apply_checks();
   void observe_outliers(const std::string& group, std::vector<TargetRow>& rows);
+  [[nodiscard]] bool wants_look(const std::string& group);
   bool derive(const std::string& group, TargetRow& row);
   void verdict_changed(const health::TargetKey& key, const health::Verdict& verdict);
   [[nodiscard]] const config::TargetGroup& settings(const std::string& group) const;
@@ -76,7 +77,10 @@ class Targets {
   std::map<std::string, std::vector<TargetRow>> rows_;                    // by target group
   std::map<std::string, health::Outliers> outliers_;
   std::set<std::pair<std::string, std::string>> admin_drains_;  // (group, address)
-  std::set<std::string> changed_;
+  std::set<std::string> changed_;                               // must be compiled again
+  std::set<std::string> dirty_;                                 // states must be derived again
+  std::map<std::string, std::uint64_t> trouble_;                // GroupLoad::trouble as last seen
+  std::map<std::string, TimePoint> look_again_;                           // groups with somebody ejected
   std::uint64_t ejections_ = 0;
   health::Checker checker_;
 };

@@ -40,8 +40,19 @@ class Retrying {
   bool on_ = false;
 };
 
-/// Weight of a new sample in a target's latency average.
+/// Weight of a new sample in a target's latency average, and how fast the average's floor follows
+/// it upwards.
 constexpr float kLatencyDecay = 0.2F;
+constexpr float kFloorDrift = 0.001F;
+
+void note_latency(upstream::TargetLoad& load, float sample) noexcept {
+  const float before = load.latency_us.get();
+  const float average = before > 0 ? before + kLatencyDecay * (sample - before) : sample;
+  const float floor = load.latency_floor_us.get();
+  load.latency_us.set(average);
+  load.latency_floor_us.set(
+      floor <= 0 || average < floor ? average : floor + kFloorDrift * (average - floor));
+}
 
 std::uint64_t micros(Duration duration) noexcept {
   return static_cast<std::uint64_t>(
@@ -117,7 +128,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
       co_await reply_error(error);
       break;
     }
-    tried_.add(choice.target->live.get());
+    tried_.add(choice.target->live.get(), choice.target->zone);
     retrying.begin();
     group_load_->retries.add(1);
   }
@@ -329,11 +340,10 @@ void Exchange::note_head(const Choice& choice) {
   record_.ttfb_us = micros(now - started_);
   load.response.record(micros(took));
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
-  const auto sample = static_cast<float>(micros(took));
-  const float before = load.latency_us.get();
-  load.latency_us.set(before > 0 ? before + kLatencyDecay * (sample - before) : sample);
+  note_latency(load, static_cast<float>(micros(took)));
   if (response.status >= 500) {
     load.errors.add(1);
+    group_load_->trouble.add(1);
   } else {
     load.errors_at_success.set(load.errors.get());
   }
@@ -355,13 +365,14 @@ void Exchange::note_head(const Choice& choice) {
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
-  if (error.side != Side::upstream) return;
+  if (error.side != Side::upstream || error.fault == Fault::none) return;
+  group_load_->trouble.add(1);
   if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
     record_.attempts[record_.attempt_count - 1].fault = error.fault;
   }
   if (error.fault == Fault::connect_failed || error.fault == Fault::connect_timeout) {
     load.connect_failures.add(1);
-  } else if (error.fault != Fault::none) {
+  } else {
     load.broken.add(1);
     load.errors.add(1);
   }

@@ -337,7 +337,7 @@ Task<Result<void>> H1Session::send_interim(const ResponseOut& head) {
 }
 
 Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first) {
-  response_chunked_ = false;
+  response_chunked_ = response_until_close_ = false;
   out_.clear();
   http::write_status_line({head.status, head.reason}, out_);
   http::write_headers(*head.headers, out_);
@@ -354,7 +354,10 @@ Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first
         response_chunked_ = true;
         http::write_header("Transfer-Encoding", "chunked", out_);
       } else {
-        keep_alive_ = false;  // HTTP/1.0 knows no other way to end a body of unknown length
+        // HTTP/1.0 knows no other way to end a body of unknown length; one that is cut is ended by
+        // a reset.
+        keep_alive_ = false;
+        response_until_close_ = true;
       }
       break;
   }

@@ -31,6 +31,7 @@ enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
   if (question.response_started || !question.body_replayable) return RetryAnswer::no;
   if (question.attempts_made >= settings.attempts) return RetryAnswer::no;
   if (question.error.side != Side::upstream) return RetryAnswer::no;
+  if (question.error.retry_safe) return RetryAnswer::yes;
   const bool broke =
       question.error.fault == Fault::target_reset || question.error.fault == Fault::bad_response;
   if (!question.error.retry_safe && !(broke && http::is_idempotent(question.method)))
