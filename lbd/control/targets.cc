@@ -13,7 +13,6 @@ namespace {
 constexpr std::chrono::milliseconds kEjectionLook{100};
 }  // namespace
 
-
 Targets::Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live)
     : loop_(loop),
       log_(log),
@@ -189,7 +188,7 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
     reason = "waiting for its first check";
   } else if (verdict != nullptr && !verdict->up) {
     state = verdict->checks == verdict->failures &&
-                    verdict->against < settings(group).health_check.unhealthy
+                    verdict->failures < settings(group).health_check.unhealthy
                 ? TargetState::initial
                 : TargetState::unhealthy;
     reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure),

@@ -80,7 +80,7 @@ class Targets {
   std::set<std::string> changed_;                               // must be compiled again
   std::set<std::string> dirty_;                                 // states must be derived again
   std::map<std::string, std::uint64_t> trouble_;                // GroupLoad::trouble as last seen
-  std::map<std::string, TimePoint> look_again_;                           // groups with somebody ejected
+  std::map<std::string, TimePoint> look_again_;                 // groups with somebody ejected
   std::uint64_t ejections_ = 0;
   health::Checker checker_;
 };

@@ -136,14 +136,15 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
 
 bool Exchange::may_try_again(const Error& error) {
   if (gone_ || timed_out_) return false;
-  const RetryAnswer answer = may_retry({.error = error,
-                                        .method = client_.head().method,
-                                        .body_replayable = first_.last && !uploading_,
-                                        .response_started = response_started_,
-                                        .attempts_made = record_.attempt_count,
-                                        .group_in_flight = group_load_->in_flight.get(),
-                                        .group_retrying = group_load_->retrying},
-                                       group_settings().retries);
+  const RetryAnswer answer =
+      may_retry({.error = error,
+                 .method = client_.head().method,
+                 .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
+                 .response_started = response_started_,
+                 .attempts_made = record_.attempt_count,
+                 .group_in_flight = group_load_->in_flight.get(),
+                 .group_retrying = group_load_->retrying},
+                group_settings().retries);
   if (answer == RetryAnswer::over_budget) group_load_->retries_refused.add(1);
   return answer == RetryAnswer::yes;
 }

@@ -13,7 +13,7 @@ namespace lbd::proxy {
 struct RetryQuestion {
   Error error;
   http::Method method = http::Method::get;
-  bool body_replayable = true;    // none, or all of it still in memory
+  bool body_replayable = true;    // nothing of it is gone from memory
   bool response_started = false;  // a byte of a response head went to the client
   std::uint32_t attempts_made = 1;
   std::uint32_t group_in_flight = 0;  // this worker

@@ -1,6 +1,7 @@
 """What a client sees when targets misbehave: retries, reasons, and nothing done twice."""
 from http_text import NO_CHECKS, answer, get
-from rig import RawOrigin, Wire, check, check_equal, free_port, request, simple_config, test
+from rig import QUICK_CHECK, RawOrigin, Wire, check, check_equal, free_port, request
+from rig import simple_config, test
 
 
 @test()
