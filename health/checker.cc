@@ -140,7 +140,8 @@ void Checker::record(Entry& entry, CheckResult result) {
   entry.verdict.against = entry.streak.against;
   entry.verdict.last = std::move(result);
   if (flipped) entry.verdict.since = loop_.clock().wall();
-  if (flipped || first) on_change_(entry.target.key, entry.verdict);
+  const bool given_up = never_up && entry.verdict.failures == settings.unhealthy;
+  if (flipped || first || given_up) on_change_(entry.target.key, entry.verdict);
 }
 
 Duration Checker::next_delay(const Entry& entry) {

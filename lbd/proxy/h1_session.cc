@@ -230,8 +230,8 @@ Task<> H1Session::close() {
     }
   }
   read_watchdog_.cancel();
-  stream_->close(requests_ > 0 &&
-                 !response_done_);  // a cut response must not look like a whole one
+  // A cut response must not look like a whole one; where its length tells, a plain end is enough.
+  stream_->close(requests_ > 0 && !response_done_ && response_until_close_);
   if (reading_) co_await net::Finished(read_);
   reading_ = false;
 }
