@@ -106,6 +106,8 @@ void Fleet::event(std::string_view kind, const Instance& instance, std::string s
   FleetEvent made;
   made.kind = kind;
   made.instance = instance.id;
+  made.token = instance.token;
+  made.zone = instance.zone;
   made.sentence = std::move(sentence);
   events_.push_back(std::move(made));
 }
@@ -123,21 +125,43 @@ void Fleet::settle_launch(const Instance& instance, IntentState outcome) {
 
 std::vector<FleetEvent> Fleet::take_events() { return std::exchange(events_, {}); }
 
-void Fleet::restore(const std::vector<Intent>& open, TimePoint now) {
-  for (const Intent& intent : open) {
-    if (!intent.open()) continue;
-    if (intent.kind != IntentKind::launch) {
-      IntentKind& kind = restored_.try_emplace(intent.instance, intent.kind).first->second;
-      if (intent.kind == IntentKind::terminate) kind = IntentKind::terminate;
-      continue;
-    }
+void Fleet::restore(const std::vector<Intent>& live, TimePoint now) {
+  restored_at_ = now;
+  for (const Intent& intent : live) {
+    if (intent.kind == IntentKind::launch || !intent.open()) continue;
+    IntentKind& kind = restored_.try_emplace(intent.instance, intent.kind).first->second;
+    if (intent.kind == IntentKind::terminate) kind = IntentKind::terminate;
+  }
+  for (const Intent& intent : live) {
+    if (intent.kind != IntentKind::launch) continue;
     launch_started(intent.token, intent.zone, now);
     Instance& instance = instances_.back();
     instance.in_call = false;
-    instance.unsure = true;
     instance.answered = now;
-    instance.reason = "asked for before a restart; looking whether it happened";
+    if (intent.open()) {
+      instance.unsure = true;
+      instance.reason = "asked for before a restart; looking whether it happened";
+      continue;
+    }
+    instance.id = intent.instance;
+    instance.launched = intent.created;
+    instance.adopted = true;
+    instance.seen = true;
+    enter(instance, InstanceState::pending, now, "launched before a restart");
+    resume_ending(instance, now);
   }
+}
+
+/// Goes on with the drain or termination an earlier life had begun.
+void Fleet::resume_ending(Instance& instance, TimePoint now) {
+  const auto earlier = restored_.find(instance.id);
+  if (earlier == restored_.end()) return;
+  if (earlier->second == IntentKind::terminate) {
+    enter(instance, InstanceState::terminating, now, "was being terminated before a restart");
+    return;
+  }
+  enter(instance, InstanceState::draining, now, "was draining before a restart");
+  instance.drain_until = now + Duration(group_.drain_deadline);
 }
 
 void Fleet::launch_started(const std::string& token, const std::string& zone, TimePoint now) {
@@ -151,7 +175,7 @@ void Fleet::launch_started(const std::string& token, const std::string& zone, Ti
     enter(*known, InstanceState::launching, now, "asked for");
   }
   known->in_call = true;
-  known->looked = false;
+  known->looks = 0;
 }
 
 void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, TimePoint now) {
@@ -162,6 +186,7 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
   if (instance->state != InstanceState::launching) return;  // describe was faster
   if (!reply.failure) {
     instance->unsure = false;
+    instance->born = now;
     instance->id = reply.instance.id;
     instance->address = reply.instance.address;
     instance->port = reply.instance.port;
@@ -221,15 +246,30 @@ void Fleet::terminate_answered(const std::string& id, const TerminateReply& repl
 
 void Fleet::observe(const Observation& seen) {
   observed_ = true;
+  asked_at_ = std::max(asked_at_, seen.asked_at);
   for (const ReportedInstance& report : seen.instances) see(report, seen);
   look_for_missing(seen);
+  settle_restored(seen);
   for (Instance& instance : instances_) {
     if (instance.state == InstanceState::launching && instance.unsure && !instance.in_call &&
         seen.asked_at >= instance.answered + timings_.visibility) {
-      instance.looked = true;
+      ++instance.looks;
     }
   }
   drop_gone(seen.now);
+}
+
+/// What an earlier life was ending and nobody reports any more has ended.
+void Fleet::settle_restored(const Observation& seen) {
+  if (restored_.empty() || seen.asked_at < restored_at_ + timings_.visibility) return;
+  for (const auto& [id, kind] : std::exchange(restored_, {})) {
+    if (find(id) != nullptr) continue;
+    FleetEvent made;
+    made.kind = "terminated";
+    made.instance = id;
+    made.sentence = fmt::format("instance {} ended while lbd was away", id);
+    events_.push_back(std::move(made));
+  }
 }
 
 void Fleet::see(const ReportedInstance& report, const Observation& seen) {
@@ -238,6 +278,7 @@ void Fleet::see(const ReportedInstance& report, const Observation& seen) {
     Instance* asked = edit_token(report.client_token);
     if (asked != nullptr && asked->state == InstanceState::launching) {
       asked->id = report.id;
+      asked->born = seen.now;
       asked->unsure = false;
       asked->launched = report.launched;
       if (!asked->in_call) asked->answered = seen.now;
@@ -259,16 +300,12 @@ void Fleet::adopt(const ReportedInstance& report, const Observation& seen) {
   instance.born = seen.now;
   instance.launched = report.launched;
   instance.seen = true;
-  const auto earlier = restored_.find(report.id);
+  instance.adopted = true;
   if (twin) {
     enter(instance, InstanceState::terminating, seen.now, "a second instance of one launch");
-  } else if (earlier != restored_.end() && earlier->second == IntentKind::terminate) {
-    enter(instance, InstanceState::terminating, seen.now, "was being terminated before a restart");
-  } else if (earlier != restored_.end()) {
-    enter(instance, InstanceState::draining, seen.now, "was draining before a restart");
-    instance.drain_until = seen.now + Duration(group_.drain_deadline);
   } else {
     enter(instance, InstanceState::pending, seen.now, "adopted: it carries our tag");
+    resume_ending(instance, seen.now);
   }
   instances_.push_back(std::move(instance));
   Instance& added = instances_.back();
@@ -281,6 +318,7 @@ void Fleet::adopt(const ReportedInstance& report, const Observation& seen) {
 void Fleet::update(Instance& instance, const ReportedInstance& report, const Observation& seen) {
   instance.missing = 0;
   instance.seen = true;
+  instance.seen_at = seen.now;
   if (!report.address.empty()) instance.address = report.address;
   if (report.port != 0) instance.port = report.port;
   if (!report.zone.empty()) instance.zone = report.zone;
@@ -290,6 +328,7 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
   }
   if (instance.state == InstanceState::lost && alive(report.state)) {
     enter(instance, InstanceState::pending, seen.now, "found again");
+    instance.adopted = true;
     event("adopted", instance, fmt::format("instance {} is visible again", instance.id));
   }
   if (report.status_impaired && report.state == ReportedState::running) {
@@ -301,7 +340,14 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::pending:
       break;
     case ReportedState::running:
-      if (!instance.running_since) instance.running_since = seen.now;
+      if (!instance.running_since) {
+        instance.running_since = seen.now;
+        if (instance.state == InstanceState::draining) {
+          // Begun by an earlier life; the balancer hears of it only now that we know its address.
+          instance.since = seen.now;
+          instance.drain_until = seen.now + Duration(group_.drain_deadline);
+        }
+      }
       if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
           seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
         instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
@@ -357,8 +403,11 @@ void Fleet::look_for_missing(const Observation& seen) {
         std::any_of(seen.instances.begin(), seen.instances.end(),
                     [&](const ReportedInstance& report) { return report.id == instance.id; });
     if (reported || seen.asked_at < std::max(instance.answered, instance.born)) continue;
+    // Launched just before a restart it may not be visible yet.
+    if (instance.adopted && seen.asked_at < restored_at_ + timings_.visibility) continue;
     ++instance.missing;
-    if (instance.missing < timings_.missing_max) continue;
+    const bool lately = instance.seen && seen.asked_at < instance.seen_at + timings_.visibility;
+    if (instance.missing < timings_.missing_max || lately) continue;
     if (instance.state == InstanceState::terminating) {
       const bool invisible_still = !instance.seen && seen.now - instance.born < timings_.visibility;
       if (invisible_still || (!instance.seen && !instance.terminate_confirmed)) continue;
@@ -410,14 +459,14 @@ void Fleet::hear(const std::vector<InstanceDemand>& demand, TimePoint now) {
 
 void Fleet::first_pass(Instance& instance, TimePoint now) {
   instance.unhealthy.clear();
-  const bool adopted = instance.reason.starts_with("adopted") || instance.reason == "found again";
   // One that ran long before we adopted it is warm already.
-  instance.serving_since = adopted ? std::min(now, instance.born) - Duration(group_.warm_up) : now;
+  instance.serving_since =
+      instance.adopted ? std::min(now, instance.born) - Duration(group_.warm_up) : now;
   enter(instance, InstanceState::warming, now, "passed its first health check");
   event("in_service", instance,
         fmt::format("instance {} in zone {} is in service", instance.id, instance.zone));
   for (ZoneBreaker& breaker : zones_) {
-    if (breaker.zone == instance.zone && !adopted) breaker.close();
+    if (breaker.zone == instance.zone && !instance.adopted) breaker.close();
   }
 }
 
@@ -433,14 +482,15 @@ void Fleet::judge(Instance& instance, TimePoint now) {
   std::string unhealthy;
   switch (instance.state) {
     case InstanceState::launching:
-      if (instance.in_call || now - instance.born < Duration(group_.launch_timeout)) return;
+      if (instance.in_call || instance.looks < timings_.missing_max) return;
+      if (asked_at_ < instance.born + Duration(group_.launch_timeout)) return;
       instance.reason = "given up: neither answered nor visible within the launch timeout";
       settle_launch(instance, IntentState::abandoned);
       trip(instance.zone, now, instance.reason);
       instance.state = InstanceState::lost;
       return;
     case InstanceState::pending:
-      if (!instance.running_since && now - instance.born >= Duration(group_.launch_timeout)) {
+      if (!instance.running_since && asked_at_ >= instance.born + Duration(group_.launch_timeout)) {
         unhealthy = "not running within the launch timeout";
       } else if (instance.running_since &&
                  now - *instance.running_since >= Duration(group_.grace)) {
@@ -515,8 +565,8 @@ void Fleet::start_drain(const std::string& id, TimePoint now, const std::string&
 void Fleet::undrain(const std::string& id, TimePoint now) {
   Instance* instance = edit(id);
   if (instance == nullptr || instance->state != InstanceState::draining) return;
-  const bool warm =
-      instance->serving_since && now - *instance->serving_since >= Duration(group_.warm_up);
+  if (!instance->serving_since) instance->serving_since = now;  // it served an earlier life of ours
+  const bool warm = now - *instance->serving_since >= Duration(group_.warm_up);
   enter(*instance, warm ? InstanceState::in_service : InstanceState::warming, now,
         "taken back from draining");
 }

@@ -58,13 +58,15 @@ struct Instance {
   std::string unhealthy;                    // why it must be replaced; empty: it need not
 
   TimePoint drain_until{};
+  bool adopted = false;              // it ran before this process knew it
   bool in_call = false;              // a launch or terminate call is under way
   bool unsure = false;               // launching: may have happened; look, then ask again
-  bool looked = false;               // launching: looked for long enough, asking again is safe
+  std::uint32_t looks = 0;           // launching: reports without it, after it should be visible
   TimePoint answered{};              // when the last call ended
   std::uint32_t calls = 0;           // terminate calls made
   bool terminate_confirmed = false;  // the provider accepted it, or shows it ending
   bool seen = false;                 // in some describe
+  TimePoint seen_at{};               // the last of them
   std::uint32_t missing = 0;         // describes in a row without it
 };
 
@@ -87,6 +89,7 @@ struct FleetEvent {
   std::string_view kind;  // adopted, in_service, lost, ended, launch_failed, unhealthy, zone_down …
   std::string instance;
   std::string token;
+  std::string zone;
   std::string sentence;
   IntentState launch_intent = IntentState::sent;  // what became of the launch, when it is settled
 };
@@ -147,8 +150,8 @@ class Fleet {
   [[nodiscard]] std::uint32_t desired() const noexcept { return desired_; }
 
   // ---- inputs
-  /// Open intents of an earlier life, before the first `observe`.
-  void restore(const std::vector<Intent>& open, TimePoint now);
+  /// Live intents of an earlier life, before the first `observe`.
+  void restore(const std::vector<Intent>& live, TimePoint now);
   void launch_started(const std::string& token, const std::string& zone, TimePoint now);
   void launch_answered(const std::string& token, const LaunchReply& reply, TimePoint now);
   void terminate_started(const std::string& id, TimePoint now);
@@ -189,6 +192,8 @@ class Fleet {
   void trip(const std::string& zone, TimePoint now, const std::string& reason);
   void check_zone(const std::string& zone, TimePoint now);
   void drop_gone(TimePoint now);
+  void settle_restored(const Observation& seen);
+  void resume_ending(Instance& instance, TimePoint now);
   [[nodiscard]] FleetStep finish_step(TimePoint now) const;
   [[nodiscard]] FleetStep grow_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep launch_step(const FleetCounts& counts, TimePoint now) const;
@@ -206,6 +211,8 @@ class Fleet {
   std::vector<Instance> instances_;
   std::map<std::string, TimePoint> gone_;       // ended ids, so that a late report revives none
   std::map<std::string, IntentKind> restored_;  // instances an earlier life drained or ended
+  TimePoint restored_at_{};
+  TimePoint asked_at_{};  // of the last report: deadlines on reports count up to it, not to now
   std::vector<FleetEvent> events_;
   TimePoint launches_held_until_{};
   std::uint32_t holds_ = 0;

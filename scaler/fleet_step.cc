@@ -39,7 +39,7 @@ bool good(const Instance& each) {
 
 bool can_undrain(const Instance& each) {
   return each.state == InstanceState::draining && each.unhealthy.empty() &&
-         each.reported == ReportedState::running && each.health != Health::down;
+         each.reported == ReportedState::running && each.health == Health::up;
 }
 
 }  // namespace
@@ -159,6 +159,7 @@ FleetStep Fleet::finish_step(TimePoint now) const {
                                            each.calls > 0 ? " again" : "", each.reason));
     }
     if (each.state == InstanceState::draining) {
+      if (each.adopted && !each.running_since) continue;  // not yet found again
       const bool done = each.drained && now - each.since >= timings_.drain_settle;
       if (!done && now < each.drain_until) continue;
       return step_for_instance(
@@ -167,8 +168,8 @@ FleetStep Fleet::finish_step(TimePoint now) const {
                : fmt::format("terminate instance {}: the drain deadline passed with {} in flight",
                              each.id, each.in_flight));
     }
-    if (each.state == InstanceState::launching && each.unsure && each.looked &&
-        now >= launches_held_until_) {
+    if (each.state == InstanceState::launching && each.unsure &&
+        each.looks >= timings_.missing_max && now >= launches_held_until_) {
       return step_for_instance(
           StepKind::launch_again, "launch_again", each,
           fmt::format("ask again for launch {} in zone {}: no answer, and not in the reports",

@@ -87,8 +87,8 @@ bool Group::load() {
     }
   }
   fleet_.set_desired(std::clamp(desired, config_.min, most));
-  for (const Intent& each : saved->open) open_[each.key()] = each;
-  fleet_.restore(saved->open, now);
+  for (const Intent& each : saved->live) live_[each.key()] = each;
+  fleet_.restore(saved->live, now);
   counted_changed_ = now;
   activity_open_ = true;
   return true;
@@ -183,10 +183,10 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
     return;
   }
   for (const Intent& each : batch.intents) {
-    if (each.open()) {
-      open_[each.key()] = each;
+    if (each.live()) {
+      live_[each.key()] = each;
     } else {
-      open_.erase(each.key());
+      live_.erase(each.key());
     }
   }
   recent_[decision.id] = decision;
@@ -283,6 +283,11 @@ std::vector<InstanceTarget> Group::targets() const {
     }
     const bool ends =
         each.state == InstanceState::draining || each.state == InstanceState::terminating;
+    // Ended before it ever was a target: it need not become one now.
+    const bool was_target = each.serving_since || each.adopted ||
+                            std::any_of(published_.begin(), published_.end(),
+                                        [&](const auto& known) { return known.id == each.id; });
+    if (ends && !was_target) continue;
     list.push_back({each.id, each.address, each.port, each.zone,
                     ends ? TargetState::draining : TargetState::serving});
   }

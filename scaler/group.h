@@ -70,6 +70,7 @@ class Group {
   [[nodiscard]] GroupState make_state() const;
   void note_quiet(std::string_view kind, const std::string& sentence);
   void take_events();
+  void note_adopted(const FleetEvent& event);
   void settle(const std::string& key, IntentState state, const std::string& outcome,
               const std::string& instance);
   void set_outcome(std::uint64_t decision, const std::string& outcome);
@@ -127,7 +128,7 @@ class Group {
   std::size_t counted_last_ = 0;
   TimePoint counted_changed_{};
 
-  std::map<std::string, Intent> open_;        // by key: what the plan still waits for
+  std::map<std::string, Intent> live_;        // by key
   std::map<std::uint64_t, Decision> recent_;  // acted, outcome still to come
   std::optional<Decision> quiet_;             // the coalesced row of non-decisions
   TimePoint quiet_saved_{};

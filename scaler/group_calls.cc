@@ -108,7 +108,7 @@ std::optional<Group::Attempt> Group::next_attempt(const Attempt& failed) {
   Batch batch;
   batch.intents.push_back(intent);
   if (!commit(batch)) return std::nullopt;
-  open_[intent.key()] = intent;
+  live_[intent.key()] = intent;
   fleet_.launch_started(next.token, next.zone, parts_.clock.now());
   return next;
 }

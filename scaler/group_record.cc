@@ -93,19 +93,32 @@ void Group::note_quiet(std::string_view kind, const std::string& sentence) {
 
 void Group::settle(const std::string& key, IntentState state, const std::string& outcome,
                    const std::string& instance) {
-  const auto found = open_.find(key);
-  if (found == open_.end()) return;
+  const auto found = live_.find(key);
+  if (found == live_.end()) return;
   Intent& intent = found->second;
   intent.state = state;
   intent.outcome = outcome;
   intent.updated = parts_.clock.wall();
   if (!instance.empty()) intent.instance = instance;
   unsaved_.intents.push_back(intent);
-  const std::uint64_t decision = intent.decision;
-  const bool open = intent.open();
-  if (!open) open_.erase(found);
-  if (open) return;
-  set_outcome(decision, instance.empty() ? outcome : fmt::format("{}: {}", instance, outcome));
+  const Intent settled = intent;
+  if (!settled.live()) live_.erase(found);
+  if (settled.open() || state == IntentState::ended) return;
+  set_outcome(settled.decision,
+              instance.empty() ? outcome : fmt::format("{}: {}", instance, outcome));
+}
+
+/// An adopted instance's launch, of which no plan of ours knew (a lost state directory).
+void Group::note_adopted(const FleetEvent& event) {
+  if (event.token.empty() || live_.contains("launch:" + event.token)) return;
+  Intent intent = make_intent(IntentKind::launch, last_decision_);
+  intent.state = IntentState::acked;
+  intent.token = event.token;
+  intent.zone = event.zone;
+  intent.instance = event.instance;
+  intent.outcome = event.sentence;
+  live_[intent.key()] = intent;
+  unsaved_.intents.push_back(std::move(intent));
 }
 
 void Group::set_outcome(std::uint64_t decision, const std::string& outcome) {
@@ -131,8 +144,10 @@ void Group::take_events() {
     if (gone) {
       settle("drain:" + each.instance, IntentState::acked, each.sentence, {});
       settle("terminate:" + each.instance, IntentState::acked, each.sentence, {});
+      settle("launch:" + each.token, IntentState::ended, each.sentence, {});
       cpu_.erase(each.instance);
     }
+    if (each.kind == "adopted") note_adopted(each);
     if (each.kind == "terminated") ++totals_.terminations;
     unsaved_.decisions.push_back(make_decision(each.kind, each.sentence, false));
     parts_.log.info(each.sentence, {{"group", config_.name}, {"kind", std::string(each.kind)}});

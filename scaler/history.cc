@@ -234,9 +234,10 @@ Outcome<SavedGroup> SqliteStore::load(const std::string& group) {
   }
   Statement open(db_,
                  "SELECT kind, state, grp, token, zone, instance, decision, created, updated,"
-                 " outcome FROM intents WHERE grp=? AND state IN (0, 1) ORDER BY created, key");
+                 " outcome FROM intents WHERE grp=? AND (state IN (0, 1) OR (kind=0 AND state=2)) "
+                 "ORDER BY created, key");
   open.add(group);
-  while ((result = open.step()) == SQLITE_ROW) saved.open.push_back(open.intent());
+  while ((result = open.step()) == SQLITE_ROW) saved.live.push_back(open.intent());
   if (result != SQLITE_DONE) return broken("read");
   return saved;
 }
@@ -337,7 +338,9 @@ Outcome<void> SqliteStore::prune(WallTime oldest, std::uint64_t rows_max) {
                     " LIMIT 1 OFFSET ?)");
   done = finish(surplus.add(static_cast<std::int64_t>(rows_max)));
   if (!done) return done;
-  Statement closed(db_, "DELETE FROM intents WHERE state NOT IN (0, 1) AND updated < ?");
+  Statement closed(db_,
+                   "DELETE FROM intents WHERE state NOT IN (0, 1) AND updated < ?"
+                   " AND NOT (kind=0 AND state=2)");
   return finish(closed.add(millis(oldest)));
 }
 

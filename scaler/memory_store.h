@@ -21,7 +21,7 @@ class MemoryStore final : public Store {
     const auto state = groups_.find(group);
     if (state != groups_.end()) saved.state = state->second;
     for (const auto& [key, intent] : intents_) {
-      if (intent.group == group && intent.open()) saved.open.push_back(intent);
+      if (intent.group == group && intent.live()) saved.live.push_back(intent);
     }
     return saved;
   }
@@ -61,7 +61,7 @@ class MemoryStore final : public Store {
     });
     while (decisions_.size() > rows_max) decisions_.erase(decisions_.begin());
     std::erase_if(intents_, [&](const auto& row) {
-      return !row.second.open() && row.second.updated < oldest;
+      return !row.second.live() && row.second.updated < oldest;
     });
     return {};
   }

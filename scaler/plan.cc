@@ -43,6 +43,8 @@ std::string_view intent_state_name(IntentState state) {
       return "failed";
     case IntentState::abandoned:
       return "abandoned";
+    case IntentState::ended:
+      return "ended";
   }
   return "?";
 }

@@ -17,6 +17,7 @@ enum class IntentState : std::uint8_t {
   acked,      // done
   failed,     // definitely did not happen
   abandoned,  // given up: taken back, or no longer of use
+  ended,      // launch: its instance is gone
 };
 [[nodiscard]] std::string_view intent_kind_name(IntentKind kind);
 [[nodiscard]] std::string_view intent_state_name(IntentState state);
@@ -36,8 +37,13 @@ struct Intent {
 
   /// Unique per intent: "launch:<token>", "drain:<instance>", "terminate:<instance>".
   [[nodiscard]] std::string key() const;
+  /// What it asked for is not settled yet.
   [[nodiscard]] bool open() const noexcept {
     return state == IntentState::intended || state == IntentState::sent;
+  }
+  /// A restart must know of it: not settled, or a launch whose instance should be there.
+  [[nodiscard]] bool live() const noexcept {
+    return open() || (kind == IntentKind::launch && state == IntentState::acked);
   }
 };
 

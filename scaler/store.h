@@ -60,7 +60,7 @@ struct Batch {
 
 struct SavedGroup {
   std::optional<GroupState> state;
-  std::vector<Intent> open;
+  std::vector<Intent> live;  // Intent::live
 };
 
 struct HistoryQuery {
@@ -84,8 +84,8 @@ class Store {
   [[nodiscard]] virtual Outcome<std::vector<Decision>> decisions(const HistoryQuery& query) = 0;
   [[nodiscard]] virtual Outcome<std::optional<Decision>> decision(std::uint64_t id) = 0;
   [[nodiscard]] virtual Outcome<std::optional<Intent>> intent(const std::string& key) = 0;
-  /// Drops history and closed intents last touched before `oldest`, and the oldest rows over
-  /// `rows_max`. The newest row always stays: its id keeps tokens from repeating.
+  /// Drops history and intents no longer live, last touched before `oldest`, and the oldest rows
+  /// over `rows_max`. The newest row always stays: its id keeps tokens from repeating.
   [[nodiscard]] virtual Outcome<void> prune(WallTime oldest, std::uint64_t rows_max) = 0;
 };
 
