@@ -322,14 +322,13 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
 
   void watch() {
     watching_ = true;
-    watched_.async_wait(
-        boost::asio::posix::stream_descriptor::wait_read,
-        [weak = weak_from_this()](const boost::system::error_code& error) {
-          const std::shared_ptr<Core> self = weak.lock();
-          if (!self || error || self->closed_) return;
-          self->watching_ = false;
-          self->on_ready();
-        });
+    watched_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                        [weak = weak_from_this()](const boost::system::error_code& error) {
+                          const std::shared_ptr<Core> self = weak.lock();
+                          if (!self || error || self->closed_) return;
+                          self->watching_ = false;
+                          self->on_ready();
+                        });
   }
 
   void on_ready() {

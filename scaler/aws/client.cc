@@ -99,8 +99,7 @@ std::string Client::new_invocation() {
 Task<std::optional<CallFailure>> Client::prepare(const Service& service) {
   std::optional<CallFailure> failed;
   if (region_.empty()) {
-    Outcome<std::string> region =
-        co_await resolve_region(parts_, config_.region, config_.profile);
+    Outcome<std::string> region = co_await resolve_region(parts_, config_.region, config_.profile);
     if (!region) {
       failed = CallFailure{CallError::invalid, "NoRegion", region.error().message};
       co_return failed;
@@ -133,7 +132,7 @@ net::HttpRequest Client::make_request(const AwsCall& call, const Attempts& attem
   signable.headers = {
       {"content-type", std::string(kFormType)},
       {"amz-sdk-invocation-id", attempts.invocation},
-      {"amz-sdk-request", fmt::format("attempt={}; max={}", attempts.made + 1, kAttemptsMax)}};
+      {"amz-sdk-request", fmt::format("attempt={}; max={}", attempts.made + 1, attempts.most)}};
   const SigningScope scope{region_, name, aws_time()};
   const Headers gained = sign(signable, attempts.used, scope);
   net::HttpRequest request;
@@ -144,7 +143,7 @@ net::HttpRequest Client::make_request(const AwsCall& call, const Attempts& attem
   request.headers.emplace_back("user-agent", "lbd/0.1");
   request.body = std::move(signable.body);
   request.connect_timeout = config_.connect_timeout;
-  request.timeout = config_.timeout;
+  request.timeout = call.timeout;
   request.reply_bytes_max = kReplyBytesMax;
   request.ca_file = ca_file_;
   return request;
@@ -191,7 +190,7 @@ std::optional<Duration> Client::next_attempt(const net::HttpReply& reply, const 
                                              Attempts& attempts) {
   if (verdict.remedy == Remedy::none) return std::nullopt;
   if (verdict.remedy == Remedy::renew) return next_after_renewal(reply, attempts);
-  if (attempts.made + 1 >= kAttemptsMax) return std::nullopt;
+  if (attempts.made + 1 >= attempts.most) return std::nullopt;
   const bool throttling = verdict.remedy == Remedy::slow_down;
   const std::optional<std::uint32_t> taken = quota_.take(throttling);
   if (!taken) return std::nullopt;
@@ -206,6 +205,7 @@ Task<AwsReply> Client::call(AwsCall call) {
   if (made.failure) co_return made;
   Attempts attempts;
   attempts.invocation = new_invocation();
+  attempts.most = call.attempts_max;
   for (;;) {
     CredentialsReply who = co_await credentials_.get();
     if (!who.credentials) {

@@ -38,17 +38,18 @@ struct AwsShared {
 };
 
 struct ClientConfig {
-  std::string region;    // empty: see resolve_region
-  std::string profile;   // empty: none named
-  std::string ec2_url;   // goes before AWS_ENDPOINT_URL_EC2; empty: none
+  std::string region;   // empty: see resolve_region
+  std::string profile;  // empty: none named
+  std::string ec2_url;  // goes before AWS_ENDPOINT_URL_EC2; empty: none
   Duration connect_timeout = std::chrono::seconds(2);
-  Duration timeout = std::chrono::seconds(20);  // one attempt
 };
 
 struct AwsCall {
   Service service;
   std::string action;
   Form parameters;  // without Action and Version
+  int attempts_max = kAttemptsMax;
+  Duration timeout = std::chrono::seconds(20);  // of one attempt
 };
 
 struct AwsReply {
@@ -77,6 +78,7 @@ class Client {
  private:
   struct Attempts {
     std::string invocation;
+    int most = kAttemptsMax;
     int made = 0;  // retries that count
     std::uint32_t taken = 0;
     bool renewed = false;   // credentials were looked up again

@@ -12,8 +12,8 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr minutes kAdvisory{15};     // refresh if it works
-constexpr minutes kMandatory{10};    // refresh with more haste
+constexpr minutes kAdvisory{15};       // refresh if it works
+constexpr minutes kMandatory{10};      // refresh with more haste
 constexpr seconds kAdvisoryPause{60};  // between two failed refreshes
 constexpr seconds kMandatoryPause{10};
 constexpr seconds kContainerTimeout{2};
@@ -130,8 +130,7 @@ CredentialChain::Found CredentialChain::from_profile() const {
 }
 
 CredentialChain::Found CredentialChain::container_url() const {
-  const std::string relative =
-      variable(parts_.machine, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+  const std::string relative = variable(parts_.machine, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
   std::string url = variable(parts_.machine, "AWS_CONTAINER_CREDENTIALS_FULL_URI");
   if (!relative.empty()) url = "http://169.254.170.2" + relative;
   if (url.empty()) return std::optional<FoundCredentials>();
@@ -188,7 +187,8 @@ Task<CredentialChain::Found> CredentialChain::from_instance() {
   if (role.status != 200) co_return failure(role.error);
   const std::string name = role.body.substr(0, role.body.find_first_of("\r\n"));
   if (name.empty()) co_return failure("this instance has no IAM role");
-  ImdsReply reply = co_await imds_.get(folder + uri_encode(name));
+  std::string path = folder + uri_encode(name);
+  ImdsReply reply = co_await imds_.get(std::move(path));
   if (reply.status != 200) co_return failure(reply.error);
   Outcome<FoundCredentials> found = parse_credentials_json(reply.body);
   if (!found) {

@@ -82,7 +82,8 @@ Outcome<std::string> resolve_endpoint(const EndpointQuestion& question,
   }
   const Partition& partition = partition_of(question.region);
   // GovCloud's ordinary EC2 endpoint is the FIPS one.
-  const bool plain = question.region.starts_with("us-gov-") && question.service.signing_name == "ec2";
+  const bool plain =
+      question.region.starts_with("us-gov-") && question.service.signing_name == "ec2";
   return {boost::system::in_place_value,
           fmt::format("https://{}{}.{}.{}/", question.service.signing_name,
                       fips && !(plain && !dual) ? "-fips" : "", question.region,

@@ -25,8 +25,7 @@ net::HttpRequest make_request(std::string method, std::string url) {
 /// One word of a name's characters; anything else is not metadata but, say, a portal's login page.
 bool is_word(const std::string& text) {
   const std::string_view allowed = "abcdefghijklmnopqrstuvwxyz0123456789-";
-  return !text.empty() && text.size() < 64 &&
-         text.find_first_not_of(allowed) == std::string::npos;
+  return !text.empty() && text.size() < 64 && text.find_first_not_of(allowed) == std::string::npos;
 }
 
 }  // namespace

@@ -96,8 +96,8 @@ std::string Profile::value(const std::string& key) const {
 
 Profile load_profile(const config::FileReader& machine, const std::string& name) {
   Profile profile;
-  for (const std::string& each : {name, variable(machine, "AWS_PROFILE"),
-                                  variable(machine, "AWS_DEFAULT_PROFILE")}) {
+  for (const std::string& each :
+       {name, variable(machine, "AWS_PROFILE"), variable(machine, "AWS_DEFAULT_PROFILE")}) {
     if (each.empty()) continue;
     profile.name = each;
     profile.explicitly = true;

@@ -17,10 +17,19 @@ namespace lbd::aws {
 namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
-constexpr std::array<std::string_view, 13> kUnsigned{
-    "authorization",       "connection", "expect", "keep-alive",        "proxy-authenticate",
-    "proxy-authorization", "te",         "trailer", "transfer-encoding", "upgrade",
-    "user-agent",          "x-amzn-trace-id", "proxy-connection"};
+constexpr std::array<std::string_view, 13> kUnsigned{"authorization",
+                                                     "connection",
+                                                     "expect",
+                                                     "keep-alive",
+                                                     "proxy-authenticate",
+                                                     "proxy-authorization",
+                                                     "te",
+                                                     "trailer",
+                                                     "transfer-encoding",
+                                                     "upgrade",
+                                                     "user-agent",
+                                                     "x-amzn-trace-id",
+                                                     "proxy-connection"};
 
 struct UrlParts {
   std::string host;  // with the port, unless it is the scheme's own
@@ -180,11 +189,10 @@ Headers sign(const SignableRequest& request, const Credentials& credentials,
   const std::string canonical =
       fmt::format("{}\n{}\n{}\n{}\n{}\n{}", request.method, canonical_path(url, scope.service),
                   canonical_query(url.query), headers.lines, headers.names, payload);
-  gained.emplace_back(
-      "authorization",
-      fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kAlgorithm,
-                  credentials.access_key_id, scope_text(scope, time), headers.names,
-                  signature(canonical, credentials, scope)));
+  gained.emplace_back("authorization",
+                      fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kAlgorithm,
+                                  credentials.access_key_id, scope_text(scope, time), headers.names,
+                                  signature(canonical, credentials, scope)));
   return gained;
 }
 
@@ -202,8 +210,7 @@ std::string presign(const SignableRequest& request, const Credentials& credentia
   if (!credentials.session_token.empty()) {
     query += "&X-Amz-Security-Token=" + uri_encode(credentials.session_token);
   }
-  const std::string payload =
-      scope.service == "s3" ? "UNSIGNED-PAYLOAD" : sha256_hex(request.body);
+  const std::string payload = scope.service == "s3" ? "UNSIGNED-PAYLOAD" : sha256_hex(request.body);
   const std::string canonical =
       fmt::format("{}\n{}\n{}\nhost:{}\n\nhost\n{}", request.method,
                   canonical_path(url, scope.service), canonical_query(query), url.host, payload);
