@@ -126,11 +126,14 @@ std::string uri_decode(std::string_view text) {
 
 std::string form_body(const Form& form) {
   std::string body;
+  const auto add = [&body](const std::string& text) {
+    for (const char c : uri_encode(text, " ")) body += c == ' ' ? '+' : c;
+  };
   for (const auto& [key, value] : form) {
     if (!body.empty()) body += '&';
-    body += uri_encode(key);
+    add(key);
     body += '=';
-    body += uri_encode(value);
+    add(value);
   }
   return body;
 }

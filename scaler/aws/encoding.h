@@ -21,6 +21,7 @@ namespace lbd::aws {
 
 /// The parameters of a query-protocol call, in the order they were added.
 using Form = std::vector<std::pair<std::string, std::string>>;
+/// As HTML forms are encoded, a blank as "+": byte for byte what AWS's own clients send.
 [[nodiscard]] std::string form_body(const Form& form);
 
 /// "20260102T030405Z"
