@@ -37,13 +37,21 @@ std::string printable(std::string_view text) {
   return made;
 }
 
+/// Codes become metric labels: what does not look like one is none.
+bool is_code(std::string_view text) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:";
+  return !text.empty() && text.size() <= 80 &&
+         text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
 /// The error element of either protocol.
 void read_error(const XmlNode& root, ReadReply& read) {
   const XmlNode* error = root.find("Errors/Error");  // ec2
   if (error == nullptr) error = root.find("Error");  // query
   if (error == nullptr && root.name == "Error") error = &root;
   if (error == nullptr) return;
-  read.facts.code = printable(error->text_at("Code"));
+  if (is_code(error->text_at("Code"))) read.facts.code = error->text_at("Code");
   read.facts.message = printable(error->text_at("Message"));
 }
 

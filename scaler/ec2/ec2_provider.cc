@@ -221,6 +221,14 @@ Task<DescribeReply> Ec2Provider::describe() {
   co_return made;
 }
 
+/// A warning when the reason changes, not twice a minute.
+void Ec2Provider::note_status(std::string error) {
+  if (!error.empty() && error != status_error_) {
+    log_.warning("EC2 status checks are unknown", {{"group", group_}, {"error", error}});
+  }
+  status_error_ = std::move(error);
+}
+
 Task<> Ec2Provider::refresh_status(std::vector<std::string> instances) {
   const TimePoint now = clock_.now();
   if (instances.empty() || status_running_ || now < status_next_) co_return;
@@ -240,11 +248,7 @@ Task<> Ec2Provider::refresh_status(std::vector<std::string> instances) {
     if (!reply.failure) found = read_impaired(reply.body);
     complete = found.has_value();
     if (found) impaired.merge(*found);
-    if (reply.failure) {
-      log_.warning(
-          "EC2 status checks are unknown",
-          {{"group", group_}, {"code", reply.failure->code}, {"error", reply.failure->message}});
-    }
+    note_status(reply.failure ? reply.failure->code + ": " + reply.failure->message : "");
   }
   if (complete) impaired_ = std::move(impaired);
   status_running_ = false;

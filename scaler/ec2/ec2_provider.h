@@ -54,6 +54,7 @@ class Ec2Provider final : public Provider {
  private:
   Task<std::optional<CallFailure>> find_zones();
   Task<LaunchReply> find_launch(LaunchRequest request, CallFailure refused);
+  void note_status(std::string error);
   Task<> refresh_status(std::vector<std::string> instances);
   [[nodiscard]] std::string subnet_for(const LaunchRequest& request) const;
   void keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked, CpuReply& reply);
@@ -68,6 +69,7 @@ class Ec2Provider final : public Provider {
   std::vector<std::string> zones_;
   std::map<std::string, std::vector<std::string>> subnets_;  // by zone
   std::set<std::string> impaired_;
+  std::string status_error_;
   bool status_running_ = false;
   TimePoint status_next_{};
   TimePoint cpu_next_{};

@@ -21,6 +21,16 @@ void add_list(Form& form, const std::string& name, const std::vector<std::string
   }
 }
 
+/// Filter values are patterns to EC2: `*` and `?` must not be.
+std::string literal(const std::string& text) {
+  std::string made;
+  for (const char c : text) {
+    if (c == '*' || c == '?' || c == '\\') made += '\\';
+    made += c;
+  }
+  return made;
+}
+
 std::map<std::string, std::string> tags_of(const Launch& launch) {
   std::map<std::string, std::string> tags = launch.config.tags;
   tags.try_emplace("Name", launch.group);
@@ -60,17 +70,17 @@ AwsCall terminate_instance(const std::string& instance) {
 
 AwsCall describe_group(const std::string& group, const std::string& next_token) {
   Form form{{"Filter.1.Name", fmt::format("tag:{}", kGroupTag)},
-            {"Filter.1.Value.1", group},
+            {"Filter.1.Value.1", literal(group)},
             {"MaxResults", kPageRows}};
   if (!next_token.empty()) form.emplace_back("NextToken", next_token);
   return {aws::kEc2, "DescribeInstances", std::move(form)};
 }
 
 AwsCall describe_launch(const std::string& client_token) {
-  return {
-      aws::kEc2,
-      "DescribeInstances",
-      {{"Filter.1.Name", fmt::format("tag:{}", kTokenTag)}, {"Filter.1.Value.1", client_token}}};
+  return {aws::kEc2,
+          "DescribeInstances",
+          {{"Filter.1.Name", fmt::format("tag:{}", kTokenTag)},
+           {"Filter.1.Value.1", literal(client_token)}}};
 }
 
 AwsCall describe_status(const std::vector<std::string>& instances) {

@@ -254,6 +254,15 @@ TEST_F(Ec2Test, TheListIsAllPagesByTagAndFailsWhenOneDoes) {
   EXPECT_TRUE(half.instances.empty()) << "half a list looks like instances that are gone";
 }
 
+TEST_F(Ec2Test, AGroupsNameIsNoPatternToEc2) {
+  group.name = "w*b?";
+  make();
+  start();
+  push(200, describe_reply(""));
+  EXPECT_FALSE(describe().failure);
+  EXPECT_EQ(parameter(0, "Filter.1.Value.1"), "w\\*b\\?");
+}
+
 TEST_F(Ec2Test, AnInstanceWithoutIdOrStateMakesTheWholeListUnreadable) {
   start();
   push(200, describe_reply(instance_xml("i-1", "pending") + "<item><x/></item>"));

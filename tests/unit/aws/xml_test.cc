@@ -55,6 +55,11 @@ TEST(AwsReply, BothProtocolsErrorsAreRead) {
 
 TEST(AwsReply, AnAnswerWithoutACodeGetsOne) {
   EXPECT_EQ(read_reply(FakeHttp::answer(502, "<html>bad gateway</html>")).facts.code, "HTTP502");
+  EXPECT_EQ(read_reply(FakeHttp::answer(400,
+                                        "<Response><Errors><Error><Code>no code at all"
+                                        "</Code></Error></Errors></Response>"))
+                .facts.code,
+            "HTTP400");
   EXPECT_EQ(read_reply(FakeHttp::answer(200, "not xml")).facts.code, "BadReply");
   EXPECT_EQ(read_reply(FakeHttp::broken("timed out", true)).facts.code, "NoReply");
   EXPECT_EQ(read_reply(FakeHttp::broken("refused", false)).facts.code, "ConnectionFailed");
