@@ -136,6 +136,7 @@ void Plane::second() {
   second_timer_.set(clock().now() + kSecond);
   live_.collect_garbage();
   feed_cpu();
+  if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
   if (ready_ && !stopping_) manager_.status(summary());
 }
@@ -269,10 +270,13 @@ void Plane::stop(std::function<void()> done) {
   for (const auto& worker : workers_) worker->drain();
 }
 
+bool Plane::quiet() noexcept {
+  return tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
+}
+
 void Plane::check_stopped() {
   const bool drained = std::all_of(workers_.begin(), workers_.end(),
                                    [](const auto& worker) { return worker->drained(); });
-  const bool quiet = tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
   if (!drained && clock().now() < stop_by_) {
     manager_.extend_timeout(std::chrono::seconds(5));
     return;
@@ -287,7 +291,8 @@ void Plane::check_stopped() {
     stop_by_ = clock().now() + std::chrono::seconds(10);  // for calls of the scaler still under way
     for (const auto& worker : workers_) worker->stop();
   }
-  if (!quiet && clock().now() < stop_by_) return;
+  if (!quiet() && clock().now() < stop_by_) return;
+  if (!quiet() && parts_.cancel_calls) std::exchange(parts_.cancel_calls, nullptr)();
   sweep_timer_.cancel();
   second_timer_.cancel();
   admin_.close();
