@@ -19,8 +19,7 @@ packages_of() {
       ;;
     demo) echo "python3 procps" ;;
     test)
-      echo "python3 python3-venv procps iproute2 curl prometheus systemd|systemd-standalone-sysusers"
-      echo "clang-format util-linux"
+      echo "python3 python3-venv procps iproute2 util-linux curl prometheus systemd clang-format"
       ;;
     lint) echo "clang clang-tidy clang-format python3" ;;
     fuzz)

@@ -114,8 +114,8 @@ step_style() {
 build_tidy_test() {
   local binary=build/tidy_test
   mkdir -p build
-  [ "$binary" -nt tests/tidy_test.cc ] && return 0
-  g++ -std=c++20 -O1 -Wall -Wextra -DLBD_SOURCE_DIR="\"$ROOT\"" tests/tidy_test.cc -o "$binary" \
+  [ -e "$binary" ] && [ -z "$(find tests/tidy -newer "$binary")" ] && return 0
+  g++ -std=c++20 -O1 -Wall -Wextra -I. -DLBD_SOURCE_DIR="\"$ROOT\"" tests/tidy/*.cc -o "$binary" \
     -lgtest -lgtest_main -pthread
 }
 
@@ -222,7 +222,7 @@ step_asan() {
   configure asan || return 1
   # shellcheck disable=SC2046 # one word per target
   build asan lbd $(targets asan 'unit_[a-z_]+|fuzz_[a-z_0-9]+') || return 1
-  run_ctest asan -E 'NOT_BUILT$|^tidy' || code=1
+  run_ctest asan -E 'NOT_BUILT$|^Tidy' || code=1
   run_e2e_sanitized asan || code=1
   return "$code"
 }
@@ -249,7 +249,7 @@ step_tsan() {
   configure tsan || return 1
   # shellcheck disable=SC2046 # one word per target
   build tsan lbd $(targets tsan 'unit_(base|net|data_plane|control)') || return 1
-  run_ctest tsan -E 'NOT_BUILT$|^tidy|^fuzz_' || code=1
+  run_ctest tsan -E 'NOT_BUILT$|^Tidy|^fuzz_' || code=1
   run_e2e_sanitized tsan || code=1
   return "$code"
 }
