@@ -153,7 +153,10 @@ Task<Fault> H1Session::read_head() {
     // One empty line before a request is tolerated (RFC 9112 §2.2).
     if (requests_ > 0 && in_.view().starts_with("\r\n")) in_.consume(2);
     const Result<std::size_t, Fault> end = scanner_.scan(in_.view());
-    if (!end) co_return end.error();
+    if (!end) {
+      head_.clear();  // the answer is to this one, not to the request before
+      co_return end.error();
+    }
     if (*end > 0) {
       const Fault fault = http::parse_request_head(in_.view().substr(0, *end), head_);
       in_.consume(*end);
