@@ -60,13 +60,13 @@ inline bool eventually(const std::function<bool()>& holds) {
 class Plant {
  public:
   /// `sink`: gets the records instead of `records`.
-  explicit Plant(std::size_t workers = 1, proxy::RecordSink* sink = nullptr) : live(workers) {
+  explicit Plant(std::size_t count = 1, proxy::RecordSink* sink = nullptr) : live(count) {
     group.name = "web";
     group.balance = config::Balance::round_robin;
     listener.name = "public";
     listener.otherwise = config::Forward{"web"};
-    for (std::size_t i = 0; i < workers; ++i) {
-      this->workers.push_back(std::make_unique<worker::Worker>(
+    for (std::size_t i = 0; i < count; ++i) {
+      workers.push_back(std::make_unique<worker::Worker>(
           worker::WorkerSettings{.index = i,
                                  .seed = 7 + i,
                                  .connections_max = 1000,
