@@ -45,7 +45,11 @@ void Checker::apply(const std::vector<CheckedTarget>& targets) {
   for (const CheckedTarget& target : targets) {
     const auto found = entries_.find(target.key);
     if (found != entries_.end()) {
-      found->second->target = target;
+      Entry& entry = *found->second;
+      entry.target = target;
+      // A shorter interval holds from now on, not after the last one of the longer.
+      const TimePoint latest = loop_.clock().now() + target.settings.interval;
+      if (entry.timer.is_set() && entry.timer.due() > latest) entry.timer.set(latest);
       next.emplace(target.key, found->second);
       continue;
     }

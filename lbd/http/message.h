@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lbd::http {
@@ -79,11 +80,12 @@ struct RequestHead {
   bool wants_upgrade = false;  // to anything but h2c
   std::vector<Header> headers;
 
+  /// Everything as it was made, but for the room that `headers` has.
   void clear() {
-    headers.clear();
-    framing = {};
-    query = authority = {};
-    expect_continue = wants_upgrade = false;
+    std::vector<Header> room = std::move(headers);
+    room.clear();
+    *this = {};
+    headers = std::move(room);
   }
 };
 

@@ -175,7 +175,8 @@ void request_headers(const http::RequestHead& request, const ClientInfo& client,
     }
   }
   scratch.reserve(room);
-  if (!request.authority.empty()) out.push_back({"Host", request.authority, HeaderId::host});
+  // Even an empty one: an HTTP/1.1 request without Host is malformed (RFC 9112 §3.2).
+  out.push_back({"Host", request.authority, HeaderId::host});
   const bool nominates = names_fields(request.headers);
   for (const Header& header : request.headers) {
     switch (header.id) {
@@ -230,7 +231,11 @@ std::string_view given_request_id(const http::RequestHead& request) noexcept {
 
 double orca_cpu(std::string_view report) noexcept {
   constexpr std::string_view kKey = "cpu_utilization=";
-  const std::size_t at = report.find(kKey);
+  std::size_t at = report.find(kKey);
+  // At the start of a metric's name only: "named_metrics.x_cpu_utilization" is another one.
+  while (at != std::string_view::npos && at > 0 && report[at - 1] != ' ' && report[at - 1] != ',') {
+    at = report.find(kKey, at + 1);
+  }
   if (at == std::string_view::npos) return -1;
   double value = -1;
   const std::string_view rest = report.substr(at + kKey.size());
