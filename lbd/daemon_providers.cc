@@ -77,8 +77,10 @@ void Providers::every_second(control::Plane& plane) {
 
 void Providers::collect(control::Families& out) const {
   for (const auto& [key, count] : ec2_.shared->calls) {
-    const std::vector<control::Label> labels{{"service", key.service}, {"action", key.action}, {"code", key.code}};
-    out.counter("lbd_aws_requests_total", "Requests to AWS, by result.", labels, static_cast<double>(count.attempts));
+    const std::vector<control::Label> labels{
+        {"service", key.service}, {"action", key.action}, {"code", key.code}};
+    out.counter("lbd_aws_requests_total", "Requests to AWS, by result.", labels,
+                static_cast<double>(count.attempts));
     out.counter("lbd_aws_request_seconds_total", "Time spent waiting for AWS.", labels,
                 std::chrono::duration<double>(count.total).count());
   }
