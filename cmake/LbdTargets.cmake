@@ -2,6 +2,7 @@
 
 add_library(lbd_flags INTERFACE)
 target_include_directories(lbd_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_definitions(lbd_flags INTERFACE LBD_VERSION="${PROJECT_VERSION}")
 target_compile_options(lbd_flags INTERFACE
   -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -fno-omit-frame-pointer
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}=.)

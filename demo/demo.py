@@ -80,7 +80,7 @@ def configuration(port):
 
 
 def burn_processes():
-    """{instance id: pid} of every burn_app that runs for this demo (children of our lbd)."""
+    """{--id: pid} of every burn_app on this machine, those of others included."""
     found = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -139,7 +139,9 @@ class Observer:
         now = time.monotonic()
         if now - self._cpu_at < 0.9:
             return self.samples[-1]["cpu"] if self.samples else 0.0
-        usage = {i: c for i, p in burn_processes().items() if (c := cpu_seconds(p)) is not None}
+        own = {row["id"] for row in self.instances}
+        pids = {i: pid for i, pid in burn_processes().items() if i in own}
+        usage = {i: c for i, pid in pids.items() if (c := cpu_seconds(pid)) is not None}
         both = [usage[i] - self._cpu[i] for i in usage if i in self._cpu]
         elapsed, self._cpu, self._cpu_at = now - self._cpu_at, usage, now
         return sum(both) / (len(both) * SHARE * elapsed) if both else 0.0

@@ -64,15 +64,25 @@ def steps(samples, values):
 
 
 def pins(panel, events, bottom):
-    parts = []
+    """One pin per moment: events closer than a pin is wide share it, as "2–4"."""
+    clusters = []  # [x, first number, last number]
     for number, (t, _) in enumerate(events, 1):
-        x, y = panel.x(min(max(t, 0), 1e6)), TOP - 12 - (number % 2) * 18
+        x = panel.x(t)
+        if clusters and x - clusters[-1][0] < 34:
+            clusters[-1][2] = number
+        else:
+            clusters.append([x, number, number])
+    parts = []
+    for x, first, last in clusters:
+        label = str(first) if first == last else f"{first}–{last}"
+        half = 5 + 3.5 * len(label)
         parts.append(
-            f'<line x1="{x}" x2="{x}" y1="{y}" y2="{bottom}" stroke="{INK}" '
-            'stroke-opacity="0.25" stroke-dasharray="2 3"/>'
-            f'<circle cx="{x}" cy="{y}" r="8" fill="{INK}"/>'
+            f'<line x1="{x}" x2="{x}" y1="{TOP - 20}" y2="{bottom}" stroke="{INK}" '
+            'stroke-opacity="0.3" stroke-dasharray="2 3"/>'
+            f'<rect x="{x - half}" y="{TOP - 38}" width="{2 * half}" height="18" rx="9" '
+            f'fill="{INK}"/>'
         )
-        parts.append(text(x, y + 4, str(number), fill="#fff", font_size=10, text_anchor="middle"))
+        parts.append(text(x, TOP - 25, label, fill="#fff", font_size=11, text_anchor="middle"))
     return parts
 
 
@@ -106,7 +116,7 @@ def timeline_svg(observer):
     fleet = Panel(TOP + UPPER + GAP, LOWER, seconds, 5.5)
     bottom = fleet.top + LOWER
     events = [(event_of(e)["time"] - observer.wall_start, e["sentence"]) for e in observer.events]
-    events = [(t, sentence) for t, sentence in events if t > -0.5]
+    events = [(t, sentence) for t, sentence in events if t >= 0]
     if observer.killed:
         events.append((observer.killed[0], f"every process of zone {observer.killed[1]} is killed"))
     events.sort()
@@ -124,7 +134,7 @@ def timeline_svg(observer):
     key = [(CPU, "CPU, mean of the instances"), (RPS, f"requests/s (top {top_rps / 1.1:.0f})")]
     key += [(colour, f"zone {zone}") for zone, colour in COLOURS.items()]
     for index, (colour, words) in enumerate(key):
-        x, y = LEFT + index * 190, TOP + UPPER + 26
+        x, y = LEFT + index * 205, TOP + UPPER + 26
         parts.append(f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{colour}"/>')
         parts.append(text(x + 18, y, words))
     rows, end = legend(events, bottom + 48)

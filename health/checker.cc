@@ -140,7 +140,8 @@ void Checker::record(Entry& entry, CheckResult result) {
   entry.verdict.against = entry.streak.against;
   entry.verdict.last = std::move(result);
   if (flipped) entry.verdict.since = loop_.clock().wall();
-  if (flipped || first) on_change_(entry.target.key, entry.verdict);
+  const bool given_up = never_up && entry.verdict.failures == settings.unhealthy;
+  if (flipped || first || given_up) on_change_(entry.target.key, entry.verdict);
 }
 
 Duration Checker::next_delay(const Entry& entry) {
@@ -149,7 +150,8 @@ Duration Checker::next_delay(const Entry& entry) {
   auto interval = static_cast<double>(settings.interval.count());
   if (entry.streak.against > 0) interval /= kFastDivisor;
   // A target that never passed is most likely starting: look often, users wait for it.
-  if (entry.verdict.checks == entry.verdict.failures) interval = std::min(interval, kStartingIntervalMs);
+  if (entry.verdict.checks == entry.verdict.failures)
+    interval = std::min(interval, kStartingIntervalMs);
   return std::chrono::microseconds(static_cast<std::int64_t>(interval * spread * 1000));
 }
 

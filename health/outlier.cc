@@ -11,6 +11,11 @@ bool Outliers::is_ejected(const std::string& target) const {
   return found != memory_.end() && found->second.ejected;
 }
 
+bool Outliers::any_ejected() const {
+  return std::any_of(memory_.begin(), memory_.end(),
+                     [](const auto& entry) { return entry.second.ejected; });
+}
+
 void Outliers::readmit(const std::string& target) {
   const auto found = memory_.find(target);
   if (found != memory_.end()) found->second.until = TimePoint::min();

@@ -38,6 +38,7 @@ class Outliers {
   /// group is ejected, but one always may be, and never the last usable target.
   std::vector<OutlierChange> observe(const config::Passive& settings, TimePoint now,
                                      std::span<const OutlierSample> samples);
+  [[nodiscard]] bool any_ejected() const;
   [[nodiscard]] bool is_ejected(const std::string& target) const;
   /// A passing active check ends an ejection early.
   void readmit(const std::string& target);

@@ -86,7 +86,8 @@ struct FleetTimings {
 
 /// Something that happened, for the log and the history.
 struct FleetEvent {
-  std::string_view kind;  // adopted, in_service, lost, ended, launch_failed, unhealthy, zone_down …
+  // adopted, in_service, lost, ended, launch_failed, unhealthy, zone_down …
+  std::string_view kind;
   std::string instance;
   std::string token;
   std::string zone;

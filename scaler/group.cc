@@ -284,7 +284,8 @@ std::vector<InstanceTarget> Group::targets() const {
     const bool ends =
         each.state == InstanceState::draining || each.state == InstanceState::terminating;
     // Ended before it ever was a target: it need not become one now.
-    const bool was_target = each.serving_since || each.adopted ||
+    const bool was_target = each.serving_since ||
+                            (each.adopted && each.state == InstanceState::draining) ||
                             std::any_of(published_.begin(), published_.end(),
                                         [&](const auto& known) { return known.id == each.id; });
     if (ends && !was_target) continue;

@@ -3,39 +3,45 @@
 #include <algorithm>
 
 namespace lbd::balance {
+namespace {
 
-void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, bool strict,
+constexpr double kFallMax = 0.08;
+constexpr double kRiseMax = 0.02;
+/// Distance from kSpillAt at which the share moves at full speed.
+constexpr double kFullSpeedAt = 0.3;
+
+}  // namespace
+
+double next_own_share(double share, double own_fullness, double fair) noexcept {
+  const double distance = std::clamp((own_fullness - kSpillAt) / kFullSpeedAt, -1.0, 1.0);
+  share -= distance > 0 ? distance * kFallMax : distance * kRiseMax;
+  return std::clamp(share, std::min(fair, 1.0), 1.0);
+}
+
+void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, double own_share,
                  std::span<double> shares) noexcept {
   double capacity = 0;
-  double demand = 0;
-  for (const ZoneLoad& zone : zones) {
-    capacity += zone.capacity;
-    if (zone.capacity > 0) demand += zone.used;
-  }
+  for (const ZoneLoad& zone : zones) capacity += zone.capacity;
   std::fill(shares.begin(), shares.end(), 0.0);
   if (capacity <= 0) return;
   const bool own_usable = own < zones.size() && zones[own].capacity > 0;
-  if (!own_usable) {
-    for (std::size_t i = 0; i < zones.size(); ++i) shares[i] = zones[i].capacity / capacity;
-    return;
-  }
-  const double own_room = kSpillAt * zones[own].capacity;
-  if (strict || demand <= own_room || zones[own].capacity == capacity) {
-    shares[own] = 1;
-    return;
-  }
+  const double others = capacity - (own_usable ? zones[own].capacity : 0);
+  if (own_usable) shares[own] = others > 0 ? own_share : 1;
+  const double rest = 1 - (own_usable ? shares[own] : 0);
   double spare = 0;
   for (std::size_t i = 0; i < zones.size(); ++i) {
-    if (i != own) spare += std::max(0.0, kSpillAt * zones[i].capacity);
+    if (own_usable && i == own) continue;
+    spare += zones[i].capacity * std::max(0.0, kSpillAt - zones[i].fullness);
   }
-  // Everyone beyond the spill point: even load is all that is left to aim for.
-  if (demand >= own_room + spare) {
-    for (std::size_t i = 0; i < zones.size(); ++i) shares[i] = zones[i].capacity / capacity;
-    return;
-  }
-  shares[own] = own_room / demand;
   for (std::size_t i = 0; i < zones.size(); ++i) {
-    if (i != own) shares[i] = (1 - shares[own]) * kSpillAt * zones[i].capacity / spare;
+    if (own_usable && i == own) continue;
+    // A node without a zone of its own spreads by capacity; so does everyone when no zone has room
+    // left.
+    const double part =
+        own_usable && spare > 0
+            ? zones[i].capacity * std::max(0.0, kSpillAt - zones[i].fullness) / spare
+            : (others > 0 ? zones[i].capacity / others : 0);
+    shares[i] = rest * part;
   }
 }
 

@@ -1,5 +1,5 @@
 // How a worker spreads a group's requests over zones: the own zone while its capacity suffices, the
-// rest in proportion to what the others have spare.
+// rest in proportion to what the others have spare. Pure.
 #pragma once
 
 #include <cstdint>
@@ -8,21 +8,24 @@
 namespace lbd::balance {
 
 struct ZoneLoad {
-  double capacity =
-      0;  // what its usable targets carry when full, in the unit of `used`; 0: nobody there
-  double used = 0;  // what they carry now
+  double capacity = 0;  // sum of its usable targets' weights; 0: nobody there
+  double fullness = 0;  // mean of theirs, 0 idle … 1 full (and above)
 };
 
-/// Of its full capacity, how much the own zone may carry before requests spill.
+/// A zone this full has no room to spare: requests spill from the own zone, none spill to another.
 constexpr double kSpillAt = 0.7;
 
-/// Writes each zone's share of new requests (they sum to 1, all 0 when nobody is anywhere). `own`
-/// is the node's zone or an index beyond the zones. Pure.
-///
-/// While all demand fits into kSpillAt of the own zone, it gets everything. Beyond that it keeps
-/// kSpillAt of its capacity, and the rest goes to the others by their spare room; when none is
-/// spare anywhere, by capacity. `strict` never leaves the own zone while it has a usable target.
-void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, bool strict,
+/// The own zone's share of new requests after one more look (every 100 ms), given the share until
+/// now. An integral controller: how far demand exceeds capacity cannot be read off a full zone, so
+/// the share is moved until the zone is just full. It falls by up to 8 points a look and returns by
+/// up to 2. Never below `fair`, the own zone's part of all capacity: beyond that point every zone
+/// is full and even load is the best there is.
+[[nodiscard]] double next_own_share(double share, double own_fullness, double fair) noexcept;
+
+/// Writes each zone's share (they sum to 1; all 0 when nobody is anywhere). `own` is the node's
+/// zone, or an index beyond the zones: then capacity alone counts. The rest goes by spare room;
+/// when nobody has any, by capacity.
+void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, double own_share,
                  std::span<double> shares) noexcept;
 
 }  // namespace lbd::balance

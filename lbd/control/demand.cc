@@ -10,7 +10,8 @@ namespace {
 constexpr std::chrono::milliseconds kLeastSpan{500};
 
 /// Healthy only if every group that has it says so; unhealthy if any does.
-void merge_health(scaler::InstanceDemand& row, const health::Verdict* verdict, Clock& clock, bool first) {
+void merge_health(scaler::InstanceDemand& row, const health::Verdict* verdict, Clock& clock,
+                  bool first) {
   using scaler::Health;
   Health health = Health::up;  // a group without checks has no doubts
   TimePoint since = clock.now();
@@ -20,11 +21,13 @@ void merge_health(scaler::InstanceDemand& row, const health::Verdict* verdict, C
       health = Health::unknown;
     } else if (!verdict->up) {
       health = verdict->checks == verdict->failures ? Health::unknown : Health::down;
-      reason = std::string(health::check_failure_name(verdict->last.failure)) + ": " + verdict->last.detail;
+      reason = std::string(health::check_failure_name(verdict->last.failure)) + ": " +
+               verdict->last.detail;
     }
     since = clock.now() - std::chrono::duration_cast<Duration>(clock.wall() - verdict->since);
   }
-  const bool worse = health == Health::down || (health == Health::unknown && row.health == Health::up);
+  const bool worse =
+      health == Health::down || (health == Health::unknown && row.health == Health::up);
   if (first || worse) {
     row.health = health;
     row.health_since = since;
@@ -42,7 +45,8 @@ Demand::Totals Demand::totals_of(const std::string& group, const std::string& ad
     totals.requests += load.requests.get();
     totals.failed += load.responses[5].get() + load.broken.get();
     totals.response_us += load.response.sum_us();
-    for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) totals.responses += load.response.bucket(i);
+    for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i)
+      totals.responses += load.response.bucket(i);
     totals.in_flight += load.in_flight.get();
   }
   return totals;
@@ -58,7 +62,8 @@ void Demand::published() {
       draining_since_.try_emplace(key, publisher_.serial());
     }
   }
-  std::erase_if(draining_since_, [&](const auto& entry) { return !draining.contains(entry.first); });
+  std::erase_if(draining_since_,
+                [&](const auto& entry) { return !draining.contains(entry.first); });
 }
 
 bool Demand::is_closed(const TargetRow& row) const {
@@ -66,13 +71,15 @@ bool Demand::is_closed(const TargetRow& row) const {
   return since != draining_since_.end() && publisher_.adopted() >= since->second;
 }
 
-std::vector<scaler::InstanceDemand> Demand::of(const config::Config& config, health::Checker& checker,
+std::vector<scaler::InstanceDemand> Demand::of(const config::Config& config,
+                                               health::Checker& checker,
                                                const std::string& scaling_group) {
   const TimePoint now = clock_.now();
   std::map<std::string, std::pair<scaler::InstanceDemand, Totals>> rows;
   for (const auto& [group, targets] : targets_.rows()) {
     const auto settings = config.target_groups.find(group);
-    if (settings == config.target_groups.end() || settings->second.scaling_group != scaling_group) continue;
+    if (settings == config.target_groups.end() || settings->second.scaling_group != scaling_group)
+      continue;
     for (const TargetRow& target : targets) {
       if (target.instance.empty()) continue;
       const auto [entry, first] = rows.try_emplace(target.instance);
@@ -98,11 +105,13 @@ std::vector<scaler::InstanceDemand> Demand::of(const config::Config& config, hea
     if (last.at != TimePoint{} && span >= kLeastSpan) {
       const double seconds = std::chrono::duration<double>(span).count();
       const std::uint64_t requests = sum.requests - std::min(sum.requests, last.totals.requests);
-      const std::uint64_t responses = sum.responses - std::min(sum.responses, last.totals.responses);
+      const std::uint64_t responses =
+          sum.responses - std::min(sum.responses, last.totals.responses);
       row.requests_per_second = static_cast<double>(requests) / seconds;
-      row.latency_seconds = responses == 0 ? 0
-                                           : static_cast<double>(sum.response_us - last.totals.response_us) /
-                                                 static_cast<double>(responses) / 1e6;
+      row.latency_seconds = responses == 0
+                                ? 0
+                                : static_cast<double>(sum.response_us - last.totals.response_us) /
+                                      static_cast<double>(responses) / 1e6;
       row.failed_share = requests == 0 ? 0
                                        : static_cast<double>(sum.failed - last.totals.failed) /
                                              static_cast<double>(requests);
@@ -114,7 +123,8 @@ std::vector<scaler::InstanceDemand> Demand::of(const config::Config& config, hea
     if (last.at == TimePoint{} || span >= kLeastSpan) last = {sum, now, row};
     out.push_back(row);
   }
-  std::erase_if(last_, [&](const auto& entry) { return now - entry.second.at > std::chrono::minutes(5); });
+  std::erase_if(last_,
+                [&](const auto& entry) { return now - entry.second.at > std::chrono::minutes(5); });
   return out;
 }
 

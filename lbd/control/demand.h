@@ -1,14 +1,14 @@
-// What the scaler hears of its instances: requests, in-flight, latency, health, drained or not. Made from the workers'
-// counters, once a second.
+// What the scaler hears of its instances: requests, in-flight, latency, health, drained or not.
+// Made from the workers' counters, once a second.
 #pragma once
-
-#include "lbd/control/publisher.h"
-#include "lbd/control/targets.h"
-#include "scaler/fleet.h"
 
 #include <map>
 #include <string>
 #include <vector>
+
+#include "lbd/control/publisher.h"
+#include "lbd/control/targets.h"
+#include "scaler/fleet.h"
 
 namespace lbd::control {
 
@@ -18,8 +18,8 @@ class Demand {
   Demand(Clock& clock, const Targets& targets, Publisher& publisher, upstream::LiveState& live)
       : clock_(clock), targets_(targets), publisher_(publisher), live_(live) {}
 
-  /// One row per instance of the scaling group that is a target somewhere. Rates are over the time since the last call
-  /// for the same instance (about a second).
+  /// One row per instance of the scaling group that is a target somewhere. Rates are over the time
+  /// since the last call for the same instance (about a second).
   std::vector<scaler::InstanceDemand> of(const config::Config& config, health::Checker& checker,
                                          const std::string& scaling_group);
   /// Notes when targets were first published as draining. Call after each publish.
@@ -46,8 +46,9 @@ class Demand {
   const Targets& targets_;
   Publisher& publisher_;
   upstream::LiveState& live_;
-  std::map<std::string, Last> last_;                                           // by instance
-  std::map<std::pair<std::string, std::string>, std::uint64_t> draining_since_;  // (group, address) → serial
+  std::map<std::string, Last> last_;  // by instance
+  std::map<std::pair<std::string, std::string>, std::uint64_t>
+      draining_since_;  // (group, address) → serial
 };
 
 }  // namespace lbd::control

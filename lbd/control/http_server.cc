@@ -1,6 +1,9 @@
 #include "lbd/control/http_server.h"
 
-#include "lbd/net/loop_asio.h"
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -9,14 +12,11 @@
 #include <boost/beast/http.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/src.hpp>
-#include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <list>
+
+#include "lbd/net/loop_asio.h"
 
 namespace lbd::control {
 
@@ -28,7 +28,8 @@ namespace http = boost::beast::http;
 using Unix = asio::local::stream_protocol;
 using Tcp = asio::ip::tcp;
 
-constexpr std::chrono::seconds kPatience{30};  // for a request to arrive, and for a reply to be read
+constexpr std::chrono::seconds kPatience{
+    30};  // for a request to arrive, and for a reply to be read
 constexpr std::uint64_t kBodyBytesMax = 1 << 20;
 
 struct Peer {
@@ -64,10 +65,11 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
     parser_.emplace();
     parser_->body_limit(kBodyBytesMax);
     stream_.expires_after(kPatience);
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = this->shared_from_this()](const beast::error_code& error, std::size_t) {
-                       if (!error) self->answer();
-                     });
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = this->shared_from_this()](const beast::error_code& error, std::size_t) {
+          if (!error) self->answer();
+        });
   }
 
   void close() {
@@ -85,7 +87,8 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
     asked.may_write = peer_.may_write;
     asked.peer = peer_.name;
     ServerReply reply{400, "text/plain; charset=utf-8", "bad request target\n"};
-    if (parse_target({request.target().data(), request.target().size()}, asked)) reply = (*handler_)(asked);
+    if (parse_target({request.target().data(), request.target().size()}, asked))
+      reply = (*handler_)(asked);
     response_ = {};
     response_.version(request.version());
     response_.result(static_cast<unsigned>(reply.status));
@@ -96,10 +99,11 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
     response_.prepare_payload();
     if (request.method() == http::verb::head) response_.body().clear();
     stream_.expires_after(kPatience);
-    http::async_write(stream_, response_,
-                      [self = this->shared_from_this()](const beast::error_code& error, std::size_t) {
-                        if (!error && self->response_.keep_alive()) self->read();
-                      });
+    http::async_write(
+        stream_, response_,
+        [self = this->shared_from_this()](const beast::error_code& error, std::size_t) {
+          if (!error && self->response_.keep_alive()) self->read();
+        });
   }
 
   beast::basic_stream<Protocol> stream_;
@@ -124,7 +128,8 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
       if (!error) {
         Peer peer;
         if constexpr (std::is_same_v<Protocol, Unix>) peer = peer_of(socket.native_handle());
-        std::make_shared<Connection<Protocol>>(std::move(socket), std::move(peer), self->handler)->read();
+        std::make_shared<Connection<Protocol>>(std::move(socket), std::move(peer), self->handler)
+            ->read();
       }
       self->template accept<Protocol>(acceptor);
     });
@@ -170,7 +175,8 @@ Outcome<void> HttpServer::listen_tcp(const net::SocketAddress& address) {
   if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return failure(fmt::format("cannot listen on {}: {}", address.text(), error.message()));
+  if (error)
+    return failure(fmt::format("cannot listen on {}: {}", address.text(), error.message()));
   state_->accept<Tcp>(acceptor);
   return {};
 }

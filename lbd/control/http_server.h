@@ -1,14 +1,15 @@
-// The control plane's small HTTP server (Boost.Beast): the admin API on a unix socket, metrics on TCP.
+// The control plane's small HTTP server (Boost.Beast): the admin API on a unix socket, metrics on
+// TCP.
 #pragma once
-
-#include "lbd/base/result.h"
-#include "lbd/net/address.h"
-#include "lbd/net/loop.h"
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+
+#include "lbd/base/result.h"
+#include "lbd/net/address.h"
+#include "lbd/net/loop.h"
 
 namespace lbd::control {
 

@@ -30,13 +30,16 @@ void ServiceManager::send(const std::string& message) const {
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socket_.size());
-  ::sendto(fd, message.data(), message.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), size);
+  ::sendto(fd, message.data(), message.size(), MSG_NOSIGNAL,
+           reinterpret_cast<const sockaddr*>(&address), size);
   ::close(fd);
 }
 
 void ServiceManager::ready(const std::string& status) const { send("READY=1\nSTATUS=" + status); }
 void ServiceManager::status(const std::string& status) const { send("STATUS=" + status); }
-void ServiceManager::stopping(const std::string& status) const { send("STOPPING=1\nSTATUS=" + status); }
+void ServiceManager::stopping(const std::string& status) const {
+  send("STOPPING=1\nSTATUS=" + status);
+}
 void ServiceManager::watchdog() const { send("WATCHDOG=1"); }
 void ServiceManager::extend_timeout(std::chrono::microseconds by) const {
   send(fmt::format("EXTEND_TIMEOUT_USEC={}", by.count()));
@@ -45,7 +48,8 @@ void ServiceManager::extend_timeout(std::chrono::microseconds by) const {
 void ServiceManager::reloading() const {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  send(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000));
+  send(
+      fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000));
 }
 
 }  // namespace lbd::control

@@ -1,21 +1,21 @@
 #include "lbd/control/plane.h"
 
-#include "config/diff.h"
-#include "config/files.h"
-#include "lbd/control/admin.h"
-#include "lbd/control/metrics.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sched.h>
 
 #include <algorithm>
 
+#include "config/diff.h"
+#include "config/files.h"
+#include "lbd/control/admin.h"
+#include "lbd/control/metrics.h"
+
 namespace lbd::control {
 namespace {
 
 /// Passive health, drains and health flips reach the workers within this.
-constexpr std::chrono::milliseconds kSweep{100};
+constexpr std::chrono::milliseconds kSweep{20};
 constexpr std::chrono::seconds kSecond{1};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
@@ -41,14 +41,20 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
                .log = parts_.log,
                .store = parts_.store,
                .make_provider = parts_.make_provider,
-               .demand = [this](const std::string& group) { return demand_.of(*config_, targets_.checker(), group); },
+               .demand =
+                   [this](const std::string& group) {
+                     return demand_.of(*config_, targets_.checker(), group);
+                   },
                .publish =
-                   [this](const std::string& group, const std::vector<scaler::InstanceTarget>& instances) {
+                   [this](const std::string& group,
+                          const std::vector<scaler::InstanceTarget>& instances) {
                      targets_.set_instances(group, instances);
                      publish_changes();
                    }}),
-      admin_(parts_.loop, [this](const ServerRequest& request) { return answer_admin(*this, request); }),
-      metrics_(parts_.loop, [this](const ServerRequest& request) { return answer_metrics(*this, request); }),
+      admin_(parts_.loop,
+             [this](const ServerRequest& request) { return answer_admin(*this, request); }),
+      metrics_(parts_.loop,
+               [this](const ServerRequest& request) { return answer_metrics(*this, request); }),
       sweep_timer_(parts_.loop.clock(), this, &Plane::on_sweep),
       second_timer_(parts_.loop.clock(), this, &Plane::on_second) {}
 
@@ -60,8 +66,10 @@ Outcome<void> Plane::start() {
   started_ = clock().now();
   const std::size_t count = live_.workers();
   for (std::size_t i = 0; i < count; ++i) {
-    const auto share = static_cast<std::uint32_t>((config_->node.connections_max + count - 1) / count);
-    proxy::RecordSink* records = parts_.access_log != nullptr ? parts_.access_log->sink(i) : nullptr;
+    const auto share =
+        static_cast<std::uint32_t>((config_->node.connections_max + count - 1) / count);
+    proxy::RecordSink* records =
+        parts_.access_log != nullptr ? parts_.access_log->sink(i) : nullptr;
     workers_.push_back(std::make_unique<worker::Worker>(worker::WorkerSettings{
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
@@ -75,7 +83,8 @@ Outcome<void> Plane::start() {
   }
   state_.generation = 1;
   state_.last_success = clock().wall();
-  publisher_.commit(config_, state_.generation, config_->node.zone == "auto" ? "" : config_->node.zone);
+  publisher_.commit(config_, state_.generation,
+                    config_->node.zone == "auto" ? "" : config_->node.zone);
   targets_.configure(config_);
   for (const auto& worker : workers_) worker->start();
   targets_.sweep();
@@ -84,7 +93,8 @@ Outcome<void> Plane::start() {
   tasks_.spawn(run_scaler());
   sweep_timer_.set(clock().now() + kSweep);
   second_timer_.set(clock().now() + kSecond);
-  for (const std::string& address : publisher_.bound()) parts_.log.info("listening", {{"listener", address}});
+  for (const std::string& address : publisher_.bound())
+    parts_.log.info("listening", {{"listener", address}});
   return {};
 }
 
@@ -111,7 +121,8 @@ void Plane::on_second(void* self) { static_cast<Plane*>(self)->second(); }
 void Plane::sweep() {
   sweep_timer_.set(clock().now() + kSweep);
   publish_changes();
-  if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter)) become_ready();
+  if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter))
+    become_ready();
   if (stopping_) check_stopped();
 }
 
@@ -143,11 +154,13 @@ void Plane::feed_cpu() {
       const auto live = live_.targets().find({group, row.address.text()});
       if (live == live_.targets().end() || row.instance.empty()) continue;
       const auto known = by_instance.find(row.instance);
-      live->second->cpu_permille.set(known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
+      live->second->cpu_permille.set(
+          known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
       for (const upstream::TargetLoad& load : live->second->loads()) {
         const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
         if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
-        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at}, config::CpuSource::orca);
+        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
+                           config::CpuSource::orca);
       }
     }
   }
@@ -210,16 +223,19 @@ ReloadVerdict Plane::reload() {
   state_.last_success = clock().wall();
   state_.last_error.clear();
   config_ = std::make_shared<const config::Config>(*loaded.config);
-  const std::string zone = config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
+  const std::string zone =
+      config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
   publisher_.commit(config_, state_.generation, zone);
   targets_.configure(config_);
   publish_changes();
   scaler_.apply(*config_);
   for (const std::string& change : changes) verdict.text += change + "\n";
   if (!restart.empty()) {
-    verdict.text += fmt::format("warning: takes effect only after a restart: {}\n", fmt::join(restart, ", "));
+    verdict.text +=
+        fmt::format("warning: takes effect only after a restart: {}\n", fmt::join(restart, ", "));
   }
-  verdict.text += fmt::format("Running generation {}{}.\n", state_.generation, changes.empty() ? " (no change)" : "");
+  verdict.text += fmt::format("Running generation {}{}.\n", state_.generation,
+                              changes.empty() ? " (no change)" : "");
   parts_.log.info("reloaded", {{"generation", std::to_string(state_.generation)},
                                {"changes", fmt::format("{}", fmt::join(changes, "; "))}});
   manager_.ready(summary());
@@ -231,11 +247,13 @@ std::string Plane::summary() const {
   std::size_t all = 0;
   for (const auto& [group, rows] : targets_.rows()) {
     all += rows.size();
-    up += static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [](const TargetRow& row) {
-      return row.state == upstream::TargetState::healthy;
-    }));
+    up +=
+        static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [](const TargetRow& row) {
+          return row.state == upstream::TargetState::healthy;
+        }));
   }
-  return fmt::format("gen {} · {} listeners · {}/{} targets up", state_.generation, config_->listeners.size(), up, all);
+  return fmt::format("gen {} · {} listeners · {}/{} targets up", state_.generation,
+                     config_->listeners.size(), up, all);
 }
 
 void Plane::stop(std::function<void()> done) {
@@ -244,15 +262,16 @@ void Plane::stop(std::function<void()> done) {
   on_stopped_ = std::move(done);
   stop_by_ = clock().now() + config_->node.drain_deadline;
   manager_.stopping("draining");
-  parts_.log.info("stopping", {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
+  parts_.log.info("stopping",
+                  {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
   for (const auto& worker : workers_) worker->drain();
 }
 
 void Plane::check_stopped() {
-  const bool drained =
-      std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->drained(); });
+  const bool drained = std::all_of(workers_.begin(), workers_.end(),
+                                   [](const auto& worker) { return worker->drained(); });
   const bool quiet = tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
   if (!drained && clock().now() < stop_by_) {
     manager_.extend_timeout(std::chrono::seconds(5));

@@ -1,6 +1,11 @@
 // The control plane: everything that is not the request path, on one loop.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "config/config.h"
 #include "config/parse.h"
 #include "lbd/base/log.h"
@@ -13,11 +18,6 @@
 #include "lbd/worker/worker.h"
 #include "scaler/loop.h"
 #include "scaler/store.h"
-
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
 
 namespace lbd::control {
 
@@ -71,7 +71,9 @@ class Plane {
   [[nodiscard]] upstream::LiveState& live() noexcept { return live_; }
   [[nodiscard]] scaler::Scaler& scaler() noexcept { return scaler_; }
   [[nodiscard]] scaler::Store& store() noexcept { return parts_.store; }
-  [[nodiscard]] const std::vector<std::unique_ptr<worker::Worker>>& workers() const noexcept { return workers_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<worker::Worker>>& workers() const noexcept {
+    return workers_;
+  }
   [[nodiscard]] const worker::AccessLog* access_log() const noexcept { return parts_.access_log; }
   [[nodiscard]] Clock& clock() noexcept { return parts_.loop.clock(); }
   [[nodiscard]] TimePoint started() const noexcept { return started_; }

@@ -1,14 +1,15 @@
 #include "lbd/control/publisher.h"
 
-#include "lbd/net/acceptor.h"
-
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "lbd/net/acceptor.h"
+
 namespace lbd::control {
 
-Publisher::Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers)
+Publisher::Publisher(upstream::LiveState& live,
+                     std::vector<std::unique_ptr<worker::Worker>>& workers)
     : live_(live), workers_(workers) {}
 
 Publisher::~Publisher() {
@@ -106,7 +107,8 @@ std::uint64_t Publisher::adopted() const noexcept {
 
 std::vector<std::string> Publisher::bound() const {
   std::vector<std::string> all;
-  for (const auto& [address, socket] : sockets_) all.push_back(socket.listener + " " + socket.bound);
+  for (const auto& [address, socket] : sockets_)
+    all.push_back(socket.listener + " " + socket.bound);
   return all;
 }
 

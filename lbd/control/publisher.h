@@ -1,18 +1,18 @@
 // Compiles snapshots and hands them, with the listening sockets, to the workers.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "config/config.h"
 #include "lbd/base/log.h"
 #include "lbd/base/result.h"
 #include "lbd/control/targets.h"
 #include "lbd/upstream/snapshot.h"
 #include "lbd/worker/worker.h"
-
-#include <cstdint>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
 
 namespace lbd::control {
 
@@ -24,11 +24,12 @@ class Publisher {
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
-  /// Binds what a configuration needs and is not bound yet, one socket per worker and address. On failure nothing has
-  /// changed. Sockets no longer needed are closed by `commit`.
+  /// Binds what a configuration needs and is not bound yet, one socket per worker and address. On
+  /// failure nothing has changed. Sockets no longer needed are closed by `commit`.
   Outcome<void> prepare(const config::Config& config);
   /// Makes the prepared configuration the one that is published.
-  void commit(std::shared_ptr<const config::Config> config, std::uint64_t generation, std::string own_zone);
+  void commit(std::shared_ptr<const config::Config> config, std::uint64_t generation,
+              std::string own_zone);
   /// Undoes `prepare`.
   void rollback();
 

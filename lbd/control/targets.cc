@@ -8,6 +8,11 @@ namespace lbd::control {
 
 using upstream::TargetState;
 
+namespace {
+/// How often the end of an ejection is looked for.
+constexpr std::chrono::milliseconds kEjectionLook{100};
+}  // namespace
+
 Targets::Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live)
     : loop_(loop),
       log_(log),
@@ -26,7 +31,8 @@ void Targets::configure(std::shared_ptr<const config::Config> config) {
   rebuild();
 }
 
-void Targets::set_instances(const std::string& scaling_group, std::vector<scaler::InstanceTarget> instances) {
+void Targets::set_instances(const std::string& scaling_group,
+                            std::vector<scaler::InstanceTarget> instances) {
   instances_[scaling_group] = std::move(instances);
   rebuild();
 }
@@ -38,6 +44,7 @@ bool Targets::set_drain(const std::string& group, const std::string& address, bo
     for (TargetRow& row : rows) {
       if (row.address.text() != address && row.instance != address) continue;
       found = true;
+      dirty_.insert(name);
       row.drained_by_admin = drained;
       const std::pair key(name, row.address.text());
       if (drained) {
@@ -80,7 +87,8 @@ void Targets::rebuild() {
       row.group = name;
       row.drained_by_admin = admin_drains_.contains({name, row.address.text()});
       const auto old = std::find_if(before.begin(), before.end(), [&](const TargetRow& each) {
-        return each.address == row.address && each.zone == row.zone && each.instance == row.instance;
+        return each.address == row.address && each.zone == row.zone &&
+               each.instance == row.instance;
       });
       if (old == before.end()) {
         row.since = loop_.clock().wall();
@@ -89,11 +97,13 @@ void Targets::rebuild() {
         row.state = old->state;
         row.reason = old->reason;
         row.since = old->since;
-        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) && old->weight == row.weight;
+        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) &&
+               old->weight == row.weight;
       }
     }
     if (!same) changed_.insert(name);
     next[name] = std::move(rows);
+    dirty_.insert(name);
   }
   rows_ = std::move(next);
   apply_checks();
@@ -105,7 +115,8 @@ void Targets::apply_checks() {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
     for (const TargetRow& row : rows) {
-      const auto address = net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
+      const auto address =
+          net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
       if (address) checked.push_back({{name, row.address.text()}, *address, check});
     }
   }
@@ -113,6 +124,7 @@ void Targets::apply_checks() {
 }
 
 void Targets::verdict_changed(const health::TargetKey& key, const health::Verdict& verdict) {
+  dirty_.insert(key.first);
   if (verdict.up) {
     outliers_[key.first].readmit(key.second);
     log_.info("target is up", {{"target_group", key.first}, {"target", key.second}});
@@ -140,8 +152,9 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
         sample.connect_failures += connects;
         sample.errors += errors;
         // at_success may be read a moment newer than the total
-        sample.connect_streak = std::max(
-            sample.connect_streak, connects - std::min(connects, load.connect_failures_at_success.get()));
+        sample.connect_streak =
+            std::max(sample.connect_streak,
+                     connects - std::min(connects, load.connect_failures_at_success.get()));
         sample.error_streak =
             std::max(sample.error_streak, errors - std::min(errors, load.errors_at_success.get()));
       }
@@ -151,9 +164,11 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
   for (const health::OutlierChange& change :
        outliers_[group].observe(settings(group).passive, loop_.clock().now(), samples)) {
     if (change.ejected) ++ejections_;
-    const auto row = std::find_if(rows.begin(), rows.end(),
-                                  [&](const TargetRow& each) { return each.address.text() == change.target; });
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const TargetRow& each) {
+      return each.address.text() == change.target;
+    });
     if (row != rows.end() && change.ejected) row->reason = change.reason;
+    dirty_.insert(group);
     log_.warning(change.ejected ? "target ejected" : "target readmitted",
                  {{"target_group", group}, {"target", change.target}, {"reason", change.reason}});
     checker_.check_now({group, change.target});
@@ -172,10 +187,12 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
     state = TargetState::initial;
     reason = "waiting for its first check";
   } else if (verdict != nullptr && !verdict->up) {
-    state = verdict->checks == verdict->failures && verdict->against < settings(group).health_check.unhealthy
+    state = verdict->checks == verdict->failures &&
+                    verdict->failures < settings(group).health_check.unhealthy
                 ? TargetState::initial
                 : TargetState::unhealthy;
-    reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure), verdict->last.detail);
+    reason = fmt::format("{}: {}", health::check_failure_name(verdict->last.failure),
+                         verdict->last.detail);
   } else if (ejected) {
     state = TargetState::ejected;
     reason = row.reason;
@@ -187,9 +204,23 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
   return changed;
 }
 
+/// Passive health costs nothing while nothing fails: a group is looked at when an attempt failed
+/// since the last look, or while somebody is ejected.
+bool Targets::wants_look(const std::string& group) {
+  const auto live = live_.groups().find(group);
+  if (live == live_.groups().end()) return false;
+  std::uint64_t trouble = 0;
+  for (const upstream::GroupLoad& load : live->second->loads) trouble += load.trouble.get();
+  if (std::exchange(trouble_[group], trouble) != trouble) return true;
+  if (!outliers_[group].any_ejected() || loop_.clock().now() < look_again_[group]) return false;
+  look_again_[group] = loop_.clock().now() + kEjectionLook;
+  return true;
+}
+
 bool Targets::sweep() {
   for (auto& [group, rows] : rows_) {
-    observe_outliers(group, rows);
+    if (wants_look(group)) observe_outliers(group, rows);
+    if (dirty_.erase(group) == 0) continue;
     for (TargetRow& row : rows) {
       if (derive(group, row)) changed_.insert(group);
     }
@@ -203,7 +234,8 @@ std::vector<upstream::TargetInput> Targets::inputs(const std::string& group) con
   std::vector<upstream::TargetInput> inputs;
   const auto found = rows_.find(group);
   if (found == rows_.end()) return inputs;
-  for (const TargetRow& row : found->second) inputs.push_back({row.address, row.zone, row.weight, row.state});
+  for (const TargetRow& row : found->second)
+    inputs.push_back({row.address, row.zone, row.weight, row.state});
   return inputs;
 }
 

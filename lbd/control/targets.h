@@ -1,13 +1,6 @@
-// Which targets each group has now and what state each is in: configuration, scaling groups, health, ejections and
-// drains brought together.
+// Which targets each group has now and what state each is in: configuration, scaling groups,
+// health, ejections and drains brought together.
 #pragma once
-
-#include "config/config.h"
-#include "health/checker.h"
-#include "health/outlier.h"
-#include "lbd/base/log.h"
-#include "lbd/upstream/snapshot.h"
-#include "scaler/loop.h"
 
 #include <cstdint>
 #include <map>
@@ -15,6 +8,13 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "config/config.h"
+#include "health/checker.h"
+#include "health/outlier.h"
+#include "lbd/base/log.h"
+#include "lbd/upstream/snapshot.h"
+#include "scaler/loop.h"
 
 namespace lbd::control {
 
@@ -24,11 +24,11 @@ struct TargetRow {
   config::Address address;
   std::string zone;
   std::uint32_t weight = 1;
-  std::string instance;          // of a scaling group; empty for a static target
+  std::string instance;  // of a scaling group; empty for a static target
   bool drained_by_scaler = false;
   bool drained_by_admin = false;
   upstream::TargetState state = upstream::TargetState::initial;
-  std::string reason;            // why it is not healthy
+  std::string reason;  // why it is not healthy
   WallTime since{};
 };
 
@@ -37,20 +37,25 @@ class Targets {
  public:
   Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live);
 
-  /// A new configuration: groups and static targets change; verdicts and drains of what stays are kept.
+  /// A new configuration: groups and static targets change; verdicts and drains of what stays are
+  /// kept.
   void configure(std::shared_ptr<const config::Config> config);
   /// The instances of one scaling group.
-  void set_instances(const std::string& scaling_group, std::vector<scaler::InstanceTarget> instances);
+  void set_instances(const std::string& scaling_group,
+                     std::vector<scaler::InstanceTarget> instances);
   /// Drains or undrains by address, in every group or one. False: no such target.
   bool set_drain(const std::string& group, const std::string& address, bool drained);
 
-  /// Looks at passive health and re-derives states; true when anything a snapshot shows has changed since `take_changes`.
+  /// Looks at passive health and re-derives states; true when anything a snapshot shows has changed
+  /// since `take_changes`.
   bool sweep();
   /// Names of groups that must be compiled again.
   [[nodiscard]] std::set<std::string> take_changes();
 
   [[nodiscard]] std::vector<upstream::TargetInput> inputs(const std::string& group) const;
-  [[nodiscard]] const std::map<std::string, std::vector<TargetRow>>& rows() const noexcept { return rows_; }
+  [[nodiscard]] const std::map<std::string, std::vector<TargetRow>>& rows() const noexcept {
+    return rows_;
+  }
   [[nodiscard]] health::Checker& checker() noexcept { return checker_; }
   [[nodiscard]] std::uint64_t ejections() const noexcept { return ejections_; }
   [[nodiscard]] bool first_round_done() const { return checker_.first_round_done(); }
@@ -59,6 +64,7 @@ class Targets {
   void rebuild();
   void apply_checks();
   void observe_outliers(const std::string& group, std::vector<TargetRow>& rows);
+  [[nodiscard]] bool wants_look(const std::string& group);
   bool derive(const std::string& group, TargetRow& row);
   void verdict_changed(const health::TargetKey& key, const health::Verdict& verdict);
   [[nodiscard]] const config::TargetGroup& settings(const std::string& group) const;
@@ -70,8 +76,11 @@ class Targets {
   std::map<std::string, std::vector<scaler::InstanceTarget>> instances_;  // by scaling group
   std::map<std::string, std::vector<TargetRow>> rows_;                    // by target group
   std::map<std::string, health::Outliers> outliers_;
-  std::set<std::pair<std::string, std::string>> admin_drains_;            // (group, address)
-  std::set<std::string> changed_;
+  std::set<std::pair<std::string, std::string>> admin_drains_;  // (group, address)
+  std::set<std::string> changed_;                               // must be compiled again
+  std::set<std::string> dirty_;                                 // states must be derived again
+  std::map<std::string, std::uint64_t> trouble_;                // GroupLoad::trouble as last seen
+  std::map<std::string, TimePoint> look_again_;                 // groups with somebody ejected
   std::uint64_t ejections_ = 0;
   health::Checker checker_;
 };

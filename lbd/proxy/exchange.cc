@@ -40,8 +40,19 @@ class Retrying {
   bool on_ = false;
 };
 
-/// Weight of a new sample in a target's latency average.
+/// Weight of a new sample in a target's latency average, and how fast the average's floor follows
+/// it upwards.
 constexpr float kLatencyDecay = 0.2F;
+constexpr float kFloorDrift = 0.001F;
+
+void note_latency(upstream::TargetLoad& load, float sample) noexcept {
+  const float before = load.latency_us.get();
+  const float average = before > 0 ? before + kLatencyDecay * (sample - before) : sample;
+  const float floor = load.latency_floor_us.get();
+  load.latency_us.set(average);
+  load.latency_floor_us.set(
+      floor <= 0 || average < floor ? average : floor + kFloorDrift * (average - floor));
+}
 
 std::uint64_t micros(Duration duration) noexcept {
   return static_cast<std::uint64_t>(
@@ -117,7 +128,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
       co_await reply_error(error);
       break;
     }
-    tried_.add(choice.target->live.get());
+    tried_.add(choice.target->live.get(), choice.target->zone);
     retrying.begin();
     group_load_->retries.add(1);
   }
@@ -125,14 +136,15 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
 
 bool Exchange::may_try_again(const Error& error) {
   if (gone_ || timed_out_) return false;
-  const RetryAnswer answer = may_retry({.error = error,
-                                        .method = client_.head().method,
-                                        .body_replayable = first_.last && !uploading_,
-                                        .response_started = response_started_,
-                                        .attempts_made = record_.attempt_count,
-                                        .group_in_flight = group_load_->in_flight.get(),
-                                        .group_retrying = group_load_->retrying},
-                                       group_settings().retries);
+  const RetryAnswer answer =
+      may_retry({.error = error,
+                 .method = client_.head().method,
+                 .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
+                 .response_started = response_started_,
+                 .attempts_made = record_.attempt_count,
+                 .group_in_flight = group_load_->in_flight.get(),
+                 .group_retrying = group_load_->retrying},
+                group_settings().retries);
   if (answer == RetryAnswer::over_budget) group_load_->retries_refused.add(1);
   return answer == RetryAnswer::yes;
 }
@@ -251,7 +263,7 @@ Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choic
     if (!got) co_return got;
     if (state_->response.status >= 200) break;
     if (state_->response.status == 100) continue;
-    response_headers(state_->response, listener_.settings.forwarded_headers,
+    response_headers(state_->response, listener_.settings.forwarded_headers, record_.id,
                      state_->client_headers);
     const ResponseOut out{
         state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
@@ -266,7 +278,8 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   const http::ResponseHead& response = state_->response;
   Result<BodyPiece> piece = upstream.buffered_body();
   if (!piece) co_return piece.error();
-  response_headers(response, listener_.settings.forwarded_headers, state_->client_headers);
+  response_headers(response, listener_.settings.forwarded_headers, record_.id,
+                   state_->client_headers);
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
@@ -323,14 +336,15 @@ void Exchange::total_expired(void* self) {
 void Exchange::note_head(const Choice& choice) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   const http::ResponseHead& response = state_->response;
-  const Duration took = worker_.clock.now() - attempt_started_;
+  const TimePoint now = worker_.clock.now();
+  const Duration took = now - attempt_started_;
+  record_.ttfb_us = micros(now - started_);
   load.response.record(micros(took));
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
-  const auto sample = static_cast<float>(micros(took));
-  const float before = load.latency_us.get();
-  load.latency_us.set(before > 0 ? before + kLatencyDecay * (sample - before) : sample);
+  note_latency(load, static_cast<float>(micros(took)));
   if (response.status >= 500) {
     load.errors.add(1);
+    group_load_->trouble.add(1);
   } else {
     load.errors_at_success.set(load.errors.get());
   }
@@ -344,22 +358,22 @@ void Exchange::note_head(const Choice& choice) {
     const double cpu = orca_cpu(header.value);
     if (cpu < 0) continue;
     load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
-    load.reported_cpu_at_us.set(std::chrono::duration_cast<std::chrono::microseconds>(
-                                    worker_.clock.now().time_since_epoch())
-                                    .count());
+    load.reported_cpu_at_us.set(
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count());
   }
 }
 
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
-  if (error.side != Side::upstream) return;
+  if (error.side != Side::upstream || error.fault == Fault::none) return;
+  group_load_->trouble.add(1);
   if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
     record_.attempts[record_.attempt_count - 1].fault = error.fault;
   }
   if (error.fault == Fault::connect_failed || error.fault == Fault::connect_timeout) {
     load.connect_failures.add(1);
-  } else if (error.fault != Fault::none) {
+  } else {
     load.broken.add(1);
     load.errors.add(1);
   }

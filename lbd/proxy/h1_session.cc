@@ -230,8 +230,8 @@ Task<> H1Session::close() {
     }
   }
   read_watchdog_.cancel();
-  stream_->close(requests_ > 0 &&
-                 !response_done_);  // a cut response must not look like a whole one
+  // A cut response must not look like a whole one; where its length tells, a plain end is enough.
+  stream_->close(requests_ > 0 && !response_done_ && response_until_close_);
   if (reading_) co_await net::Finished(read_);
   reading_ = false;
 }
@@ -337,7 +337,7 @@ Task<Result<void>> H1Session::send_interim(const ResponseOut& head) {
 }
 
 Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first) {
-  response_chunked_ = false;
+  response_chunked_ = response_until_close_ = false;
   out_.clear();
   http::write_status_line({head.status, head.reason}, out_);
   http::write_headers(*head.headers, out_);
@@ -354,7 +354,10 @@ Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first
         response_chunked_ = true;
         http::write_header("Transfer-Encoding", "chunked", out_);
       } else {
-        keep_alive_ = false;  // HTTP/1.0 knows no other way to end a body of unknown length
+        // HTTP/1.0 knows no other way to end a body of unknown length; one that is cut is ended by
+        // a reset.
+        keep_alive_ = false;
+        response_until_close_ = true;
       }
       break;
   }

@@ -94,6 +94,7 @@ class H1Session final : public ClientSide {
   bool keep_alive_ = false;
   bool response_chunked_ = false;
   bool response_done_ = false;
+  bool response_until_close_ = false;
   bool continue_owed_ = false;
   bool body_in_more_ = false;
   bool linger_ = false;  // the client may still be sending: let it read our answer before the reset

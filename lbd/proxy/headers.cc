@@ -205,18 +205,19 @@ void request_headers(const http::RequestHead& request, const ClientInfo& client,
 }
 
 void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
-                      std::vector<http::Header>& out) {
+                      std::string_view request_id, std::vector<http::Header>& out) {
   out.clear();
   const bool nominates = names_fields(response.headers);
   for (const Header& header : response.headers) {
     if (is_hop_by_hop(header.id) || header.id == HeaderId::content_length ||
-        header.id == HeaderId::endpoint_load_metrics) {
+        header.id == HeaderId::endpoint_load_metrics || header.id == HeaderId::x_request_id) {
       continue;
     }
     if (nominates && is_nominated(response.headers, header)) continue;
     out.push_back(header);
   }
   if (policy.via) out.push_back({"Via", "1.1 lbd", HeaderId::via});
+  out.push_back({"x-request-id", request_id, HeaderId::x_request_id});
 }
 
 std::string_view given_request_id(const http::RequestHead& request) noexcept {

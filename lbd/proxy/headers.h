@@ -19,9 +19,10 @@ void request_headers(const http::RequestHead& request, const ClientInfo& client,
                      const config::ForwardedHeaders& policy, std::string_view request_id,
                      Buffer& scratch, std::vector<http::Header>& out);
 
-/// The response's end-to-end fields for the client.
+/// The response's end-to-end fields for the client, with the id by which `lbd why` and the log know
+/// the request.
 void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
-                      std::vector<http::Header>& out);
+                      std::string_view request_id, std::vector<http::Header>& out);
 
 /// The id a trusted peer sent, when it is one: 1 to 128 visible characters.
 [[nodiscard]] std::string_view given_request_id(const http::RequestHead& request) noexcept;

@@ -11,40 +11,54 @@ using upstream::SnapshotGroup;
 using upstream::SnapshotTarget;
 
 constexpr std::chrono::milliseconds kSharesFor{100};
-/// Requests in flight that fill a target whose limit nobody stated and whose CPU nobody reported.
-constexpr double kAssumedSlots = 32;
 /// Of a large zone, only this many candidates are looked at, drawn from a random start: two choices
 /// need no more.
 constexpr std::size_t kCandidatesMax = 16;
 
-/// How full a target is, 0..1 and above: its CPU when known, else requests in flight against its
-/// limit.
-double fullness(const SnapshotTarget& target, const config::UpstreamLimits& limits) noexcept {
+/// How full a target is, 0..1 and above: its CPU when known; else requests in flight against its
+/// limit; else what its latency tells: in an M/M/1 queue a response takes 1/(1-ρ) times as long as
+/// on an idle server.
+double fullness(const SnapshotTarget& target, const config::UpstreamLimits& limits,
+                std::size_t worker) noexcept {
   const std::int32_t cpu = target.live->cpu_permille.get();
   if (cpu >= 0) return cpu / 1000.0;
-  const double slots =
-      limits.requests_per_target_max > 0 ? limits.requests_per_target_max : kAssumedSlots;
-  return target.live->in_flight() / slots;
+  const std::uint32_t in_flight = target.live->in_flight();
+  if (limits.requests_per_target_max > 0)
+    return static_cast<double>(in_flight) / limits.requests_per_target_max;
+  const upstream::TargetLoad& load = target.live->loads()[worker];
+  const float latency = load.latency_us.get();
+  if (in_flight < 2 || latency <= 0) return 0;
+  return 1 - static_cast<double>(load.latency_floor_us.get()) / static_cast<double>(latency);
 }
 
-void refresh_shares(const SnapshotGroup& group, GroupTurns& turns, TimePoint now) {
+void refresh_shares(const SnapshotGroup& group, GroupTurns& turns, WorkerContext& worker,
+                    TimePoint now) {
   constexpr std::size_t kZonesMax = 64;
   std::array<balance::ZoneLoad, kZonesMax> loads{};
   const std::size_t zones = std::min(group.zones.size(), kZonesMax);
+  double capacity = 0;
   for (std::size_t zone = 0; zone < zones; ++zone) {
+    balance::ZoneLoad& load = loads[zone];
     for (const std::uint32_t index : group.usable[zone]) {
       const SnapshotTarget& target = group.targets[index];
-      loads[zone].capacity += target.weight;
-      loads[zone].used += target.weight * fullness(target, group.settings.limits);
+      load.capacity += target.weight;
+      load.fullness += target.weight * fullness(target, group.settings.limits, worker.index);
     }
+    if (load.capacity > 0) load.fullness /= load.capacity;
+    capacity += load.capacity;
   }
   turns.shares.resize(zones);
   turns.round_robin.resize(zones);
-  const bool prefer = group.settings.zones != config::ZonePreference::off;
-  balance::zone_shares({loads.data(), zones}, prefer ? group.own_zone : zones,
-                       group.settings.zones == config::ZonePreference::strict, turns.shares);
+  const bool prefer = group.settings.zones != config::ZonePreference::off && group.own_zone < zones;
+  if (prefer && capacity > 0 && now >= turns.shares_until) {
+    const balance::ZoneLoad& own = loads[group.own_zone];
+    turns.own_share =
+        balance::next_own_share(turns.own_share, own.fullness, own.capacity / capacity);
+  }
+  balance::zone_shares({loads.data(), zones}, prefer ? group.own_zone : zones, turns.own_share,
+                       turns.shares);
   turns.shares_of = &group;
-  turns.shares_until = now + kSharesFor;
+  if (now >= turns.shares_until) turns.shares_until = now + kSharesFor;
 }
 
 std::size_t draw_zone(const GroupTurns& turns, Rng& rng) noexcept {
@@ -128,10 +142,18 @@ Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns
   const TimePoint now = worker.clock.now();
   if (turns.shares_of != &group || turns.shares.size() > group.zones.size() ||
       now >= turns.shares_until) {
-    refresh_shares(group, turns, now);
+    refresh_shares(group, turns, worker, now);
   }
   if (turns.shares.empty()) return {nullptr, Fault::no_healthy_target, false};
-  const std::size_t drawn = draw_zone(turns, worker.rng);
+  std::size_t drawn = draw_zone(turns, worker.rng);
+  // After a failure another zone first: what failed may be the zone.
+  for (std::size_t step = 0; step < turns.shares.size() && drawn < 64; ++step) {
+    const std::size_t zone = (drawn + step) % turns.shares.size();
+    if (zone < 64 && ((tried.zones >> zone) & 1U) == 0 && !group.usable[zone].empty()) {
+      drawn = zone;
+      break;
+    }
+  }
   bool full = false;
   // The drawn zone first; then the others, so that a full or failed zone never costs a request.
   for (std::size_t step = 0; step < turns.shares.size(); ++step) {

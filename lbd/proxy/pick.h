@@ -19,8 +19,10 @@ struct Choice {
 struct Tried {
   std::array<const upstream::LiveTarget*, 8> targets{};
   std::uint32_t count = 0;
-  void add(const upstream::LiveTarget* target) noexcept {
+  std::uint64_t zones = 0;  // bit per zone (of the first 64)
+  void add(const upstream::LiveTarget* target, std::uint32_t zone) noexcept {
     if (count < targets.size()) targets[count++] = target;
+    if (zone < 64) zones |= std::uint64_t{1} << zone;
   }
   [[nodiscard]] bool has(const upstream::LiveTarget* target) const noexcept {
     for (std::uint32_t i = 0; i < count; ++i) {

@@ -44,6 +44,7 @@ struct RequestRecord {
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
   std::uint64_t duration_us = 0;
+  std::uint64_t ttfb_us = 0;  // from the request's head to the response's, all attempts included
   std::array<AttemptRecord, kAttemptsMax> attempts{};
   std::uint32_t attempt_count = 0;  // may exceed kAttemptsMax; the first are kept
 };

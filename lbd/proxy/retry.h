@@ -13,7 +13,7 @@ namespace lbd::proxy {
 struct RetryQuestion {
   Error error;
   http::Method method = http::Method::get;
-  bool body_replayable = true;    // none, or all of it still in memory
+  bool body_replayable = true;    // nothing of it is gone from memory
   bool response_started = false;  // a byte of a response head went to the client
   std::uint32_t attempts_made = 1;
   std::uint32_t group_in_flight = 0;  // this worker
@@ -31,6 +31,7 @@ enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
   if (question.response_started || !question.body_replayable) return RetryAnswer::no;
   if (question.attempts_made >= settings.attempts) return RetryAnswer::no;
   if (question.error.side != Side::upstream) return RetryAnswer::no;
+  if (question.error.retry_safe) return RetryAnswer::yes;
   const bool broke =
       question.error.fault == Fault::target_reset || question.error.fault == Fault::bad_response;
   if (!question.error.retry_safe && !(broke && http::is_idempotent(question.method)))

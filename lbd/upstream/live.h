@@ -36,8 +36,9 @@ struct alignas(64) TargetLoad {
   Relaxed<std::uint64_t> connect_failures_at_success;
   Relaxed<std::uint64_t> errors;  // 5xx and broken, in all
   Relaxed<std::uint64_t> errors_at_success;
-  Relaxed<float> latency_us;  // EWMA of time to response head, see kLatencyDecay
-  LatencyHistogram response;  // time to response head
+  Relaxed<float> latency_us;        // EWMA of time to response head, see kLatencyDecay
+  Relaxed<float> latency_floor_us;  // the lowest that average was, drifting up slowly
+  LatencyHistogram response;        // time to response head
   LatencyHistogram connect;
   Relaxed<std::uint32_t> reported_cpu_permille;  // ORCA, last reported
   Relaxed<std::int64_t> reported_cpu_at_us;      // steady clock; 0: never
@@ -90,7 +91,9 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> retries_refused;  // wanted, but over the budget
   Relaxed<std::uint64_t> fail_open;        // sent although no target was healthy
   Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
-  std::uint32_t retrying = 0;              // private: now in a second or later attempt
+  Relaxed<std::uint64_t>
+      trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
+  std::uint32_t retrying = 0;  // private: now in a second or later attempt
 };
 
 struct LiveGroup {

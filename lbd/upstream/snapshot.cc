@@ -16,12 +16,13 @@ std::uint32_t zone_index(std::vector<std::string>& zones, const std::string& zon
 
 /// Fills `usable` with the targets that satisfy `may_serve`; true when there is one.
 template <class MayServe>
-bool collect_usable(SnapshotGroup& group, MayServe may_serve) {
+bool collect_usable(SnapshotGroup& group, const std::string& only_zone, MayServe may_serve) {
   group.usable.assign(group.zones.size(), {});
   bool any = false;
   for (std::uint32_t i = 0; i < group.targets.size(); ++i) {
     const SnapshotTarget& target = group.targets[i];
     if (target.weight == 0 || !may_serve(target.state)) continue;
+    if (!only_zone.empty() && group.zones[target.zone] != only_zone) continue;
     group.usable[target.zone].push_back(i);
     any = true;
   }
@@ -79,10 +80,12 @@ std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& se
   for (std::uint32_t i = 0; i < group->zones.size(); ++i) {
     if (!own_zone.empty() && group->zones[i] == own_zone) group->own_zone = i;
   }
-  if (!collect_usable(*group, [](TargetState s) { return s == TargetState::healthy; }) &&
+  const std::string only_zone =
+      settings.zones == config::ZonePreference::strict ? own_zone : std::string();
+  if (!collect_usable(*group, only_zone, [](TargetState s) { return s == TargetState::healthy; }) &&
       settings.fail_open) {
     group->fail_open =
-        collect_usable(*group, [](TargetState s) { return s != TargetState::draining; });
+        collect_usable(*group, only_zone, [](TargetState s) { return s != TargetState::draining; });
   }
   return group;
 }

@@ -129,14 +129,19 @@ void write_record(const proxy::RequestRecord& record, Line& line) noexcept {
   line.text("rule", record.rule);
   line.text("target_group", record.group);
   line.text("zone", record.zone);
+  const std::size_t last = std::min<std::size_t>(record.attempt_count, record.attempts.size());
+  if (last > 0) {
+    line.text("target", record.attempts[last - 1].target);
+    line.seconds("ttfb_seconds", record.ttfb_us);
+  }
   line.text("client_ip", record.client_ip);
   line.number("client_port", record.client_port);
   line.text("method", record.method);
   line.text("host", record.authority);
-  line.text("target", record.target);
+  line.text("uri", record.target);
   line.text("user_agent", record.user_agent);
   line.number("status", static_cast<std::uint64_t>(record.status));
-  line.text("origin", record.by_target ? "target" : "lbd");
+  line.text("origin", record.by_target ? "target" : "lb");
   if (record.reason != Fault::none) {
     line.text("reason", fault_name(record.reason));
     line.text("reason_flag", fault_flag(record.reason));

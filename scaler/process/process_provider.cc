@@ -25,6 +25,8 @@ constexpr Duration kEndedShown = seconds(60);
 constexpr std::uint32_t kPortFirst = 20'000;
 constexpr std::uint32_t kPorts = 12'000;
 constexpr const char* kInstanceVariable = "LBD_INSTANCE";
+/// Names the record, state directory included: two lbd on one host never take each other's.
+constexpr const char* kRecordVariable = "LBD_RECORD";
 
 CallFailure fail(CallError error, std::string code, std::string message) {
   return CallFailure{error, std::move(code), std::move(message)};
@@ -139,7 +141,7 @@ void ProcessProvider::recover(ProcessRecord record) {
   ProcessRecord& known = process.record;
   if (known.pid == 0) {  // lbd ended between writing the record and the pid
     const std::optional<pid_t> found =
-        find_by_environment(fmt::format("{}={}", kInstanceVariable, known.id));
+        find_by_environment(fmt::format("{}={}", kRecordVariable, records_.path(known.id)));
     const std::optional<ProcessStat> stat = found ? read_stat(*found) : std::nullopt;
     if (!stat) {
       records_.remove(known.id);
@@ -209,6 +211,7 @@ std::vector<std::string> ProcessProvider::environment(const ProcessRecord& recor
   variables["ADDRESS"] = record.address;
   variables["ZONE"] = record.zone;
   variables[kInstanceVariable] = record.id;
+  variables[kRecordVariable] = records_.path(record.id);
   std::vector<std::string> list;
   for (const auto& [name, value] : variables) list.push_back(fmt::format("{}={}", name, value));
   return list;

@@ -28,8 +28,8 @@ struct ProcessProviderParts {
 /// once a second, reaps the ended and kills what ignores SIGTERM for `stop_timeout`.
 ///
 /// In each argument {port}, {address}, {zone} and {id} are replaced. The environment is lbd's own
-/// plus the configured one plus PORT, ADDRESS, ZONE, LBD_INSTANCE. stdin is /dev/null, stdout and
-/// stderr are lbd's, every other descriptor is closed.
+/// plus the configured one plus PORT, ADDRESS, ZONE, LBD_INSTANCE, LBD_RECORD. stdin is /dev/null,
+/// stdout and stderr are lbd's, every other descriptor is closed.
 class ProcessProvider final : public Provider {
  public:
   ProcessProvider(ProcessProviderParts parts, config::ProcessProvider config);

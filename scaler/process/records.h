@@ -37,9 +37,9 @@ class ProcessRecords {
   [[nodiscard]] std::vector<ProcessRecord> load() const;
   [[nodiscard]] Outcome<void> save(const ProcessRecord& record) const;
   void remove(const std::string& id) const;
+  [[nodiscard]] std::string path(const std::string& id) const;
 
  private:
-  [[nodiscard]] std::string path(const std::string& id) const;
   std::string directory_;
 };
 

@@ -18,6 +18,7 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/support")]
 
+# Tests take these from here: one import for all they need.
 from expect import Failed, check, check_equal, slowness, wait_until  # noqa: E402,F401
 from views import decisions_of, instances_of, targets_of  # noqa: E402
 from wire import Reply, Wire, request  # noqa: E402,F401
@@ -73,7 +74,7 @@ def to_yaml(value, indent=0):
         return "\n".join(lines)
     if isinstance(value, list) and value:
         return "\n".join(f"{pad}- {json.dumps(item, ensure_ascii=False)}" for item in value)
-    return json.dumps(value, ensure_ascii=False)
+    return "off" if value == "off" else json.dumps(value, ensure_ascii=False)
 
 
 class Process:
@@ -420,7 +421,7 @@ class Rig:
             close()
 
 
-QUICK_CHECK = {"path": "/healthz", "interval": "200ms", "timeout": "1s", "healthy": 1}
+QUICK_CHECK = {"path": "/healthz", "interval": "200ms", "timeout": "200ms", "healthy": 1}
 
 
 def simple_config(port, targets, group=None, listener=None, node=None):

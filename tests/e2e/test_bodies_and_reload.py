@@ -169,7 +169,7 @@ def test_sighup_reloads_as_well(rig):
     lbd.process.signal(signal.SIGHUP)
 
     def moved():
-        return request(rig.port, "/id").headers["x-instance"] == second.name
+        return request(rig.port, "/id").headers.get("x-instance") == second.name
 
     wait_until(moved, 10, "SIGHUP changes nothing")
 

@@ -69,7 +69,7 @@ def flat(line, prefix=""):
 @test()
 def test_a_failure_has_its_reason_and_its_attempts(rig):
     closed = {"address": f"127.0.0.1:{free_port()}", "zone": "a"}
-    off = {"health_check": {"enabled": False}, "passive": {"enabled": False}}
+    off = {"health_check": "off", "passive": "off"}
     lbd = rig.proxy([closed], {**off, "retries": {"attempts": 2}})
     check_equal(request(rig.port, "/x").status, 502, "status")
     line = log_of(lbd, 1)[0]
@@ -96,7 +96,7 @@ def test_hostile_bytes_cannot_forge_a_line(rig):
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     origin = RawOrigin(rig, script)
-    lbd = rig.proxy([origin], {"health_check": {"enabled": False}})
+    lbd = rig.proxy([origin], {"health_check": "off"})
     with Wire(rig.port) as wire:
         agent = 'x","status":"forged\\\x09\x80\xff'
         wire.send(f"GET /%0a%22?q=\" HTTP/1.1\r\nhost: x\r\nuser-agent: {agent}\r\n\r\n")

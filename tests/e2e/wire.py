@@ -3,7 +3,7 @@ import http.client
 import json
 import socket
 
-from expect import check_equal, slowness
+from expect import Failed, check_equal, slowness
 
 
 class Reply:
@@ -52,7 +52,12 @@ class Wire:
 
     def head(self):
         """Status and fields of the next head, interim ones included; None at the end."""
-        line = self.stream.readline(65536)
+        try:
+            line = self.stream.readline(65536)
+        except ConnectionResetError:
+            return None
+        except TimeoutError:
+            raise Failed(f"no response within {self.socket.gettimeout():g} s") from None
         if not line:
             return None
         fields = []

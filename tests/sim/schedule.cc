@@ -16,7 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Duration kStormLasts = seconds(150);
+constexpr Duration kStormLasts = seconds(240);
 constexpr Duration kCalmLasts = seconds(130);
 
 /// The store as one life of the scaler sees it: dead men write nothing.
@@ -161,6 +161,7 @@ Faults make_faults(Rng& rng) {
   faults.crash = maybe(3);
   faults.crash_on_save = maybe(0.05);
   faults.wall_jump = maybe(2);
+  faults.reload = maybe(3);
   faults.ignores_tokens = rng.below(3) == 0;
   faults.visible_after_max = milliseconds(rng.below(2) == 0 ? 0 : 5'000);
   return faults;
@@ -262,11 +263,29 @@ class Schedule {
       clock_.set_wall_offset(std::chrono::hours(24 * 365 * 56) + jump);
       cloud_->say("the wall clock jumps");
     }
+    if (cloud_->strikes(cloud_->faults.reload, step)) reload();
     if (!alive_->life.dead && !cloud_->strikes(cloud_->faults.crash, step)) return;
     cloud_->say("kill -9 of the scaler");
     ++crashes_;
     end();
     restart_at_ = clock_.now() + cloud_->within(seconds(8));
+  }
+
+  /// An admin at work: another provider setting (the group is rebuilt), or another number.
+  void reload() {
+    if (cloud_->chance(0.5)) {
+      cloud_->say("reload with a changed provider");
+      auto& provider = config_.scaling_groups["web"].provider;
+      std::get<config::ProcessProvider>(provider).cpu_share += 1;
+      alive_->scaler.apply(config_);
+      return;
+    }
+    const std::uint32_t wanted = group_.min + cloud_->rng().below(group_.max - group_.min + 1);
+    cloud_->say(fmt::format("an admin wants {}", wanted));
+    (void)alive_->scaler.set_desired("web", wanted, "admin");
+    if (alive_->scaler.set_desired("web", group_.max + 1, "admin")) {
+      cloud_->violated("a number over the maximum was accepted");
+    }
   }
 
   void check_bounds() {
@@ -302,7 +321,11 @@ class Schedule {
                                    status.desired, status.sentence));
     }
     const Outcome<scaler::SavedGroup> saved = store().load("web");
-    const bool busy = status.counts.coming + status.counts.draining + status.counts.terminating > 0;
+    const bool busy =
+        std::any_of(status.instances.begin(), status.instances.end(), [](const auto& each) {
+          return each.state != scaler::InstanceState::warming &&
+                 each.state != scaler::InstanceState::in_service;
+        });
     if (busy || !saved) return;
     for (const scaler::Intent& each : saved->live) {
       if (each.open()) cloud_->violated(fmt::format("calm, but {} is still open", each.key()));

@@ -35,6 +35,7 @@ struct Faults {
   double crash = 0;             // of the scaler, per minute
   double crash_on_save = 0;     // of the scaler, per write
   double wall_jump = 0;         // per minute
+  double reload = 0;            // per minute: another provider setting, or another number wanted
   bool ignores_tokens = false;  // as moto: the same token launches again
   Duration visible_after_max{};
 };

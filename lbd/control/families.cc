@@ -1,0 +1,62 @@
+#include "lbd/control/families.h"
+
+#include <limits>
+
+namespace lbd::control {
+
+void HistogramSum::add(const LatencyHistogram& histogram) noexcept {
+  for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i] += histogram.bucket(i);
+  sum_us += histogram.sum_us();
+}
+
+prometheus::ClientMetric& Families::series(std::string_view name, std::string_view help,
+                                           prometheus::MetricType type, std::vector<Label> labels) {
+  Family& family = families_[std::string(name)];
+  if (family.help.empty()) {
+    family.help = help;
+    family.type = type;
+  }
+  prometheus::ClientMetric& metric = family.series[labels];
+  metric.label = std::move(labels);
+  return metric;
+}
+
+void Families::counter(std::string_view name, std::string_view help, std::vector<Label> labels,
+                       double value) {
+  series(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value += value;
+}
+
+void Families::gauge(std::string_view name, std::string_view help, std::vector<Label> labels,
+                     double value) {
+  series(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value += value;
+}
+
+void Families::histogram(std::string_view name, std::string_view help, std::vector<Label> labels,
+                         const HistogramSum& sum) {
+  auto& histogram =
+      series(name, help, prometheus::MetricType::Histogram, std::move(labels)).histogram;
+  const bool fresh = histogram.bucket.empty();
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < sum.buckets.size(); ++i) {
+    total += sum.buckets[i];
+    const bool last = i == kLatencyBoundsUs.size();
+    const double bound = last ? std::numeric_limits<double>::infinity() : kLatencyBoundsUs[i] / 1e6;
+    if (fresh) histogram.bucket.push_back({0, bound});
+    histogram.bucket[i].cumulative_count += total;
+  }
+  histogram.sample_count += total;
+  histogram.sample_sum += static_cast<double>(sum.sum_us) / 1e6;
+}
+
+std::vector<prometheus::MetricFamily> Families::take() {
+  std::vector<prometheus::MetricFamily> out;
+  for (auto& [name, family] : families_) {
+    prometheus::MetricFamily made{name, family.help, family.type, {}};
+    for (auto& [labels, metric] : family.series) made.metric.push_back(std::move(metric));
+    out.push_back(std::move(made));
+  }
+  families_.clear();
+  return out;
+}
+
+}  // namespace lbd::control

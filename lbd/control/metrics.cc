@@ -1,0 +1,250 @@
+#include "lbd/control/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <map>
+#include <sstream>
+
+#include "lbd/control/families.h"
+#include "lbd/control/plane.h"
+#include "lbd/control/process_stats.h"
+#include "lbd/http/message.h"
+#include "scaler/policy.h"
+
+namespace lbd::control {
+namespace {
+
+double seconds_of(WallTime time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+void collect_listeners(const upstream::LiveState& live, Families& out) {
+  for (const auto& [name, listener] : live.listeners()) {
+    for (const upstream::ListenerLoad& load : listener->loads) {
+      const std::vector<Label> labels{{"listener", name}};
+      out.gauge("lbd_open_connections", "Client connections open now.",
+                {{"listener", name}, {"protocol", "http"}}, load.connections.get());
+      out.counter("lbd_connections_total", "Client connections accepted.", labels,
+                  static_cast<double>(load.accepted.get()));
+      out.counter("lbd_connections_shed_total",
+                  "Client connections closed at once because of connections_max.", labels,
+                  static_cast<double>(load.shed.get()));
+      for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
+        const auto count = static_cast<double>(load.failures[fault].get());
+        if (count == 0) continue;
+        out.counter(
+            "lbd_request_failures_total", "Requests that failed, by reason.",
+            {{"target_group", ""}, {"reason", std::string(fault_name(static_cast<Fault>(fault)))}},
+            count);
+      }
+    }
+  }
+}
+
+void collect_routes(const upstream::LiveState& live, Families& out) {
+  for (const auto& [key, route] : live.routes()) {
+    HistogramSum duration;
+    const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
+    for (const upstream::RouteLoad& load : route->loads) {
+      duration.add(load.duration);
+      out.counter("lbd_request_body_bytes_total", "Bytes of request bodies received.", labels,
+                  static_cast<double>(load.request_bytes.get()));
+      out.counter("lbd_response_body_bytes_total", "Bytes of response bodies sent.", labels,
+                  static_cast<double>(load.response_bytes.get()));
+      load.counts.each([&](std::uint32_t packed, std::uint64_t count) {
+        const bool other = packed == upstream::StatusCounts::kOther;
+        const auto method = static_cast<http::Method>((packed >> 1) & 15U);
+        out.counter("lbd_requests_total",
+                    "Requests answered, by status code and by who made the answer: lb or target.",
+                    {{"listener", route->listener},
+                     {"rule", route->rule},
+                     {"method", other ? "other" : std::string(http::method_name(method))},
+                     {"code", other ? "other" : std::to_string(packed >> 5)},
+                     {"origin", other                ? "other"
+                                : (packed & 1U) != 0 ? "target"
+                                                     : "lb"}},
+                    static_cast<double>(count));
+      });
+    }
+    out.histogram("lbd_request_duration_seconds",
+                  "Time from a request's head to the end of its response.", labels, duration);
+  }
+}
+
+void collect_groups(const upstream::LiveState& live, Families& out) {
+  for (const auto& [name, group] : live.groups()) {
+    const std::vector<Label> labels{{"target_group", name}};
+    for (const upstream::GroupLoad& load : group->loads) {
+      out.gauge("lbd_requests_in_flight", "Requests at a target group now.", labels,
+                load.in_flight.get());
+      out.counter("lbd_retries_total", "Attempts after the first.",
+                  {{"target_group", name}, {"outcome", "made"}},
+                  static_cast<double>(load.retries.get()));
+      out.counter("lbd_retries_total", "Attempts after the first.",
+                  {{"target_group", name}, {"outcome", "over_budget"}},
+                  static_cast<double>(load.retries_refused.get()));
+      out.counter("lbd_fail_open_requests_total", "Requests sent although no target was healthy.",
+                  labels, static_cast<double>(load.fail_open.get()));
+      out.counter("lbd_cross_zone_requests_total", "Attempts sent outside the node's own zone.",
+                  labels, static_cast<double>(load.cross_zone.get()));
+      for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
+        const auto count = static_cast<double>(load.failures[fault].get());
+        if (count == 0) continue;
+        out.counter("lbd_request_failures_total", "Requests that failed, by reason.",
+                    {{"target_group", name},
+                     {"reason", std::string(fault_name(static_cast<Fault>(fault)))}},
+                    count);
+      }
+    }
+  }
+}
+
+void collect_targets(Plane& plane, Families& out) {
+  struct Sums {
+    HistogramSum response;
+    HistogramSum connect;
+  };
+  std::map<std::pair<std::string, std::string>, Sums> by_zone;
+  for (const auto& [key, target] : plane.live().targets()) {
+    Sums& sums = by_zone[{target->group(), target->zone()}];
+    for (const upstream::TargetLoad& load : target->loads()) {
+      sums.response.add(load.response);
+      sums.connect.add(load.connect);
+      for (std::size_t digit = 1; digit < load.responses.size(); ++digit) {
+        out.counter("lbd_target_responses_total", "Responses of targets, by class.",
+                    {{"target_group", target->group()},
+                     {"zone", target->zone()},
+                     {"code_class", std::to_string(digit) + "xx"}},
+                    static_cast<double>(load.responses[digit].get()));
+      }
+    }
+  }
+  for (const auto& [key, sums] : by_zone) {
+    const std::vector<Label> labels{{"target_group", key.first}, {"zone", key.second}};
+    out.histogram("lbd_target_response_seconds",
+                  "Time from sending a request to a target to its response's head.", labels,
+                  sums.response);
+    out.histogram("lbd_target_connect_seconds", "Time to connect to a target.", labels,
+                  sums.connect);
+  }
+  using upstream::TargetState;
+  for (const auto& [group, rows] : plane.targets().rows()) {
+    for (const TargetRow& row : rows) {
+      for (const TargetState state :
+           {TargetState::initial, TargetState::healthy, TargetState::unhealthy,
+            TargetState::ejected, TargetState::draining}) {
+        out.gauge("lbd_targets", "Targets, by state.",
+                  {{"target_group", group},
+                   {"zone", row.zone},
+                   {"state", std::string(upstream::state_name(state))}},
+                  row.state == state ? 1 : 0);
+      }
+    }
+  }
+  out.counter("lbd_ejections_total", "Targets taken out because their requests failed.", {},
+              static_cast<double>(plane.targets().ejections()));
+}
+
+void collect_config(Plane& plane, Families& out) {
+  const ConfigState& state = plane.state();
+  out.gauge("lbd_config_generation", "Number of the running configuration.", {},
+            static_cast<double>(state.generation));
+  out.gauge("lbd_config_last_reload_successful", "1 when the last reload was accepted.", {},
+            state.last_reload_successful ? 1 : 0);
+  out.gauge("lbd_config_last_reload_success_timestamp_seconds",
+            "When the running configuration was accepted.", {}, seconds_of(state.last_success));
+  out.counter("lbd_config_reloads_total", "Reloads, by result.", {{"result", "success"}},
+              static_cast<double>(state.accepted));
+  out.counter("lbd_config_reloads_total", "Reloads, by result.", {{"result", "failure"}},
+              static_cast<double>(state.rejected));
+  if (plane.access_log() != nullptr) {
+    out.counter("lbd_access_log_lines_total", "Access log lines written.", {},
+                static_cast<double>(plane.access_log()->lines()));
+    out.counter("lbd_access_log_dropped_total",
+                "Access log lines dropped because the log could not keep up.", {},
+                static_cast<double>(plane.access_log()->dropped()));
+  }
+}
+
+void collect_scaling_group(const scaler::GroupStatus& group, Families& out) {
+  const std::vector<Label> labels{{"scaling_group", group.name}};
+  out.gauge("lbd_scaler_desired_instances", "Instances wanted.", labels, group.desired);
+  out.gauge("lbd_scaler_min_instances", "Fewest instances allowed.", labels, group.min);
+  out.gauge("lbd_scaler_max_instances", "Most instances allowed.", labels, group.max);
+  out.gauge("lbd_scaler_paused", "1 while scaling is paused by an admin.", labels,
+            group.paused ? 1 : 0);
+  out.gauge("lbd_scaler_decision", "Id of the last decision, for lbd why-scale.", labels,
+            static_cast<double>(group.decision));
+  for (const scaler::InstanceStatus& instance : group.instances) {
+    out.gauge("lbd_scaler_instances", "Instances, by zone and state.",
+              {{"scaling_group", group.name},
+               {"zone", instance.zone},
+               {"state", std::string(scaler::state_name(instance.state))}},
+              1);
+  }
+  for (const scaler::SignalStatus& signal : group.signals) {
+    const std::vector<Label> of{{"scaling_group", group.name},
+                                {"policy", signal.policy},
+                                {"signal", std::string(scaler::signal_name(signal.signal))}};
+    if (signal.value)
+      out.gauge("lbd_scaler_signal_value", "What a policy's signal reads.", of, *signal.value);
+    out.gauge("lbd_scaler_signal_target", "The threshold or target of a policy.", of,
+              signal.threshold);
+    if (signal.age) {
+      out.gauge("lbd_scaler_signal_age_seconds", "Age of a policy's newest figure.", of,
+                std::chrono::duration<double>(*signal.age).count());
+    }
+  }
+  out.counter("lbd_scaler_launches_total", "Instances launched.", labels,
+              static_cast<double>(group.launches));
+  out.counter("lbd_instance_launch_failures_total", "Launches that failed.", labels,
+              static_cast<double>(group.launch_failures));
+  out.counter("lbd_scaler_terminations_total", "Instances terminated.", labels,
+              static_cast<double>(group.terminations));
+}
+
+void collect_process(Plane& plane, Families& out) {
+  const ProcessStats stats = read_process_stats();
+  out.counter("process_cpu_seconds_total", "User and system CPU time.", {}, stats.cpu_seconds);
+  out.gauge("process_open_fds", "Open file descriptors.", {}, stats.open_fds);
+  out.gauge("process_max_fds", "Most file descriptors allowed.", {}, stats.max_fds);
+  out.gauge("process_virtual_memory_bytes", "Virtual memory.", {}, stats.virtual_bytes);
+  out.gauge("process_resident_memory_bytes", "Resident memory.", {}, stats.resident_bytes);
+  out.gauge("process_start_time_seconds", "When the process started.", {},
+            stats.start_time_seconds);
+  out.gauge("process_threads", "Threads.", {}, stats.threads);
+  out.gauge("lbd_workers", "Worker threads.", {}, static_cast<double>(plane.workers().size()));
+  out.gauge("lbd_build_info", "1, with the version as a label.", {{"version", LBD_VERSION}}, 1);
+}
+
+}  // namespace
+
+std::vector<prometheus::MetricFamily> Collector::Collect() const {
+  Families out;
+  collect_listeners(plane_.live(), out);
+  collect_routes(plane_.live(), out);
+  collect_groups(plane_.live(), out);
+  collect_targets(plane_, out);
+  collect_config(plane_, out);
+  for (const scaler::GroupStatus& group : plane_.scaler().status())
+    collect_scaling_group(group, out);
+  collect_process(plane_, out);
+  return out.take();
+}
+
+ServerReply answer_metrics(Plane& plane, const ServerRequest& request) {
+  const std::string text = "text/plain; charset=utf-8";
+  if (request.method != "GET" && request.method != "HEAD") return {405, text, "GET only\n"};
+  if (request.path == "/healthz") return {200, text, "ok\n"};
+  if (request.path == "/readyz") {
+    if (plane.stopping()) return {503, text, "stopping\n"};
+    return plane.ready() ? ServerReply{200, text, "ready\n"} : ServerReply{503, text, "starting\n"};
+  }
+  if (request.path != "/metrics") return {404, text, "/metrics, /healthz, /readyz\n"};
+  std::ostringstream body;
+  prometheus::TextSerializer().Serialize(body, Collector(plane).Collect());
+  // Prometheus 3 and later refuse a scrape without the format's exact type.
+  return {200, "text/plain; version=0.0.4; charset=utf-8", body.str()};
+}
+
+}  // namespace lbd::control

@@ -1,0 +1,142 @@
+#include "lbd/daemon.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "config/files.h"
+#include "config/parse.h"
+#include "lbd/base/log.h"
+#include "lbd/control/plane.h"
+#include "lbd/daemon_providers.h"
+#include "lbd/net/loop_asio.h"
+#include "lbd/worker/access_log.h"
+#include "scaler/history.h"
+#include "scaler/memory_store.h"
+
+namespace lbd {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitBadConfig = 78;
+
+LogLevel level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warning") return LogLevel::warning;
+  if (name == "error") return LogLevel::error;
+  return LogLevel::info;
+}
+
+/// The state directory, and the lock that makes this process the one scaler on it.
+class StateDirectory {
+ public:
+  static Outcome<StateDirectory> claim(const std::string& path) {
+    if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) {
+      return failure(fmt::format("cannot make state directory {}: {}", path, std::strerror(errno)));
+    }
+    const std::string lock = path + "/lock";
+    const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) return failure(fmt::format("cannot open {}: {}", lock, std::strerror(errno)));
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      ::close(fd);
+      return failure(fmt::format("another lbd runs on state directory {}", path));
+    }
+    return StateDirectory(fd);
+  }
+  StateDirectory(StateDirectory&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  StateDirectory& operator=(StateDirectory&&) = delete;
+  ~StateDirectory() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  explicit StateDirectory(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+/// Signals as events on the control loop.
+class Signals {
+ public:
+  Signals(net::Loop& loop, control::Plane& plane, worker::AccessLog* log)
+      : loop_(loop), plane_(plane), log_(log), set_(loop.core().io, SIGTERM, SIGINT, SIGHUP) {
+    set_.add(SIGUSR1);
+    wait();
+  }
+
+ private:
+  void wait() {
+    set_.async_wait([this](const boost::system::error_code& error, int number) {
+      if (error) return;
+      if (number == SIGHUP) {
+        plane_.reload();
+      } else if (number == SIGUSR1) {
+        if (log_ != nullptr) log_->reopen();
+      } else {
+        plane_.stop([this] { loop_.stop(); });
+      }
+      wait();
+    });
+  }
+
+  net::Loop& loop_;
+  control::Plane& plane_;
+  worker::AccessLog* log_;
+  boost::asio::signal_set set_;
+};
+
+int fail(const std::string& sentence) {
+  std::fprintf(stderr, "lbd: %s\n", sentence.c_str());
+  return kExitFailed;
+}
+
+}  // namespace
+
+int run_daemon(const DaemonOptions& options) {
+  const config::LoadResult loaded = config::load(options.config_path, config::DiskReader());
+  const std::string text = config::render(loaded);
+  if (!text.empty()) std::fputs(text.c_str(), stderr);
+  if (!loaded.config) return kExitBadConfig;
+  auto config = std::make_shared<const config::Config>(*loaded.config);
+  const config::Node& node = config->node;
+
+  StderrLog log(level_of(node.log_level));
+  const auto state = StateDirectory::claim(node.state_dir);
+  if (!state) return fail(state.error().message);
+  Rng rng(os_seed());
+  auto store = scaler::SqliteStore::open(node.state_dir + "/scaler.db", rng.next());
+  if (!store) return fail(store.error().message);
+  std::unique_ptr<worker::AccessLog> access_log;
+  if (node.access_log.enabled) {
+    auto opened = worker::AccessLog::open(node.access_log.path, control::worker_count(node));
+    if (!opened) return fail(opened.error().message);
+    access_log = std::move(*opened);
+  }
+
+  net::Loop loop;
+  Providers providers(loop, log, Rng(rng.next()), node.state_dir);
+  control::Plane plane(
+      {.loop = loop,
+       .log = log,
+       .rng = Rng(rng.next()),
+       .config_path = options.config_path,
+       .store = **store,
+       .make_provider = [&](const config::ScalingGroup& group) { return providers.make(group); },
+       .access_log = access_log.get()},
+      config);
+  Signals signals(loop, plane, access_log.get());
+  if (const auto up = plane.start(); !up) return fail(up.error().message);
+  providers.find_zone(plane, node);
+  loop.run();
+  log.info("stopped");
+  return 0;
+}
+
+}  // namespace lbd

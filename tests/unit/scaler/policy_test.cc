@@ -1,0 +1,300 @@
+#include "scaler/policy.h"
+
+#include <gtest/gtest.h>
+
+namespace lbd::scaler {
+namespace {
+
+using config::AdjustmentType;
+using config::Policy;
+using config::PolicyKind;
+using config::Signal;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+const TimePoint kNow{std::chrono::hours(2)};
+
+Policy step(bool above, double threshold, double adjustment) {
+  Policy policy;
+  policy.name = above ? "out" : "in";
+  policy.above = above;
+  policy.threshold = threshold;
+  policy.datapoints = policy.datapoints_to_alarm = 30;
+  config::Step only;
+  (above ? only.lower : only.upper) = 0.0;
+  only.adjustment = adjustment;
+  policy.steps = {only};
+  return policy;
+}
+
+Policy tracking(double target) {
+  Policy policy;
+  policy.name = "track";
+  policy.kind = PolicyKind::target_tracking;
+  policy.target = target;
+  policy.scale_in_for = minutes(2);
+  return policy;
+}
+
+/// A group of `n` in service whose policies all see the same steady value.
+struct Case {
+  std::vector<Policy> policies;
+  double value = 0;
+  std::uint32_t n = 4;
+  GroupView view{};
+  std::vector<Series> series;
+
+  Case(std::vector<Policy> list, double steady, std::uint32_t instances)
+      : policies(std::move(list)), value(steady), n(instances) {
+    view.now = kNow;
+    view.desired = n;
+    view.min = 1;
+    view.max = 10;
+    view.cooldown = seconds(300);
+    for (std::size_t i = 0; i < policies.size(); ++i) series.push_back(steadily(steady));
+    for (std::size_t i = 0; i < policies.size(); ++i) {
+      PolicyView one;
+      one.policy = &policies[i];
+      one.series = &series[i];
+      one.counted = n;
+      view.policies.push_back(one);
+    }
+  }
+  Case(const Case&) = delete;
+
+  static Series steadily(double level) {
+    Series made{minutes(20)};
+    for (int i = 0; i <= 1'000; ++i) made.add(kNow - seconds(i), level);
+    return made;
+  }
+  [[nodiscard]] Recommendation ask() const { return recommend(view); }
+};
+
+TEST(Rounding, PercentagesRoundTowardZeroButNeverToZero) {
+  Policy policy = step(true, 0.9, 0);
+  policy.adjustment_type = AdjustmentType::percent;
+  const struct {
+    std::uint32_t n;
+    double percent;
+    std::int64_t change;
+  } rows[] = {{127, 10, 12}, {10, 5, 1},  {3, 10, 1},   {10, -5, -1}, {667, -1, -6},
+              {100, 10, 10}, {30, 10, 3}, {4, -25, -1}, {5, -33, -1}, {10, -33, -3},
+              {4, 100, 4},   {3, 0, 0},   {0, 50, 0},   {8, -25, -2}};
+  for (const auto& row : rows) {
+    EXPECT_EQ(adjustment_of(policy, row.percent, row.n), row.change)
+        << row.percent << " % of " << row.n;
+  }
+}
+
+TEST(Rounding, MinAdjustmentIsAFloorOnTheMagnitude) {
+  Policy policy = step(true, 0.9, 0);
+  policy.adjustment_type = AdjustmentType::percent;
+  policy.min_adjustment = 2;
+  EXPECT_EQ(adjustment_of(policy, 25, 4), 2);
+  EXPECT_EQ(adjustment_of(policy, -25, 4), -2);
+  EXPECT_EQ(adjustment_of(policy, 100, 4), 4);
+}
+
+TEST(Rounding, ExactIsTheDistanceToTheNumber) {
+  Policy policy = step(true, 0.9, 0);
+  policy.adjustment_type = AdjustmentType::exact;
+  EXPECT_EQ(adjustment_of(policy, 5, 3), 2);
+  EXPECT_EQ(adjustment_of(policy, 5, 8), -3);
+}
+
+TEST(StepBounds, AboveTheThresholdLowerIsInclusiveAndUpperExclusive) {
+  Policy policy = step(true, 0.6, 0);
+  policy.steps = {{0.0, 0.1, 1}, {0.1, 0.2, 2}, {0.2, std::nullopt, 3}};
+  EXPECT_EQ(step_for(policy, 0.59), nullptr);
+  EXPECT_EQ(step_for(policy, 0.60)->adjustment, 1);
+  EXPECT_EQ(step_for(policy, 0.699)->adjustment, 1);
+  EXPECT_EQ(step_for(policy, 0.70)->adjustment, 2);
+  EXPECT_EQ(step_for(policy, 0.80)->adjustment, 3);
+  EXPECT_EQ(step_for(policy, 5)->adjustment, 3);
+}
+
+TEST(StepBounds, BelowTheThresholdLowerIsExclusiveAndUpperInclusive) {
+  Policy policy = step(false, 0.4, 0);
+  policy.steps = {{-0.1, 0.0, -1}, {-0.2, -0.1, -2}, {std::nullopt, -0.2, -3}};
+  EXPECT_EQ(step_for(policy, 0.41), nullptr);
+  EXPECT_EQ(step_for(policy, 0.40)->adjustment, -1);
+  EXPECT_EQ(step_for(policy, 0.301)->adjustment, -1);
+  EXPECT_EQ(step_for(policy, 0.30)->adjustment, -2);
+  EXPECT_EQ(step_for(policy, 0.20)->adjustment, -3);
+}
+
+TEST(StepPolicy, AddsOneWhenCpuPassesNinetyPercent) {
+  const Case group({step(true, 0.9, 1)}, 0.93, 3);
+  const Recommendation advice = group.ask();
+  EXPECT_EQ(advice.desired, 4u);
+  EXPECT_EQ(advice.kind, "scale_out");
+  EXPECT_NE(advice.sentence.find("scale out 3 -> 4: cpu 93 % above 90 % for 30 s"),
+            std::string::npos)
+      << advice.sentence;
+}
+
+TEST(StepPolicy, TwoBreachesOfTheSameStepAreOneActivity) {
+  Case group({step(true, 0.9, 1)}, 0.95, 3);
+  group.view.desired = 4;  // the fourth is warming
+  group.view.policies[0].warming = true;
+  const Recommendation advice = group.ask();
+  EXPECT_EQ(advice.direction, Direction::none);
+  EXPECT_EQ(advice.kind, "on_its_way");
+}
+
+TEST(StepPolicy, AHigherStepAddsOnlyWhatIsNotWarmingYet) {
+  Policy policy = step(true, 0.9, 1);
+  policy.steps = {{0.0, 0.05, 1}, {0.05, std::nullopt, 3}};
+  Case group({policy}, 0.97, 3);
+  group.view.desired = 4;
+  group.view.policies[0].warming = true;
+  EXPECT_EQ(group.ask().desired, 6u);
+}
+
+TEST(StepPolicy, StopsAtTheMaximumAndSaysSo) {
+  Case group({step(true, 0.9, 1)}, 0.95, 5);
+  group.view.max = 5;
+  const Recommendation advice = group.ask();
+  EXPECT_EQ(advice.desired, 5u);
+  EXPECT_EQ(advice.kind, "at_max");
+}
+
+TEST(StepPolicy, DoesNotShrinkWhileAnInstanceIsStillWarming) {
+  Case group({step(false, 0.6, -1)}, 0.1, 4);
+  group.view.policies[0].warming = true;
+  EXPECT_EQ(group.ask().kind, "warming");
+  group.view.policies[0].warming = false;
+  EXPECT_EQ(group.ask().desired, 3u);
+}
+
+TEST(StepPolicy, DoesNotShrinkWhileTheLastOneDrains) {
+  Case group({step(false, 0.6, -1)}, 0.1, 4);
+  group.view.shrinking = true;
+  EXPECT_EQ(group.ask().kind, "shrinking");
+}
+
+TEST(StepPolicy, LooksAtTheNewSizeBeforeShrinkingAgain) {
+  Case group({step(false, 0.6, -1)}, 0.1, 4);
+  group.view.changed_at = kNow - seconds(29);
+  EXPECT_EQ(group.ask().kind, "settling");
+  group.view.changed_at = kNow - seconds(30);
+  EXPECT_EQ(group.ask().kind, "scale_in");
+}
+
+TEST(StepPolicy, DoesNotGoBelowTheMinimum) {
+  Case group({step(false, 0.6, -3)}, 0.0, 4);
+  group.view.min = 3;
+  EXPECT_EQ(group.ask().desired, 3u);
+  group.view.desired = 3;
+  group.view.policies[0].counted = 3;
+  EXPECT_EQ(group.ask().kind, "at_min");
+}
+
+TEST(SimplePolicy, WaitsForTheActivityAndThenForItsCooldown) {
+  Policy policy = step(true, 0.9, 1);
+  policy.kind = PolicyKind::simple;
+  Case group({policy}, 0.95, 3);
+  group.view.activity_open = true;
+  EXPECT_EQ(group.ask().kind, "cooldown");
+  group.view.activity_open = false;
+  group.view.activity_finished = kNow - seconds(299);
+  EXPECT_EQ(group.ask().kind, "cooldown");
+  group.view.activity_finished = kNow - seconds(300);
+  EXPECT_EQ(group.ask().desired, 4u);
+  group.policies[0].cooldown = std::chrono::milliseconds(400'000);
+  EXPECT_EQ(group.ask().kind, "cooldown");
+}
+
+TEST(SimplePolicy, AStepPolicyKnowsNoCooldown) {
+  Case group({step(true, 0.9, 1)}, 0.95, 3);
+  group.view.activity_finished = kNow;
+  EXPECT_EQ(group.ask().desired, 4u);
+}
+
+TEST(TargetTracking, WantsTheCeilingOfTheRatio) {
+  const struct {
+    std::uint32_t n;
+    double value;
+    std::uint32_t want;
+  } rows[] = {{3, 0.75, 5}, {4, 0.6, 5}, {4, 0.62, 5}, {4, 0.63, 6}, {2, 0.5, 2}, {4, 0.504, 4}};
+  for (const auto& row : rows) {
+    const Case group({tracking(0.5)}, row.value, row.n);
+    EXPECT_EQ(group.ask().desired, row.want) << row.n << " at " << row.value;
+  }
+}
+
+TEST(TargetTracking, ShrinksOnlyBelowItsShareOfTheTarget) {
+  Case above({tracking(0.5)}, 0.46, 10);
+  EXPECT_EQ(above.ask().desired, 10u);
+  Case below({tracking(0.5)}, 0.44, 10);
+  EXPECT_EQ(below.ask().desired, 9u);
+}
+
+TEST(TargetTracking, NeverShrinksWhenScaleInIsDisabled) {
+  Case group({tracking(0.5)}, 0.01, 10);
+  group.policies[0].disable_scale_in = true;
+  EXPECT_EQ(group.ask().direction, Direction::none);
+}
+
+TEST(SeveralPolicies, TheLargestCapacityWins) {
+  Policy big = step(true, 0.8, 3);
+  big.name = "big";
+  const Case group({step(true, 0.9, 1), big}, 0.95, 3);
+  EXPECT_EQ(group.ask().desired, 6u);
+}
+
+TEST(SeveralPolicies, ShrinkOnlyWhenAllThatMayAgreeAndThenByTheLeast) {
+  Policy percent = step(false, 0.6, -50);
+  percent.name = "half";
+  percent.adjustment_type = AdjustmentType::percent;
+  Case group({step(false, 0.6, -1), percent}, 0.05, 8);
+  EXPECT_EQ(group.ask().desired, 7u);
+  group.series[1] = Case::steadily(0.7);
+  EXPECT_EQ(group.ask().kind, "disagree");
+}
+
+TEST(SeveralPolicies, OutBeatsIn) {
+  Case group({step(true, 0.9, 1), step(false, 0.6, -1)}, 0.1, 4);
+  group.series[0] = Case::steadily(0.95);
+  EXPECT_EQ(group.ask().desired, 5u);
+}
+
+TEST(MissingData, ForbidsScaleInButNotScaleOutByAnotherSignal) {
+  Policy other = step(true, 100, 1);
+  other.name = "rps";
+  other.signal = Signal::requests_per_target;
+  Case shrink({step(false, 0.6, -1), other}, 0.1, 4);
+  shrink.series[1] = Series(minutes(5));
+  EXPECT_EQ(shrink.ask().kind, "no_data");
+  Case grow({step(true, 0.9, 1), other}, 0.95, 4);
+  grow.series[1] = Series(minutes(5));
+  EXPECT_EQ(grow.ask().desired, 5u);
+}
+
+// facts/autoscaling.md 1.3: removing one of n at utilisation u is safe only below T*(n-1)/n.
+TEST(Guard, RefusesTheScaleInThatWouldCauseTheNextScaleOut) {
+  const struct {
+    std::uint32_t n;
+    double limit;
+  } rows[] = {{5, 0.72}, {4, 0.675}, {3, 0.60}, {2, 0.45}};
+  for (const auto& row : rows) {
+    const Case over({step(true, 0.9, 1), step(false, 0.81, -1)}, row.limit + 0.001, row.n);
+    EXPECT_EQ(over.ask().kind, "guard") << row.n;
+    EXPECT_EQ(over.ask().desired, row.n);
+    const Case under({step(true, 0.9, 1), step(false, 0.81, -1)}, row.limit - 0.001, row.n);
+    EXPECT_EQ(under.ask().desired, row.n - 1) << row.n;
+  }
+}
+
+TEST(Guard, LetsGoOfFewerWhenAllThatAreAskedForWouldBeTooMany) {
+  const Case group({step(true, 0.9, 1), step(false, 0.6, -3)}, 0.5, 5);
+  EXPECT_EQ(group.ask().desired, 3u);  // 0.5*5/3 = 0.83; on 2 it would be 1.25
+}
+
+TEST(Guard, LastInstanceGoesOnlyWhenIdle) {
+  EXPECT_TRUE(survives_removal(0, 0.9, 1, 1));
+  EXPECT_FALSE(survives_removal(0.01, 0.9, 1, 1));
+}
+
+}  // namespace
+}  // namespace lbd::scaler
