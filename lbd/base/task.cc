@@ -51,7 +51,7 @@ namespace detail {
 #ifdef LBD_PLAIN_FRAMES
 
 void* allocate_frame(std::size_t size) { return ::operator new(size); }
-void release_frame(void* frame, std::size_t size) noexcept { ::operator delete(frame, size); }
+void release_frame(void* frame, std::size_t) noexcept { ::operator delete(frame); }
 
 #else
 
