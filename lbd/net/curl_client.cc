@@ -225,8 +225,8 @@ std::string refusal(const HttpRequest& request) {
 
 }  // namespace
 
-/// Kept alive by handlers only through weak pointers: nothing of it runs after the client is gone.
-class CurlClient::Core : public std::enable_shared_from_this<Core> {
+/// Handlers that the loop still holds look at `alive_` first: nothing of it runs after `close`.
+class CurlClient::Core {
  public:
   explicit Core(Loop& loop)
       : loop_(loop),
@@ -260,10 +260,10 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
 
   /// The frame's hold on its transfer: whatever ends the frame takes it out of curl.
   struct Hold {
-    std::weak_ptr<Core> core;
+    Core& core;
     Transfer& transfer;
     ~Hold() {
-      if (const std::shared_ptr<Core> alive = core.lock()) alive->drop(transfer);
+      if (transfer.easy != nullptr) core.drop(transfer);
     }
   };
 
@@ -298,6 +298,7 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
 
   void close() {
     closed_ = true;
+    alive_.reset();
     while (!active_.empty()) {
       Transfer& transfer = *active_.back();
       conclude(transfer, CURLE_ABORTED_BY_CALLBACK);
@@ -322,13 +323,13 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
 
   void watch() {
     watching_ = true;
-    watched_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                        [weak = weak_from_this()](const boost::system::error_code& error) {
-                          const std::shared_ptr<Core> self = weak.lock();
-                          if (!self || error || self->closed_) return;
-                          self->watching_ = false;
-                          self->on_ready();
-                        });
+    watched_.async_wait(
+        boost::asio::posix::stream_descriptor::wait_read,
+        [this, alive = std::weak_ptr<char>(alive_)](const boost::system::error_code& error) {
+          if (alive.expired() || error) return;
+          watching_ = false;
+          on_ready();
+        });
   }
 
   void on_ready() {
@@ -368,7 +369,6 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
       conclude(*transfer, message->data.result);
       done.push_back(transfer);
     }
-    const std::shared_ptr<Core> self = shared_from_this();
     for (Transfer* each : done) drop(*each);
     for (Transfer* each : done) each->waiter.resume();
   }
@@ -393,17 +393,14 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
     if (millis > 0) {
       self->timer_.set(self->loop_.clock().now() + std::chrono::milliseconds(millis));
     } else if (millis == 0 && !self->closed_) {  // now, but not inside curl
-      self->loop_.post([weak = self->weak_from_this()] {
-        if (const std::shared_ptr<Core> alive = weak.lock()) alive->expire();
+      self->loop_.post([self, alive = std::weak_ptr<char>(self->alive_)] {
+        if (!alive.expired()) self->expire();
       });
     }
     return 0;
   }
 
-  static void on_timer(void* context) {
-    const std::shared_ptr<Core> self = static_cast<Core*>(context)->shared_from_this();
-    self->expire();
-  }
+  static void on_timer(void* context) { static_cast<Core*>(context)->expire(); }
 
   Loop& loop_;
   Timer timer_;
@@ -412,13 +409,14 @@ class CurlClient::Core : public std::enable_shared_from_this<Core> {
   int epoll_ = -1;
   std::vector<CURL*> spare_;
   std::vector<Transfer*> active_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
   bool watching_ = false;
   bool closed_ = false;
 };
 
 CurlClient::CurlClient(Loop& loop) {
   curl_global_init(CURL_GLOBAL_DEFAULT);
-  core_ = std::make_shared<Core>(loop);
+  core_ = std::make_unique<Core>(loop);
 }
 
 CurlClient::~CurlClient() {
@@ -434,7 +432,7 @@ Task<HttpReply> CurlClient::send(HttpRequest request) {
   transfer.request = std::move(request);
   {
     Core& core = *core_;
-    const Core::Hold hold{core_, transfer};
+    const Core::Hold hold{core, transfer};
     Core::Exchange exchange{core, transfer};
     co_await exchange;
   }

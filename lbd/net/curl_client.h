@@ -14,7 +14,8 @@ namespace lbd::net {
 /// added but Host (when missing), Content-Length and nothing else.
 ///
 /// Thread: the loop's. Lifetime: the loop outlives it. Destroying it, or `close`, ends every
-/// exchange under way with the error "cancelled", inside that call.
+/// exchange under way with the error "cancelled", inside that call. A task that it resumes may call
+/// `close`, but not destroy it.
 class CurlClient final : public HttpClient {
  public:
   explicit CurlClient(Loop& loop);
@@ -28,7 +29,7 @@ class CurlClient final : public HttpClient {
 
  private:
   class Core;
-  std::shared_ptr<Core> core_;
+  std::unique_ptr<Core> core_;
 };
 
 }  // namespace lbd::net

@@ -49,7 +49,8 @@ std::optional<WallTime> to_wall(const CivilTime& civil) {
                                          std::chrono::month(static_cast<unsigned>(civil.month)),
                                          std::chrono::day(static_cast<unsigned>(civil.day))};
   const bool in_day = civil.hour < 24 && civil.minute < 60 && civil.second <= 60;
-  if (!date.ok() || !in_day) return std::nullopt;
+  // WallTime counts nanoseconds: it ends in 2262.
+  if (!date.ok() || !in_day || civil.year < 1970 || civil.year > 2200) return std::nullopt;
   return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(civil.hour) +
          std::chrono::minutes(civil.minute) + std::chrono::seconds(civil.second);
 }

@@ -1,9 +1,12 @@
 """lbd's EC2 provider alone (build/dev/tests/ec2_calls, or LBD_EC2_CALLS) against moto with
 signature checks on: that real signed calls are taken, and what each fault looks like to the scaler.
 """
+import http.server
 import json
 import os
+import ssl
 import subprocess
+import threading
 import time
 
 from aws_faults import Rule, capacity_error, throttle_error
@@ -18,7 +21,7 @@ PENDING, RUNNING, STOPPING, TERMINATED = range(4)
 
 
 class Provider:
-    """One ec2_calls process; a method per call, each returns the reply as a dict."""
+    """One ec2_calls process; calling it makes one call and returns the reply as a dict."""
 
     def __init__(self, rig, cloud, **environment):
         command = [BINARY, REGION, "web", *cloud.subnets.values()]
@@ -32,9 +35,10 @@ class Provider:
         rig.closers.append(self.close)
 
     def close(self):
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
-        if self.process.wait(30) != 0:
-            print(f"  ec2_calls ended with {self.process.returncode}", flush=True)
+        check_equal(self.process.wait(30), 0, "exit code of ec2_calls")  # sanitizers speak here
 
     def __call__(self, *words):
         self.process.stdin.write(" ".join(words) + "\n")
@@ -178,3 +182,71 @@ def test_hidden_and_doomed_instances_are_reported_as_they_are(rig):
     check_equal(row()["state"], PENDING, "before")
     wait_until(lambda: row()["state"] == TERMINATED, 5, "it lives on")
     check("Server.InsufficientInstanceCapacity" in row()["reason"], lambda: row()["reason"])
+
+
+IDENTITY = (
+    b"<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn</Arn></GetCallerIdentityResult>"
+    b"</GetCallerIdentityResponse>"
+)
+SUBNETS = (
+    b"<DescribeSubnetsResponse><subnetSet><item><subnetId>subnet-1</subnetId>"
+    b"<availabilityZone>z1</availabilityZone></item></subnetSet></DescribeSubnetsResponse>"
+)
+
+
+class TlsCloud:
+    """Just enough of AWS for `start`, over TLS with a certificate for localhost."""
+
+    subnets = {"z1": "subnet-1"}
+
+    def __init__(self, rig):
+        self.certificate, key = rig.folder / "cert.pem", rig.folder / "key.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+             "-keyout", key, "-out", self.certificate],
+            check=True, capture_output=True,
+        )
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = SUBNETS if b"DescribeSubnets" in body else IDENTITY
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_):  # refused handshakes are what we are here for
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, key)
+        server = Server(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        self.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rig.closers.append(server.shutdown)
+
+    def environment(self, **more):
+        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        return {"AWS_ENDPOINT_URL": f"https://localhost:{self.port}", **keys, **more}
+
+
+@test("default", 60)
+def test_the_endpoints_certificate_is_verified(rig):
+    cloud = TlsCloud(rig)
+    bundle = {"AWS_CA_BUNDLE": str(cloud.certificate)}
+    check_equal(Provider(rig, cloud, **bundle)("start"), {"zones": ["z1"]}, "with its authority")
+    unknown = Provider(rig, cloud)("start")
+    check_equal(unknown["code"], "ConnectionFailed", "with an unknown authority")
+    check("certificate" in unknown["message"], lambda: unknown["message"])
+    elsewhere = {"AWS_ENDPOINT_URL": f"https://127.0.0.1:{cloud.port}", **bundle}
+    wrong_name = Provider(rig, cloud, **elsewhere)("start")
+    check_equal(wrong_name["code"], "ConnectionFailed", "under another name")
