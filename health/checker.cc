@@ -143,6 +143,7 @@ void Checker::record(Entry& entry, CheckResult result) {
   entry.verdict.up = entry.streak.up;
   entry.verdict.against = entry.streak.against;
   entry.verdict.last = std::move(result);
+  entry.verdict.last_at = loop_.clock().now();
   if (flipped) entry.verdict.since = loop_.clock().wall();
   const bool given_up = never_up && entry.verdict.failures == settings.unhealthy;
   if (flipped || first || given_up) on_change_(entry.target.key, entry.verdict);

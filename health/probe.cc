@@ -32,7 +32,7 @@ struct Deadline {
 };
 
 CheckResult failed(CheckFailure failure, std::string detail) {
-  return {failure, std::move(detail), 0, 0};
+  return {failure, std::move(detail), 0, 0, -1};
 }
 
 std::string codes_text(const config::HealthCheck& settings) {
@@ -110,6 +110,10 @@ Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
   if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
   CheckResult result;
   result.status = head.status;
+  for (const http::Header& header : head.headers) {
+    if (header.id == http::HeaderId::endpoint_load_metrics)
+      result.cpu = http::orca_cpu(header.value);
+  }
   const bool wanted = std::any_of(settings.codes.begin(), settings.codes.end(),
                                   [&](const config::CodeRange& range) {
                                     return head.status >= range.first && head.status <= range.last;

@@ -152,6 +152,13 @@ void Plane::feed_cpu() {
   }
   for (const auto& [group, rows] : targets_.rows()) {
     for (const TargetRow& row : rows) {
+      // An idle target reports with its health checks.
+      const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
+      if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond &&
+          !row.instance.empty()) {
+        scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
+                           config::CpuSource::orca);
+      }
       const auto live = live_.targets().find({group, row.address.text()});
       if (live == live_.targets().end() || row.instance.empty()) continue;
       const auto known = by_instance.find(row.instance);

@@ -362,7 +362,7 @@ void Exchange::note_head(const Choice& choice) {
   }
   for (const http::Header& header : response.headers) {
     if (header.id != http::HeaderId::endpoint_load_metrics) continue;
-    const double cpu = orca_cpu(header.value);
+    const double cpu = http::orca_cpu(header.value);
     if (cpu < 0) continue;
     load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
     load.reported_cpu_at_us.set(

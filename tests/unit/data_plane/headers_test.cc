@@ -7,6 +7,8 @@
 #include "tests/support/heads.h"
 
 namespace lbd::proxy {
+using http::orca_cpu;
+
 namespace {
 
 ClientInfo client_at(std::string_view ip, bool trusted = false) {
