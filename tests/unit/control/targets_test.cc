@@ -100,7 +100,7 @@ TEST(Targets, OnlyWhatChangedIsCompiledAgain) {
 TEST(Targets, FailuresInARowEjectWithinOneSweep) {
   Rig rig;
   rig.configure();
-  rig.targets.take_changes();
+  EXPECT_FALSE(rig.targets.take_changes().empty());
   const auto target = rig.live.target("web", "10.0.0.1:80", "z1");
   const auto group = rig.live.group("web");
   target->load(0).errors.add(5);
