@@ -20,6 +20,9 @@ if(LBD_SANITIZE)
     target_compile_options(lbd_flags INTERFACE -fno-sanitize=function)
   endif()
 endif()
+if(LBD_FUZZ)
+  target_compile_options(lbd_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage, without which libFuzzer is blind
+endif()
 
 if(LBD_FUZZ)
   target_compile_options(lbd_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage, without which libFuzzer is blind

@@ -51,6 +51,9 @@ CheckResult connect_result(const net::DialFailure& failure) {
   if (failure.error == EHOSTUNREACH || failure.error == ENETUNREACH) {
     return failed(CheckFailure::no_route, std::strerror(failure.error));
   }
+  if (failure.error == ECONNRESET) {  // accepted, and reset before we looked
+    return failed(CheckFailure::reset, "closed before it read the request");
+  }
   return failed(CheckFailure::refused, std::strerror(failure.error));
 }
 

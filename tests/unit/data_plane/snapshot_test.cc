@@ -78,8 +78,8 @@ TEST(CompileGroup, ADrainingTargetIsClosedForEveryOlderSnapshotToo) {
   EXPECT_FALSE(before->targets[0].live->closed);
   const auto after = compile_group(web(), {input("10.0.0.1", TargetState::draining)}, "", live);
   EXPECT_TRUE(before->targets[0].live->closed);
-  (void)compile_group(web(), {input("10.0.0.1", TargetState::healthy)}, "", live);
-  EXPECT_FALSE(before->targets[0].live->closed);  // undrained
+  const auto undrained = compile_group(web(), {input("10.0.0.1", TargetState::healthy)}, "", live);
+  EXPECT_FALSE(before->targets[0].live->closed);
 }
 
 TEST(LiveState, InFlightCountsSurviveASnapshotSwap) {

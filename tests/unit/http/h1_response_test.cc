@@ -75,6 +75,7 @@ std::vector<Row> bad_rows() {
       {"a control in a value", with("X: a\x01\r\n"), 0},
       {"NUL in a value", with(std::string("X: a\0b\r\n", 8)), 0},
       {"bare CR in a value", with("X: a\rb\r\n"), 0},
+      {"bare CR after the colon (CVE-2023-30589)", with("X:\rContent-Length: 5\r\n"), 0},
       {"a control in the reason", "HTTP/1.1 200 O\x01K\r\n\r\n", 0},
       {"a space before the colon", with("X : a\r\n"), 0},
       {"an empty name", with(": a\r\n"), 0},
