@@ -175,7 +175,10 @@ run_ctest() {
 }
 
 step_schema() {
-  check "$(python)" tests/e2e/schema_check.py "$ROOT" || return 1
+  local code=0
+  check "$(python)" tests/e2e/schema_check.py "$ROOT" || code=1
+  check "$(python)" scripts/config_reference.py --check || code=1
+  return "$code"
 }
 
 step_e2e() { run_e2e dev "$PROFILE" "$ONLY_TEXT"; }
