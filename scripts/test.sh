@@ -175,8 +175,10 @@ run_ctest() {
 }
 
 step_schema() {
-  local code=0
-  check "$(python)" tests/e2e/schema_check.py "$ROOT" || code=1
+  local code=0 log="$LOGS/test-schema.txt"
+  "$(python)" tests/e2e/schema_check.py "$ROOT" | tee "$log" || code=1
+  count "$(sed -nE '$s/^([0-9]+) passed, .*/\1/p' "$log")" \
+    "$(sed -nE '$s/.*, ([0-9]+) failed$/\1/p' "$log")"
   check "$(python)" scripts/config_reference.py --check || code=1
   return "$code"
 }
