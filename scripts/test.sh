@@ -175,7 +175,12 @@ run_ctest() {
 }
 
 step_schema() {
-  check "$(python)" tests/e2e/schema_check.py "$ROOT" || return 1
+  local code=0 log="$LOGS/test-schema.txt"
+  "$(python)" tests/e2e/schema_check.py "$ROOT" | tee "$log" || code=1
+  count "$(sed -nE '$s/^([0-9]+) passed, .*/\1/p' "$log")" \
+    "$(sed -nE '$s/.*, ([0-9]+) failed$/\1/p' "$log")"
+  check "$(python)" scripts/config_reference.py --check || code=1
+  return "$code"
 }
 
 step_e2e() { run_e2e dev "$PROFILE" "$ONLY_TEXT"; }
@@ -313,7 +318,7 @@ lint_files() {
 }
 
 verb_fuzz() {
-  local wanted=${1:-} seconds=${2:-60} name binary corpus
+  local wanted=${1:-} seconds=${2:-60} name binary corpus wanted_seen=''
   need_packages build fuzz
   configure fuzz
   for name in $(targets fuzz 'fuzz_[a-z_0-9]+'); do
@@ -322,15 +327,19 @@ verb_fuzz() {
     binary="build/fuzz/fuzz/fuzz_$name" corpus="build/fuzz/corpus/$name"
     build fuzz "fuzz_$name"
     mkdir -p "$corpus" build/fuzz/crashes
+    wanted_seen=yes
     say "fuzzing $name for $seconds s; what it finds is kept in $corpus"
-    if ! "$binary" -max_total_time="$seconds" -print_final_stats=1 -timeout=10 \
+    if "$binary" -max_total_time="$seconds" -print_final_stats=1 -timeout=10 \
       -artifact_prefix="build/fuzz/crashes/$name-" "$corpus" "fuzz/corpus/$name"; then
-      fail "fuzzer $name failed; replay: $binary build/fuzz/crashes/$name-…"
+      [ "$name" = canary ] || continue
+      fail "the canary, which fails on purpose, was not caught: the rig is broken"
       return 1
     fi
-    wanted_seen=yes
+    [ "$name" != canary ] || continue
+    fail "fuzzer $name failed; replay: $binary build/fuzz/crashes/$name-…"
+    return 1
   done
-  if [ -z "${wanted_seen:-}" ]; then
+  if [ -z "$wanted_seen" ]; then
     fail "there is no fuzzer '$wanted'; there are: $(targets fuzz 'fuzz_[a-z_0-9]+' | tr '\n' ' ')"
     return 64
   fi

@@ -60,6 +60,7 @@ verdict $? "the threshold can fail" "it passed at 0.5"
 "$binary" check -c "$root/systemd/lbd.yaml" >"$folder/check" 2>&1
 verdict $? "the packaged configuration checks" "$(cat "$folder/check")"
 
+mkdir -p "$folder/etc"
 said="$(systemd-sysusers --root="$folder" --inline "$(cat "$root/systemd/lbd.sysusers")" 2>&1)"
 grep -q '^lbd:' "$folder/etc/passwd" 2>/dev/null
 verdict $? "sysusers makes the user" "$said"
