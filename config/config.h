@@ -61,9 +61,8 @@ struct Node {
 };
 
 // ---- listeners
-// -----------------------------------------------------------------------------------------------------
 
-/// How a client's or upstream's address headers are treated. Sources: RFC 7239; facts/l7.md 1.2.
+/// How a client's or upstream's address headers are treated. Source: RFC 7239.
 enum class ForwardedMode : std::uint8_t { append, replace, preserve, remove };
 
 struct ForwardedHeaders {
@@ -165,7 +164,7 @@ struct HealthCheck {
   std::string body;  // substring the first 64 KiB must hold; empty: any
 };
 
-struct Passive {  // outlier ejection; facts/l7.md 2.3
+struct Passive {  // outlier ejection, after Envoy's consecutive rules
   bool enabled = true;
   std::uint32_t consecutive_connect_errors = 3;  // refused, reset while connecting, timed out
   std::uint32_t consecutive_5xx = 5;             // target-made 5xx or broken responses in a row
@@ -233,7 +232,7 @@ enum class PolicyKind : std::uint8_t { step, simple, target_tracking };
 enum class AdjustmentType : std::uint8_t { change, exact, percent };
 
 /// One step: applies while lower <= value - threshold < upper (above), or lower < value - threshold
-/// <= upper (below). facts/autoscaling.md 1.2. Absent bound: infinite.
+/// <= upper (below). EC2 Auto Scaling's rule. Absent bound: infinite.
 struct Step {
   std::optional<double> lower;
   std::optional<double> upper;

@@ -197,7 +197,7 @@ std::optional<PlacedStep> read_step(Decoder& decoder, const Cursor& at, Signal s
   return placed;
 }
 
-/// No overlap, no gap, at most one open end at each side (facts: EC2 Auto Scaling's rules).
+/// No overlap, no gap, at most one open end at each side (EC2 Auto Scaling's rules).
 void check_steps(Decoder& decoder, const Cursor& at, std::vector<PlacedStep>& steps) {
   constexpr double kSame = 1e-9;
   const auto infinity = std::numeric_limits<double>::infinity();

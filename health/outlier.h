@@ -1,4 +1,4 @@
-// Passive health: ejects a target whose requests fail in a row (facts/l7.md 2.3, Envoy's
+// Passive health: ejects a target whose requests fail in a row (Envoy's
 // consecutive ejection). Pure but for its own memory; time comes in.
 #pragma once
 

@@ -1,5 +1,5 @@
 // What the policies of a group want, as a pure function of the recent signals and the group's
-// size. Semantics: EC2 Auto Scaling's (facts: simple, step and target tracking), plus one guard of
+// size. Semantics: EC2 Auto Scaling's (simple, step and target tracking), plus one guard of
 // our own: no scale-in that would itself cause the next scale-out.
 #pragma once
 

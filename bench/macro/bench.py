@@ -256,7 +256,8 @@ def write_results(args, rows, table, lines):
         f"**Versions** {'; '.join(versions)}\n\n"
         "One core for the proxy (one worker or thread), another for wrk (one thread) and the\n"
         "origin; keep-alive on both sides; no logs; nginx and HAProxy add the forwarding headers\n"
-        f"and the request id that lbd adds by default. Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
+        "and the request id that lbd adds by default.\n"
+        f"Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
         f"{markdown(table)}\n\n## Verdict\n\n" + "\n".join(f"- {line}" for line in lines)
         + f"\n\n## Raw numbers\n\n```\n{raw}\n```\n"
     )

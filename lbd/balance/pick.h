@@ -33,7 +33,7 @@ constexpr std::size_t kNobody = SIZE_MAX;
 [[nodiscard]] std::size_t least_requests(std::span<const Candidate> candidates, Rng& rng) noexcept;
 
 /// Two random choices, the one with the lower latency × (in flight + 1) ÷ weight; unknown latency
-/// counts as the mean of the known ones (facts: peak EWMA, ingress-nginx seeds new hosts with the
+/// counts as the mean of the known ones (ingress-nginx seeds new hosts with the
 /// mean).
 [[nodiscard]] std::size_t least_latency(std::span<const Candidate> candidates, Rng& rng) noexcept;
 

@@ -8,9 +8,9 @@
 
 namespace lbd {
 
-/// Why something failed. The first group are the reasons lbd answers a request itself (DESIGN §7);
-/// each has a machine name, an Envoy-style short flag and an HTTP status, all in fault.cc and
-/// nowhere else.
+/// Why something failed. The first group are the reasons lbd answers a request itself
+/// (docs/reference/reasons.md); each has a machine name, an Envoy-style short flag and an HTTP
+/// status, all in fault.cc and nowhere else.
 enum class Fault : std::uint8_t {
   none,
   no_route,           // no rule matched

@@ -1,7 +1,5 @@
 #include "lbd/control/publisher.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "lbd/net/acceptor.h"
@@ -11,16 +9,6 @@ namespace lbd::control {
 Publisher::Publisher(upstream::LiveState& live,
                      std::vector<std::unique_ptr<worker::Worker>>& workers)
     : live_(live), workers_(workers) {}
-
-Publisher::~Publisher() {
-  rollback();
-  for (auto& [address, socket] : sockets_) close(socket);
-}
-
-void Publisher::close(Socket& socket) {
-  for (const int fd : socket.descriptors) ::close(fd);
-  socket.descriptors.clear();
-}
 
 Outcome<void> Publisher::prepare(const config::Config& config) {
   for (const auto& [name, listener] : config.listeners) {
@@ -33,11 +21,10 @@ Outcome<void> Publisher::prepare(const config::Config& config) {
       for (std::size_t i = 0; i < workers_.size(); ++i) {
         const Outcome<int> fd = net::listen_tcp(bind_to);
         if (!fd) {
-          close(socket);
           rollback();
           return failure("listener " + name + ": " + fd.error().message);
         }
-        socket.descriptors.push_back(*fd);
+        socket.descriptors.push_back(std::make_shared<const worker::Descriptor>(*fd));
         bind_to = net::SocketAddress::local_of(*fd);  // port 0: the others share the first one's
       }
       socket.bound = bind_to.text();
@@ -47,10 +34,7 @@ Outcome<void> Publisher::prepare(const config::Config& config) {
   return {};
 }
 
-void Publisher::rollback() {
-  for (auto& [address, socket] : prepared_) close(socket);
-  prepared_.clear();
-}
+void Publisher::rollback() { prepared_.clear(); }
 
 void Publisher::commit(std::shared_ptr<const config::Config> config, std::uint64_t generation,
                        std::string own_zone) {
@@ -62,10 +46,6 @@ void Publisher::commit(std::shared_ptr<const config::Config> config, std::uint64
   std::map<std::string, std::string> owner;  // address → listener
   for (const auto& [name, listener] : config_->listeners) {
     for (const config::Address& address : listener.listen) owner[address.text()] = name;
-  }
-  // The workers hold duplicates, and close those once they have adopted the snapshot.
-  for (auto& [address, socket] : sockets_) {
-    if (!owner.contains(address)) close(socket);
   }
   std::erase_if(sockets_, [&](const auto& entry) { return !owner.contains(entry.first); });
   for (auto& [address, socket] : sockets_) socket.listener = owner[address];

@@ -20,7 +20,6 @@ namespace lbd::control {
 class Publisher {
  public:
   Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers);
-  ~Publisher();
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
@@ -48,12 +47,10 @@ class Publisher {
  private:
   struct Socket {
     std::string listener;
-    std::string address;           // as configured
-    std::string bound;             // as bound (a port for port 0)
-    std::vector<int> descriptors;  // one per worker
+    std::string address;  // as configured
+    std::string bound;    // as bound (a port for port 0)
+    std::vector<std::shared_ptr<const worker::Descriptor>> descriptors;  // one per worker
   };
-  static void close(Socket& socket);
-
   upstream::LiveState& live_;
   std::vector<std::unique_ptr<worker::Worker>>& workers_;
   std::shared_ptr<const config::Config> config_;

@@ -116,8 +116,9 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);
   Retrying retrying(group_load_->retrying);
-  request_headers(client_.head(), client_.client(), listener_.settings.forwarded_headers,
-                  record_.id, state_->scratch, state_->upstream_headers);
+  const RequestSource source{client_.head(), client_.client(), listener_.settings.forwarded_headers,
+                             record_.id};
+  request_headers(source, state_->scratch, state_->upstream_headers);
   first_ = client_.buffered_body();
   for (;;) {
     const Choice choice = pick_target(worker_, *group_, *turns_, tried_);

@@ -160,9 +160,8 @@ struct Writer {
 
 }  // namespace
 
-void request_headers(const http::RequestHead& request, const ClientInfo& client,
-                     const config::ForwardedHeaders& policy, std::string_view request_id,
-                     Buffer& scratch, std::vector<http::Header>& out) {
+void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out) {
+  const auto& [request, client, policy, request_id] = source;
   out.clear();
   scratch.clear();
   // Everything written below is our own text plus copies of the peer's: reserve it once, so that no

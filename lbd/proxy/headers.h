@@ -11,13 +11,19 @@
 
 namespace lbd::proxy {
 
+/// What the fields for an upstream are made from.
+struct RequestSource {
+  const http::RequestHead& request;
+  const ClientInfo& client;
+  const config::ForwardedHeaders& policy;
+  std::string_view id;
+};
+
 /// The request's end-to-end fields for the upstream, Host first: hop-by-hop fields, those that
 /// Connection names and Content-Length are left out (framing is the upstream side's business);
-/// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by `policy`.
+/// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by the policy.
 /// Views point into the request and into `scratch`, which is cleared.
-void request_headers(const http::RequestHead& request, const ClientInfo& client,
-                     const config::ForwardedHeaders& policy, std::string_view request_id,
-                     Buffer& scratch, std::vector<http::Header>& out);
+void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out);
 
 /// The response's end-to-end fields for the client, with the id by which `lbd why` and the log know
 /// the request.

@@ -73,35 +73,42 @@ std::size_t draw_zone(const GroupTurns& turns, Rng& rng) noexcept {
   return last;
 }
 
+/// One pick under way.
+struct Search {
+  const SnapshotGroup& group;
+  const Tried& tried;
+  WorkerContext& worker;
+  bool full = false;  // someone was left out because all its slots are taken
+};
+
 struct Pool {
   std::array<balance::Candidate, kCandidatesMax> candidates{};
   std::size_t count = 0;
-  bool full = false;  // someone was left out because all its slots are taken
 };
 
 float latency_of(const upstream::LiveTarget& target, std::size_t worker) noexcept {
   return target.loads()[worker].latency_us.get();
 }
 
-void add_candidates(const SnapshotGroup& group, std::size_t zone, const Tried& tried,
-                    WorkerContext& worker, Pool& pool) {
+void add_candidates(Search& search, std::size_t zone, Pool& pool) {
+  const SnapshotGroup& group = search.group;
   const std::vector<std::uint32_t>& usable = group.usable[zone];
   if (usable.empty()) return;
   const auto size = static_cast<std::uint32_t>(usable.size());
-  const std::uint32_t start = size > kCandidatesMax ? worker.rng.below(size) : 0;
+  const std::uint32_t start = size > kCandidatesMax ? search.worker.rng.below(size) : 0;
   const std::uint32_t most = group.settings.limits.requests_per_target_max;
   for (std::uint32_t step = 0; step < size && pool.count < kCandidatesMax; ++step) {
     const std::uint32_t index = usable[(start + step) % size];
     const SnapshotTarget& target = group.targets[index];
-    if (target.live->closed.load(std::memory_order_relaxed) || tried.has(target.live.get()))
+    if (target.live->closed.load(std::memory_order_relaxed) || search.tried.has(target.live.get()))
       continue;
     const std::uint32_t in_flight = target.live->in_flight();
     if (most > 0 && in_flight >= most) {
-      pool.full = true;
+      search.full = true;
       continue;
     }
     pool.candidates[pool.count++] = {index, target.weight, in_flight,
-                                     latency_of(*target.live, worker.index)};
+                                     latency_of(*target.live, search.worker.index)};
   }
 }
 
@@ -124,8 +131,8 @@ std::size_t choose(const SnapshotGroup& group, const Pool& pool, std::uint64_t& 
 /// Round robin over a zone with more targets than candidates: the turn walks the targets
 /// themselves, a target of weight w in w of every `heaviest` rounds (balance::round_robin). When
 /// two rounds find nobody (the heavy ones are full or failed), anyone who can take it.
-const SnapshotTarget* large_round_robin(const SnapshotGroup& group, std::size_t zone,
-                                        const Tried& tried, std::uint64_t& turn, bool& full) {
+const SnapshotTarget* large_round_robin(Search& search, std::size_t zone, std::uint64_t& turn) {
+  const SnapshotGroup& group = search.group;
   const std::vector<std::uint32_t>& usable = group.usable[zone];
   const std::uint64_t heaviest = group.heaviest[zone];
   const std::uint32_t most = group.settings.limits.requests_per_target_max;
@@ -135,10 +142,10 @@ const SnapshotTarget* large_round_robin(const SnapshotGroup& group, std::size_t 
     const std::uint64_t offset = position * (heaviest / 2);
     const std::uint64_t share = target.weight * (turn / usable.size()) + offset;
     if (step < 2 * usable.size() && share % heaviest < heaviest - target.weight) continue;
-    if (target.live->closed.load(std::memory_order_relaxed) || tried.has(target.live.get()))
+    if (target.live->closed.load(std::memory_order_relaxed) || search.tried.has(target.live.get()))
       continue;
     if (most > 0 && target.live->in_flight() >= most) {
-      full = true;
+      search.full = true;
       continue;
     }
     ++turn;
@@ -166,22 +173,20 @@ Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns
       break;
     }
   }
-  bool full = false;
+  Search search{group, tried, worker};
   // The drawn zone first; then the others, so that a full or failed zone never costs a request.
   for (std::size_t step = 0; step < turns.shares.size(); ++step) {
     const std::size_t zone = (drawn + step) % turns.shares.size();
     const bool cross = group.own_zone < turns.shares.size() && zone != group.own_zone;
     if (group.settings.balance == config::Balance::round_robin &&
         group.usable[zone].size() > kCandidatesMax) {
-      if (const auto* target =
-              large_round_robin(group, zone, tried, turns.round_robin[zone], full)) {
+      if (const auto* target = large_round_robin(search, zone, turns.round_robin[zone])) {
         return {target, Fault::none, cross};
       }
       continue;
     }
     Pool pool;
-    add_candidates(group, zone, tried, worker, pool);
-    full = full || pool.full;
+    add_candidates(search, zone, pool);
     const std::size_t chosen = choose(group, pool, turns.round_robin[zone], worker.rng);
     if (chosen != balance::kNobody) {
       return {&group.targets[pool.candidates[chosen].index], Fault::none, cross};
@@ -189,7 +194,7 @@ Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns
   }
   if (tried.count > 0)
     return pick_target(worker, group, turns, Tried{});  // all were tried: any is better than none
-  return {nullptr, full ? Fault::queue_full : Fault::no_healthy_target, false};
+  return {nullptr, search.full ? Fault::queue_full : Fault::no_healthy_target, false};
 }
 
 }  // namespace lbd::proxy

@@ -25,7 +25,7 @@ enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
 /// A connect failure may always be tried elsewhere: nothing was sent. Anything later only if the
 /// method is idempotent, and never a response that began. A target that took too long is not
 /// retried: the next would be given the same load. Budget: retries in flight below max(min, ratio ×
-/// requests in flight) (Envoy's retry_budget; facts/l7.md 2.12).
+/// requests in flight) (Envoy's retry_budget).
 [[nodiscard]] inline RetryAnswer may_retry(const RetryQuestion& question,
                                            const config::Retries& settings) noexcept {
   if (question.response_started || !question.body_replayable) return RetryAnswer::no;

@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds kHeartbeat{500};
 
 }  // namespace
 
+Descriptor::~Descriptor() { ::close(fd_); }
+
 struct Worker::Inside {
   explicit Inside(Worker& worker)
       : owner(worker),
@@ -140,8 +142,9 @@ void Worker::Inside::purge_idle() {
 
 void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
   const auto wanted = [&](const Open& open) {
-    return std::any_of(sockets.begin(), sockets.end(),
-                       [&](const ListenSocket& socket) { return socket.fd == open.socket.fd; });
+    return std::any_of(sockets.begin(), sockets.end(), [&](const ListenSocket& socket) {
+      return socket.descriptor == open.socket.descriptor;
+    });
   };
   for (Open& open : acceptors) {
     if (!wanted(open)) open.acceptor->close();
@@ -156,11 +159,12 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
     session = next;
   }
   for (ListenSocket& socket : sockets) {
-    const bool open = std::any_of(acceptors.begin(), acceptors.end(),
-                                  [&](const Open& each) { return each.socket.fd == socket.fd; });
+    const bool open = std::any_of(acceptors.begin(), acceptors.end(), [&](const Open& each) {
+      return each.socket.descriptor == socket.descriptor;
+    });
     if (open || context.draining) continue;
     auto listener = socket.listener;
-    const int fd = socket.fd;
+    const int fd = socket.descriptor->fd();
     acceptors.push_back(
         {std::move(socket), std::make_unique<net::Acceptor>(loop, fd, [this, listener](int client) {
            accepted(client, listener);

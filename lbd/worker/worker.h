@@ -16,12 +16,25 @@
 
 namespace lbd::worker {
 
+/// Owns a descriptor: closed when the last snapshot in flight that names it is done with it.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) noexcept : fd_(fd) {}
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
 /// A listening socket of one listener; each worker has its own descriptor of the address
 /// (SO_REUSEPORT).
 struct ListenSocket {
   std::shared_ptr<upstream::LiveListener> listener;
   std::string address;
-  int fd = -1;
+  std::shared_ptr<const Descriptor> descriptor;
 };
 
 struct WorkerSettings {

@@ -5,7 +5,7 @@ It stands for "the app behind the balancer" in the demo and in the end-to-end te
 one thread. `--share 0.15` gives it 15 % of one CPU: requests that burn wait in line, in order,
 whenever the process (all of it, not only the burning) is ahead of that share. /healthz never waits.
 
-  /, /burn?ms=N        burns N ms of CPU (default --work-ms)     /slow?ms=N     waits without burning
+  /, /burn?ms=N    burns N ms of CPU (default --work-ms)    /slow?ms=N   waits without burning
   /size?n=N[&chunked=1][&wait_ms=N]  N bytes, a known pattern  /echo          the body back
   /checksum            {"bytes","crc32"} of the body, streamed   /status/CODE   that status
   /id                  {"id","zone","pid","served"}              /headers       the head as it came

@@ -19,7 +19,7 @@ from email.utils import formatdate
 
 ANY = "{*}"  # the namespace carries an API version, moto's is another than EC2's
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
-# token buckets of real EC2: burst, refill per second (facts: AWS API throttling)
+# token buckets of real EC2: burst, refill per second (EC2 developer guide, API throttling)
 BUCKETS = {"RunInstances": (5, 2), "TerminateInstances": (100, 5), "Describe": (50, 10)}
 
 

@@ -69,7 +69,7 @@ Task<json::object> make_call(Ec2Provider& provider, std::vector<std::string> wor
 
 Task<> answer(Ec2Provider& provider, std::vector<std::string> words) {
   const json::object reply = co_await make_call(provider, std::move(words));
-  std::cout << json::serialize(reply) << std::endl;
+  std::cout << json::serialize(reply) << '\n' << std::flush;
 }
 
 void print_calls(const aws::AwsShared& shared) {
@@ -77,7 +77,7 @@ void print_calls(const aws::AwsShared& shared) {
   for (const auto& [key, count] : shared.calls) {
     made[key.service + "/" + key.action + "/" + key.code] = count.attempts;
   }
-  std::cout << json::serialize(made) << std::endl;
+  std::cout << json::serialize(made) << '\n' << std::flush;
 }
 
 int run(const std::vector<std::string>& arguments) {

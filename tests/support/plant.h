@@ -75,7 +75,6 @@ class Plant {
   }
   ~Plant() {
     for (auto& worker : workers) worker->stop();
-    for (const int fd : descriptors_) ::close(fd);
   }
   Plant(const Plant&) = delete;
   Plant& operator=(const Plant&) = delete;
@@ -134,14 +133,14 @@ class Plant {
     for (auto& worker : workers) {
       const Outcome<int> fd = net::listen_tcp(address);
       if (!fd) throw std::runtime_error(fd.error().message);
-      descriptors_.push_back(*fd);
+      descriptors_.push_back(std::make_shared<const worker::Descriptor>(*fd));
       address = net::SocketAddress::local_of(*fd);
       worker->start();
     }
     port_ = address.port();
   }
 
-  std::vector<int> descriptors_;
+  std::vector<std::shared_ptr<const worker::Descriptor>> descriptors_;
   std::uint64_t serial_ = 0;
   std::uint16_t port_ = 0;
 };

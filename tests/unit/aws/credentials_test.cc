@@ -16,7 +16,7 @@ using std::chrono::seconds;
 class CredentialsTest : public ::testing::Test {
  protected:
   CredentialsTest() {
-    machine.variables["HOME"] = "/home/me";
+    machine.variables["HOME"] = "/users/me";
     machine.variables["AWS_EC2_METADATA_DISABLED"] = "true";
   }
   void use_instance_metadata() { machine.variables.erase("AWS_EC2_METADATA_DISABLED"); }
@@ -55,7 +55,7 @@ class CredentialsTest : public ::testing::Test {
 TEST_F(CredentialsTest, TheEnvironmentComesFirst) {
   machine.variables["AWS_ACCESS_KEY_ID"] = "ENV";
   machine.variables["AWS_SECRET_ACCESS_KEY"] = "s";
-  machine.files["/home/me/.aws/credentials"] =
+  machine.files["/users/me/.aws/credentials"] =
       "[default]\naws_access_key_id=FILE\naws_secret_access_key=s\n";
   EXPECT_EQ(get_fresh(), "ENV");
 }
@@ -63,7 +63,7 @@ TEST_F(CredentialsTest, TheEnvironmentComesFirst) {
 TEST_F(CredentialsTest, AProfileOfTheConfigurationGoesBeforeTheEnvironment) {
   machine.variables["AWS_ACCESS_KEY_ID"] = "ENV";
   machine.variables["AWS_SECRET_ACCESS_KEY"] = "s";
-  machine.files["/home/me/.aws/config"] =
+  machine.files["/users/me/.aws/config"] =
       "[profile shop]\naws_access_key_id = SHOP\naws_secret_access_key = s\n";
   EXPECT_EQ(get_fresh("shop"), "SHOP");
 }
@@ -71,7 +71,7 @@ TEST_F(CredentialsTest, AProfileOfTheConfigurationGoesBeforeTheEnvironment) {
 TEST_F(CredentialsTest, AnEmptyVariableIsAnUnsetOne) {
   machine.variables["AWS_ACCESS_KEY_ID"] = "";
   machine.variables["AWS_SECRET_ACCESS_KEY"] = "";
-  machine.files["/home/me/.aws/credentials"] =
+  machine.files["/users/me/.aws/credentials"] =
       "[default]\naws_access_key_id=FILE\naws_secret_access_key=s\n";
   EXPECT_EQ(get_fresh(), "FILE");
 }
@@ -83,9 +83,9 @@ TEST_F(CredentialsTest, HalfAKeyIsAnErrorNotASilentNextStep) {
 
 TEST_F(CredentialsTest, TheCredentialsFileWinsOverTheConfigFile) {
   machine.variables["AWS_PROFILE"] = "a";
-  machine.files["/home/me/.aws/credentials"] =
+  machine.files["/users/me/.aws/credentials"] =
       "[a]\naws_access_key_id=SECRETS\naws_secret_access_key=s # ours\n";
-  machine.files["/home/me/.aws/config"] =
+  machine.files["/users/me/.aws/config"] =
       "[profile a]\naws_access_key_id=SETTINGS\naws_secret_access_key=s\n";
   EXPECT_EQ(get_fresh(), "SECRETS");
 }
@@ -96,7 +96,7 @@ TEST_F(CredentialsTest, AMissingNamedProfileIsAnError) {
 }
 
 TEST_F(CredentialsTest, WhatIsNotSupportedYetSaysSo) {
-  machine.files["/home/me/.aws/config"] = "[default]\nrole_arn = arn:aws:iam::1:role/x\n";
+  machine.files["/users/me/.aws/config"] = "[default]\nrole_arn = arn:aws:iam::1:role/x\n";
   EXPECT_EQ(get_fresh(), "(profile default: role_arn is not supported yet)");
 }
 
@@ -249,11 +249,11 @@ TEST_F(CredentialsTest, OtherExpiredCredentialsAreNotUsed) {
 }
 
 TEST_F(CredentialsTest, DistrustedOnesAreLookedUpAgain) {
-  machine.files["/home/me/.aws/credentials"] =
+  machine.files["/users/me/.aws/credentials"] =
       "[default]\naws_access_key_id=OLD\naws_secret_access_key=s\n";
   CredentialChain chain(parts, "");
   EXPECT_EQ(get(chain), "OLD");
-  machine.files["/home/me/.aws/credentials"] =
+  machine.files["/users/me/.aws/credentials"] =
       "[default]\naws_access_key_id=NEW\naws_secret_access_key=s\n";
   EXPECT_EQ(get(chain), "OLD");
   chain.distrust({"OLD", "s", ""});
@@ -316,7 +316,7 @@ TEST_F(CredentialsTest, TheRegionComesFromTheFirstPlaceThatNamesOne) {
   push(200, "TOKEN");
   push(200, "ap-south-1");
   EXPECT_EQ(region(""), "ap-south-1");
-  machine.files["/home/me/.aws/config"] = "[default]\nregion = eu-central-1\n";
+  machine.files["/users/me/.aws/config"] = "[default]\nregion = eu-central-1\n";
   EXPECT_EQ(region(""), "eu-central-1");
   machine.variables["AWS_DEFAULT_REGION"] = "us-west-2";
   EXPECT_EQ(region(""), "us-west-2");

@@ -11,7 +11,7 @@ class EndpointTest : public ::testing::Test {
  protected:
   EndpointTest() {
     machine.variables["AWS_CONFIG_FILE"] = "/config";
-    machine.variables["HOME"] = "/home/me";
+    machine.variables["HOME"] = "/users/me";
   }
   std::string url(const std::string& region, Service service = kEc2,
                   const std::string& configured = "") {

@@ -1,4 +1,4 @@
-// Known answers: made with botocore 1.43.11 (facts/aws.md 1).
+// Known answers: made with botocore 1.43.11 (its default signer).
 #include "scaler/aws/sigv4.h"
 
 #include <gtest/gtest.h>

@@ -31,7 +31,7 @@ struct Sent {
     BufferPool pool;
     Buffer scratch(pool);
     std::vector<http::Header> out;
-    request_headers(request.head, client, policy, "the-id", scratch, out);
+    request_headers({request.head, client, policy, "the-id"}, scratch, out);
     for (const http::Header& each : out) {
       lines += std::string(each.name) + ": " + std::string(each.value) + "\n";
     }

@@ -271,7 +271,7 @@ TEST(MissingData, ForbidsScaleInButNotScaleOutByAnotherSignal) {
   EXPECT_EQ(grow.ask().desired, 5u);
 }
 
-// facts/autoscaling.md 1.3: removing one of n at utilisation u is safe only below T*(n-1)/n.
+// Removing one of n at utilisation u is safe only below T*(n-1)/n.
 TEST(Guard, RefusesTheScaleInThatWouldCauseTheNextScaleOut) {
   const struct {
     std::uint32_t n;
