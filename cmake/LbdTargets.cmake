@@ -20,6 +20,13 @@ if(LBD_SANITIZE)
     target_compile_options(lbd_flags INTERFACE -fno-sanitize=function)
   endif()
 endif()
+if(LBD_FUZZ)
+  target_compile_options(lbd_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage, without which libFuzzer is blind
+endif()
+
+if(LBD_FUZZ)
+  target_compile_options(lbd_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage, without which libFuzzer is blind
+endif()
 
 # lbd_library(NAME DEPS...): every .cc of the current folder (not below it) as one static library.
 function(lbd_library name)

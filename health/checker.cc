@@ -45,7 +45,11 @@ void Checker::apply(const std::vector<CheckedTarget>& targets) {
   for (const CheckedTarget& target : targets) {
     const auto found = entries_.find(target.key);
     if (found != entries_.end()) {
-      found->second->target = target;
+      Entry& entry = *found->second;
+      entry.target = target;
+      // A shorter interval holds from now on, not after the last one of the longer.
+      const TimePoint latest = loop_.clock().now() + target.settings.interval;
+      if (entry.timer.is_set() && entry.timer.due() > latest) entry.timer.set(latest);
       next.emplace(target.key, found->second);
       continue;
     }
@@ -139,6 +143,7 @@ void Checker::record(Entry& entry, CheckResult result) {
   entry.verdict.up = entry.streak.up;
   entry.verdict.against = entry.streak.against;
   entry.verdict.last = std::move(result);
+  entry.verdict.last_at = loop_.clock().now();
   if (flipped) entry.verdict.since = loop_.clock().wall();
   const bool given_up = never_up && entry.verdict.failures == settings.unhealthy;
   if (flipped || first || given_up) on_change_(entry.target.key, entry.verdict);

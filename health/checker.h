@@ -25,6 +25,7 @@ struct Verdict {
   bool up = false;
   bool checked = false;  // at least one check has ended
   CheckResult last;
+  TimePoint last_at{};        // when that check ended
   WallTime since{};           // of `up` as it is
   std::uint32_t against = 0;  // results in a row against the verdict
   std::uint64_t checks = 0;

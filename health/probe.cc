@@ -32,7 +32,7 @@ struct Deadline {
 };
 
 CheckResult failed(CheckFailure failure, std::string detail) {
-  return {failure, std::move(detail), 0, 0};
+  return {failure, std::move(detail), 0, 0, -1};
 }
 
 std::string codes_text(const config::HealthCheck& settings) {
@@ -50,6 +50,9 @@ CheckResult connect_result(const net::DialFailure& failure) {
     return failed(CheckFailure::timeout, "no connection in time");
   if (failure.error == EHOSTUNREACH || failure.error == ENETUNREACH) {
     return failed(CheckFailure::no_route, std::strerror(failure.error));
+  }
+  if (failure.error == ECONNRESET) {  // accepted, and reset before we looked
+    return failed(CheckFailure::reset, "closed before it read the request");
   }
   return failed(CheckFailure::refused, std::strerror(failure.error));
 }
@@ -110,6 +113,10 @@ Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
   if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
   CheckResult result;
   result.status = head.status;
+  for (const http::Header& header : head.headers) {
+    if (header.id == http::HeaderId::endpoint_load_metrics)
+      result.cpu = http::orca_cpu(header.value);
+  }
   const bool wanted = std::any_of(settings.codes.begin(), settings.codes.end(),
                                   [&](const config::CodeRange& range) {
                                     return head.status >= range.first && head.status <= range.last;

@@ -29,6 +29,7 @@ struct CheckResult {
   std::string detail;  // "got 503, want 200-299"; empty when it passed
   int status = 0;
   std::uint64_t duration_us = 0;
+  double cpu = -1;  // ratio the target reported with its answer (ORCA header); negative: none
   [[nodiscard]] bool passed() const noexcept { return failure == CheckFailure::none; }
 };
 

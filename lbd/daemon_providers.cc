@@ -1,13 +1,26 @@
 #include "lbd/daemon_providers.h"
 
+#include <algorithm>
+
 #include "scaler/process/process_provider.h"
 
 namespace lbd {
 
 Providers::Providers(net::Loop& loop, Log& log, Rng rng, std::string state_dir)
-    : loop_(loop), log_(log), rng_(rng), state_dir_(std::move(state_dir)) {}
+    : loop_(loop),
+      log_(log),
+      rng_(rng),
+      state_dir_(std::move(state_dir)),
+      http_(loop),
+      ec2_{.clock = loop.clock(), .log = log, .rng = rng_, .http = http_, .machine = machine_},
+      imds_({.clock = loop.clock(), .log = log, .rng = rng_, .http = http_, .machine = machine_}) {}
 
-Providers::~Providers() = default;
+Providers::~Providers() { cancel_calls(); }
+
+void Providers::cancel_calls() {
+  for (const auto& [group, scraper] : scrapers_) scraper->stop();
+  http_.close();
+}
 
 std::unique_ptr<scaler::Provider> Providers::make(const config::ScalingGroup& group) {
   if (const auto* process = std::get_if<config::ProcessProvider>(&group.provider)) {
@@ -16,9 +29,61 @@ std::unique_ptr<scaler::Provider> Providers::make(const config::ScalingGroup& gr
             .clock = loop_.clock(), .log = log_, .state_dir = state_dir_, .group = group.name},
         *process);
   }
-  return nullptr;
+  return scaler::ec2::make_ec2_provider(ec2_, group);
 }
 
-void Providers::find_zone(control::Plane&, const config::Node&) {}
+void Providers::find_zone(control::Plane& plane, const config::Node& node) {
+  if (node.zone == "auto") tasks_.spawn(ask_zone(plane));
+}
+
+Task<> Providers::ask_zone(control::Plane& plane) {
+  const std::optional<std::string> zone = co_await imds_.availability_zone();
+  if (!zone) {
+    log_.info("the node's zone is unknown; no zone is preferred", {{"node.zone", "auto"}});
+    co_return;
+  }
+  log_.info("found the node's zone", {{"zone", *zone}});
+  plane.set_own_zone(*zone);
+}
+
+void Providers::every_second(control::Plane& plane) {
+  for (const auto& [name, group] : plane.config().scaling_groups) {
+    const bool wanted = std::find(group.cpu_sources.begin(), group.cpu_sources.end(),
+                                  config::CpuSource::node_exporter) != group.cpu_sources.end();
+    const bool by_cpu = std::any_of(
+        group.policies.begin(), group.policies.end(),
+        [](const config::Policy& policy) { return policy.signal == config::Signal::cpu; });
+    if (!wanted || !by_cpu || !std::holds_alternative<config::Ec2Provider>(group.provider))
+      continue;
+    std::unique_ptr<scaler::NodeExporterScraper>& scraper = scrapers_[name];
+    if (!scraper) {
+      scraper = std::make_unique<scaler::NodeExporterScraper>(scaler::NodeExporterParts{
+          .clock = loop_.clock(),
+          .http = http_,
+          .port = group.node_exporter_port,
+          .path = group.node_exporter_path,
+          .report = [&plane](const scaler::CpuSample& sample) {
+            plane.scaler().report_cpu(sample, config::CpuSource::node_exporter);
+          }});
+    }
+    std::vector<scaler::ScrapeTarget> targets;
+    for (const scaler::InstanceTarget& instance : plane.scaler().targets(name)) {
+      targets.push_back({instance.id, instance.address});
+    }
+    scraper->set_targets(targets);
+    scraper->tick();
+  }
+}
+
+void Providers::collect(control::Families& out) const {
+  for (const auto& [key, count] : ec2_.shared->calls) {
+    const std::vector<control::Label> labels{
+        {"service", key.service}, {"action", key.action}, {"code", key.code}};
+    out.counter("lbd_aws_requests_total", "Requests to AWS, by result.", labels,
+                static_cast<double>(count.attempts));
+    out.counter("lbd_aws_request_seconds_total", "Time spent waiting for AWS.", labels,
+                std::chrono::duration<double>(count.total).count());
+  }
+}
 
 }  // namespace lbd

@@ -1,19 +1,27 @@
-// The providers a daemon can make, and what they share.
+// The providers a daemon can make, and what they share: the HTTP client, AWS call counters,
+// scrapers.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
 #include "config/config.h"
+#include "config/files.h"
 #include "lbd/base/log.h"
 #include "lbd/base/rng.h"
+#include "lbd/control/families.h"
 #include "lbd/control/plane.h"
+#include "lbd/net/curl_client.h"
 #include "lbd/net/loop.h"
+#include "scaler/aws/imds.h"
+#include "scaler/ec2/ec2_provider.h"
+#include "scaler/node_exporter.h"
 #include "scaler/provider.h"
 
 namespace lbd {
 
-/// Lifetime: outlives the providers it makes.
+/// Thread: the control loop. Lifetime: outlives the plane and the providers it makes.
 class Providers {
  public:
   Providers(net::Loop& loop, Log& log, Rng rng, std::string state_dir);
@@ -25,12 +33,26 @@ class Providers {
   /// Finds the node's zone when the configuration leaves it to us (zone: auto), and tells the
   /// plane.
   void find_zone(control::Plane& plane, const config::Node& node);
+  /// Scrapes CPU figures of instances whose groups want them.
+  void every_second(control::Plane& plane);
+  void collect(control::Families& out) const;
+  /// Ends every call under way; none can be made after.
+  void cancel_calls();
 
  private:
+  Task<> ask_zone(control::Plane& plane);
+
   net::Loop& loop_;
   Log& log_;
   Rng rng_;
   std::string state_dir_;
+  config::DiskReader machine_;
+  net::CurlClient http_;
+  scaler::ec2::Ec2Parts ec2_;
+  aws::Imds imds_;
+  std::map<std::string, std::unique_ptr<scaler::NodeExporterScraper>>
+      scrapers_;  // by scaling group
+  TaskGroup tasks_;
 };
 
 }  // namespace lbd

@@ -8,11 +8,16 @@
 namespace lbd::scaler {
 namespace {
 
+/// Somebody asked EC2 for it (the API's stateReason codes): says nothing about the zone.
+bool ended_by_admin(const ReportedInstance& report) {
+  return report.state_reason.starts_with("Client.UserInitiatedShutdown") ||
+         report.state_reason.starts_with("Client.InstanceInitiatedShutdown");
+}
+
 using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr Duration kGoneRemembered = minutes(30);
-constexpr Duration kAdoptedAgeMax = std::chrono::hours(24);
 
 bool alive(ReportedState state) {
   return state == ReportedState::pending || state == ReportedState::running;
@@ -361,7 +366,7 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
         event("ended", instance,
               fmt::format("instance {} in zone {} is stopping and we did not ask for it: {}",
                           instance.id, zone, report.state_reason));
-        check_zone(zone, seen.now);
+        if (!ended_by_admin(report)) check_zone(zone, seen.now);
       }
       instance.terminate_confirmed = true;
       break;
@@ -393,7 +398,7 @@ void Fleet::ended(Instance& instance, const ReportedInstance& report, TimePoint 
   }
   instance.state = InstanceState::lost;
   instance.reported = ReportedState::terminated;
-  if (!asked && served) check_zone(zone, now);
+  if (!asked && served && !ended_by_admin(report)) check_zone(zone, now);
 }
 
 void Fleet::look_for_missing(const Observation& seen) {

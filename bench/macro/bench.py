@@ -255,8 +255,8 @@ def write_results(args, rows, table, lines):
         f"**Command** `bench/macro/bench.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions)}\n\n"
         "One core for the proxy (one worker or thread), another for wrk (one thread) and the\n"
-        "origin; keep-alive on both sides; no logs; nginx and HAProxy add no headers, lbd adds\n"
-        f"all of its own. Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
+        "origin; keep-alive on both sides; no logs; nginx and HAProxy add the forwarding headers\n"
+        f"and the request id that lbd adds by default. Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
         f"{markdown(table)}\n\n## Verdict\n\n" + "\n".join(f"- {line}" for line in lines)
         + f"\n\n## Raw numbers\n\n```\n{raw}\n```\n"
     )

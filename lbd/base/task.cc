@@ -50,8 +50,9 @@ namespace detail {
 
 #ifdef LBD_PLAIN_FRAMES
 
+// Not the sized delete: clang does not have it without -fsized-deallocation.
 void* allocate_frame(std::size_t size) { return ::operator new(size); }
-void release_frame(void* frame, std::size_t size) noexcept { ::operator delete(frame, size); }
+void release_frame(void* frame, std::size_t) noexcept { ::operator delete(frame); }
 
 #else
 

@@ -228,6 +228,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   collect_config(plane_, out);
   for (const scaler::GroupStatus& group : plane_.scaler().status())
     collect_scaling_group(group, out);
+  plane_.collect_more(out);
   collect_process(plane_, out);
   return out.take();
 }

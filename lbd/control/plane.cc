@@ -136,6 +136,7 @@ void Plane::second() {
   second_timer_.set(clock().now() + kSecond);
   live_.collect_garbage();
   feed_cpu();
+  if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
   if (ready_ && !stopping_) manager_.status(summary());
 }
@@ -151,6 +152,13 @@ void Plane::feed_cpu() {
   }
   for (const auto& [group, rows] : targets_.rows()) {
     for (const TargetRow& row : rows) {
+      // An idle target reports with its health checks.
+      const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
+      if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond &&
+          !row.instance.empty()) {
+        scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
+                           config::CpuSource::orca);
+      }
       const auto live = live_.targets().find({group, row.address.text()});
       if (live == live_.targets().end() || row.instance.empty()) continue;
       const auto known = by_instance.find(row.instance);
@@ -269,10 +277,13 @@ void Plane::stop(std::function<void()> done) {
   for (const auto& worker : workers_) worker->drain();
 }
 
+bool Plane::quiet() noexcept {
+  return tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
+}
+
 void Plane::check_stopped() {
   const bool drained = std::all_of(workers_.begin(), workers_.end(),
                                    [](const auto& worker) { return worker->drained(); });
-  const bool quiet = tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
   if (!drained && clock().now() < stop_by_) {
     manager_.extend_timeout(std::chrono::seconds(5));
     return;
@@ -287,7 +298,8 @@ void Plane::check_stopped() {
     stop_by_ = clock().now() + std::chrono::seconds(10);  // for calls of the scaler still under way
     for (const auto& worker : workers_) worker->stop();
   }
-  if (!quiet && clock().now() < stop_by_) return;
+  if (!quiet() && clock().now() < stop_by_) return;
+  if (!quiet() && parts_.cancel_calls) std::exchange(parts_.cancel_calls, nullptr)();
   sweep_timer_.cancel();
   second_timer_.cancel();
   admin_.close();

@@ -21,6 +21,9 @@
 
 namespace lbd::control {
 
+class Plane;
+class Families;
+
 /// What main gives the plane. Lifetime: outlives it.
 struct PlaneParts {
   net::Loop& loop;
@@ -29,7 +32,10 @@ struct PlaneParts {
   std::string config_path;
   scaler::Store& store;
   std::function<std::unique_ptr<scaler::Provider>(const config::ScalingGroup&)> make_provider;
-  worker::AccessLog* access_log = nullptr;  // null: off
+  worker::AccessLog* access_log = nullptr;   // null: off
+  std::function<void(Plane&)> every_second;  // for what hangs on the providers
+  std::function<void(Families&)> collect;    // their metrics
+  std::function<void()> cancel_calls;  // ends their calls under way; called once, when stopping
 };
 
 struct ReloadVerdict {
@@ -79,6 +85,11 @@ class Plane {
   [[nodiscard]] TimePoint started() const noexcept { return started_; }
   [[nodiscard]] bool ready() const noexcept { return ready_; }
   [[nodiscard]] bool stopping() const noexcept { return stopping_; }
+  /// No task of the plane is under way: it may be destroyed.
+  [[nodiscard]] bool quiet() noexcept;
+  void collect_more(Families& out) const {
+    if (parts_.collect) parts_.collect(out);
+  }
   /// "gen 12 · 3 listeners · 41/42 targets up"
   [[nodiscard]] std::string summary() const;
   /// Publishes at once what has changed (after an admin's drain).

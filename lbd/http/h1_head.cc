@@ -113,12 +113,14 @@ bool parse_length(std::string_view text, std::uint64_t& out) noexcept {
          text.front() != '-';
 }
 
-/// A line that begins with white space continues the one before (obs-fold); refused everywhere.
-/// Every line has CRLF.
-bool has_folded_line(std::string_view head) noexcept {
+/// A line that begins with white space continues the one before (obs-fold), and a CR without LF
+/// ends a field for some readers, llhttp 8.1.0 among them (CVE-2023-30589): both refused
+/// everywhere. That every LF has its CR, HeadScanner has seen to.
+bool has_doubtful_line(std::string_view head) noexcept {
   std::size_t at = 0;
-  while ((at = head.find('\n', at)) != std::string_view::npos) {
-    ++at;
+  while ((at = head.find('\r', at)) != std::string_view::npos) {
+    if (at + 1 == head.size() || head[at + 1] != '\n') return true;
+    at += 2;
     if (at < head.size() && (head[at] == ' ' || head[at] == '\t')) return true;
   }
   return false;
@@ -288,7 +290,7 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   } else {
     return Fault::client_protocol;
   }
-  if (has_folded_line(head)) return Fault::client_protocol;
+  if (has_doubtful_line(head)) return Fault::client_protocol;
   const llhttp_errno_t verdict = tokenise(HTTP_REQUEST, head, seen);
   if (verdict == HPE_INVALID_METHOD) return Fault::unsupported;
   if (verdict != HPE_OK) return Fault::client_protocol;
@@ -321,7 +323,7 @@ Fault parse_response_head(std::string_view head, Method request_method, Response
   Tokens seen;
   seen.headers = &out.headers;
   if (head.size() < 12 || !head.starts_with("HTTP/1.") || (head[7] != '0' && head[7] != '1') ||
-      head[8] != ' ' || has_folded_line(head)) {
+      head[8] != ' ' || has_doubtful_line(head)) {
     return Fault::bad_response;
   }
   out.version = head[7] == '1' ? Version::http_1_1 : Version::http_1_0;

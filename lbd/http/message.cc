@@ -1,6 +1,7 @@
 #include "lbd/http/message.h"
 
 #include <array>
+#include <charconv>
 
 namespace lbd::http {
 namespace {
@@ -208,6 +209,20 @@ std::string_view reason_phrase(int status) noexcept {
     default:
       return "";
   }
+}
+
+double orca_cpu(std::string_view report) noexcept {
+  constexpr std::string_view kKey = "cpu_utilization=";
+  std::size_t at = report.find(kKey);
+  // At the start of a metric's name only: "named_metrics.x_cpu_utilization" is another one.
+  while (at != std::string_view::npos && at > 0 && report[at - 1] != ' ' && report[at - 1] != ',') {
+    at = report.find(kKey, at + 1);
+  }
+  if (at == std::string_view::npos) return -1;
+  double value = -1;
+  const std::string_view rest = report.substr(at + kKey.size());
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  return error == std::errc() && value >= 0 && value <= 1e6 ? value : -1;
 }
 
 }  // namespace lbd::http

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lbd::http {
@@ -79,11 +80,12 @@ struct RequestHead {
   bool wants_upgrade = false;  // to anything but h2c
   std::vector<Header> headers;
 
+  /// Everything as it was made, but for the room that `headers` has.
   void clear() {
-    headers.clear();
-    framing = {};
-    query = authority = {};
-    expect_continue = wants_upgrade = false;
+    std::vector<Header> room = std::move(headers);
+    room.clear();
+    *this = {};
+    headers = std::move(room);
   }
 };
 
@@ -124,5 +126,8 @@ struct HeadLimits {
 /// The standard reason phrase, or "" for a code without one.
 [[nodiscard]] std::string_view reason_phrase(int status) noexcept;
 [[nodiscard]] std::string_view method_name(Method method) noexcept;
+/// `cpu_utilization` of an ORCA text report ("TEXT cpu_utilization=0.83, …"), the value of an
+/// endpoint-load-metrics field; negative when it has none.
+[[nodiscard]] double orca_cpu(std::string_view report) noexcept;
 
 }  // namespace lbd::http

@@ -218,6 +218,7 @@ Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream,
 /// Sends the request and relays the response. `none` when the client has it whole.
 Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   if (gone_) co_return Error{Fault::client_gone, Side::client, false};
+  if (timed_out_) co_return Error{Fault::target_timeout, Side::upstream, false};
   current_ = &upstream;
   upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
   if (first_.last) {
@@ -242,6 +243,7 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
     error = co_await relay(upstream);
   }
   if (upload_.running() > 0) {
+    upload_over_ = true;  // an operation that has ended already cannot be called off any more
     upstream.abort();
     client_.abort();
     co_await upload_.join();
@@ -314,8 +316,13 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
       co_return;
     }
     record_.request_bytes += piece->bytes.size();
+    if (upload_over_) co_return;
     const Result<void> sent = co_await upstream.send_body(*piece);
-    if (!sent || piece->last) co_return;  // when sending failed, the response, if any, tells why
+    if (!sent || upload_over_) co_return;  // when sending failed, the response, if any, tells why
+    if (piece->last) {
+      client_.watch(&Exchange::client_gone, this);
+      co_return;
+    }
     upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
   }
 }
@@ -355,7 +362,7 @@ void Exchange::note_head(const Choice& choice) {
   }
   for (const http::Header& header : response.headers) {
     if (header.id != http::HeaderId::endpoint_load_metrics) continue;
-    const double cpu = orca_cpu(header.value);
+    const double cpu = http::orca_cpu(header.value);
     if (cpu < 0) continue;
     load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
     load.reported_cpu_at_us.set(

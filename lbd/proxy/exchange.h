@@ -75,7 +75,8 @@ class Exchange {
   TaskGroup upload_;
   Error upload_error_{};
   Tried tried_;
-  bool uploading_ = false;  // more of the body than `first_` was asked for: no replay
+  bool upload_over_ = false;  // nobody wants the rest of the request's body any more
+  bool uploading_ = false;    // more of the body than `first_` was asked for: no replay
   bool response_started_ = false;
   bool gone_ = false;
   bool timed_out_ = false;

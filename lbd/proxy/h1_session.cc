@@ -153,8 +153,14 @@ Task<Fault> H1Session::read_head() {
     // One empty line before a request is tolerated (RFC 9112 §2.2).
     if (requests_ > 0 && in_.view().starts_with("\r\n")) in_.consume(2);
     const Result<std::size_t, Fault> end = scanner_.scan(in_.view());
-    if (!end) co_return end.error();
+    if (!end) {
+      head_.clear();  // the answer is to this one, not to the request before
+      co_return end.error();
+    }
     if (*end > 0) {
+      // The read that notices the client leaving needs room behind the head; made before there are
+      // views.
+      if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
       const Fault fault = http::parse_request_head(in_.view().substr(0, *end), head_);
       in_.consume(*end);
       co_return fault;
@@ -379,7 +385,8 @@ void H1Session::watch(Gone gone, void* context) {
   gone_ = gone;
   gone_context_ = context;
   // The read that notices the client leaving is the one that brings its next request.
-  if (!body_.done()) return;
+  // Leftovers of a body come before what such a read brings: then there is no watching.
+  if (!body_.done() || !more_.empty()) return;
   post_read();
   if (!reading_) return;
   if (read_.done) {

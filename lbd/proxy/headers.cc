@@ -175,7 +175,8 @@ void request_headers(const http::RequestHead& request, const ClientInfo& client,
     }
   }
   scratch.reserve(room);
-  if (!request.authority.empty()) out.push_back({"Host", request.authority, HeaderId::host});
+  // Even an empty one: an HTTP/1.1 request without Host is malformed (RFC 9112 §3.2).
+  out.push_back({"Host", request.authority, HeaderId::host});
   const bool nominates = names_fields(request.headers);
   for (const Header& header : request.headers) {
     switch (header.id) {
@@ -226,16 +227,6 @@ std::string_view given_request_id(const http::RequestHead& request) noexcept {
   const bool visible =
       std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
   return visible ? id : std::string_view();
-}
-
-double orca_cpu(std::string_view report) noexcept {
-  constexpr std::string_view kKey = "cpu_utilization=";
-  const std::size_t at = report.find(kKey);
-  if (at == std::string_view::npos) return -1;
-  double value = -1;
-  const std::string_view rest = report.substr(at + kKey.size());
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
-  return error == std::errc() && value >= 0 && value <= 1e6 ? value : -1;
 }
 
 }  // namespace lbd::proxy

@@ -27,8 +27,4 @@ void response_headers(const http::ResponseHead& response, const config::Forwarde
 /// The id a trusted peer sent, when it is one: 1 to 128 visible characters.
 [[nodiscard]] std::string_view given_request_id(const http::RequestHead& request) noexcept;
 
-/// `cpu_utilization` of an ORCA text report ("TEXT cpu_utilization=0.83, …"); negative when it has
-/// none.
-[[nodiscard]] double orca_cpu(std::string_view report) noexcept;
-
 }  // namespace lbd::proxy

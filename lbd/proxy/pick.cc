@@ -88,8 +88,7 @@ void add_candidates(const SnapshotGroup& group, std::size_t zone, const Tried& t
   const std::vector<std::uint32_t>& usable = group.usable[zone];
   if (usable.empty()) return;
   const auto size = static_cast<std::uint32_t>(usable.size());
-  const bool in_turn = group.settings.balance == config::Balance::round_robin;
-  const std::uint32_t start = size > kCandidatesMax && !in_turn ? worker.rng.below(size) : 0;
+  const std::uint32_t start = size > kCandidatesMax ? worker.rng.below(size) : 0;
   const std::uint32_t most = group.settings.limits.requests_per_target_max;
   for (std::uint32_t step = 0; step < size && pool.count < kCandidatesMax; ++step) {
     const std::uint32_t index = usable[(start + step) % size];
@@ -123,14 +122,27 @@ std::size_t choose(const SnapshotGroup& group, const Pool& pool, std::uint64_t& 
 }
 
 /// Round robin over a zone with more targets than candidates: the turn walks the targets
-/// themselves.
+/// themselves, a target of weight w in w of every `heaviest` rounds (balance::round_robin). When
+/// two rounds find nobody (the heavy ones are full or failed), anyone who can take it.
 const SnapshotTarget* large_round_robin(const SnapshotGroup& group, std::size_t zone,
-                                        const Tried& tried, std::uint64_t& turn) noexcept {
+                                        const Tried& tried, std::uint64_t& turn, bool& full) {
   const std::vector<std::uint32_t>& usable = group.usable[zone];
-  for (std::size_t step = 0; step < usable.size(); ++step) {
-    const SnapshotTarget& target = group.targets[usable[turn++ % usable.size()]];
-    if (!target.live->closed.load(std::memory_order_relaxed) && !tried.has(target.live.get()))
-      return &target;
+  const std::uint64_t heaviest = group.heaviest[zone];
+  const std::uint32_t most = group.settings.limits.requests_per_target_max;
+  for (std::size_t step = 0; step < 3 * usable.size(); ++step, ++turn) {
+    const std::size_t position = turn % usable.size();
+    const SnapshotTarget& target = group.targets[usable[position]];
+    const std::uint64_t offset = position * (heaviest / 2);
+    const std::uint64_t share = target.weight * (turn / usable.size()) + offset;
+    if (step < 2 * usable.size() && share % heaviest < heaviest - target.weight) continue;
+    if (target.live->closed.load(std::memory_order_relaxed) || tried.has(target.live.get()))
+      continue;
+    if (most > 0 && target.live->in_flight() >= most) {
+      full = true;
+      continue;
+    }
+    ++turn;
+    return &target;
   }
   return nullptr;
 }
@@ -160,9 +172,9 @@ Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns
     const std::size_t zone = (drawn + step) % turns.shares.size();
     const bool cross = group.own_zone < turns.shares.size() && zone != group.own_zone;
     if (group.settings.balance == config::Balance::round_robin &&
-        group.usable[zone].size() > kCandidatesMax &&
-        group.settings.limits.requests_per_target_max == 0) {
-      if (const auto* target = large_round_robin(group, zone, tried, turns.round_robin[zone])) {
+        group.usable[zone].size() > kCandidatesMax) {
+      if (const auto* target =
+              large_round_robin(group, zone, tried, turns.round_robin[zone], full)) {
         return {target, Fault::none, cross};
       }
       continue;

@@ -38,8 +38,9 @@ struct SnapshotGroup {
   std::uint32_t own_zone = UINT32_MAX;  // the node's, when the group has targets there
   std::vector<SnapshotTarget> targets;
   std::vector<std::vector<std::uint32_t>>
-      usable;              // per zone: indices of targets that may be picked
-  bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
+      usable;                           // per zone: indices of targets that may be picked
+  std::vector<std::uint32_t> heaviest;  // per zone: the largest weight in `usable`, at least 1
+  bool fail_open = false;               // nobody is healthy: `usable` holds everyone not draining
   std::shared_ptr<LiveGroup> live;
 };
 

@@ -30,7 +30,7 @@ class Case:
         return self
 
     def config(self, **group):
-        more = {"cpu_sources": ["orca"], **group}
+        more = {"cpu": {"sources": ["orca"]}, **group}
         return {
             "node": {"zone": ZONES[0]},
             "listeners": {

@@ -1,0 +1,82 @@
+// Instances on EC2: one subnet or more per zone, launched from a template, found by tag.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "scaler/aws/client.h"
+#include "scaler/provider.h"
+
+namespace lbd::scaler::ec2 {
+
+/// Lifetime: what is referred to outlives every provider made with it. Keep one for the process and
+/// give it to each: `shared` holds the call counters and the account's launch rate.
+struct Ec2Parts {
+  Clock& clock;
+  Log& log;
+  Rng& rng;
+  net::HttpClient& http;
+  const config::FileReader& machine;
+  std::shared_ptr<aws::AwsShared> shared = std::make_shared<aws::AwsShared>();
+  /// EC2 shows a new instance within seconds; a missed one would be launched twice.
+  Duration visibility_delay = std::chrono::seconds(30);
+};
+
+/// Thread: the control loop. Lifetime: outlives its tasks. One call makes up to three attempts of
+/// 20 s, so that each ends within about 75 s.
+class Ec2Provider final : public Provider {
+ public:
+  Ec2Provider(const Ec2Parts& parts, const config::ScalingGroup& group,
+              const config::Ec2Provider& config);
+
+  [[nodiscard]] const std::vector<std::string>& zones() const override { return zones_; }
+  /// GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
+  Task<std::optional<CallFailure>> start() override;
+  /// A token always goes to the same subnet of its zone. A failure after which an instance may
+  /// exist is CallError::unknown.
+  Task<LaunchReply> launch(LaunchRequest request) override;
+  Task<TerminateReply> terminate(std::string instance) override;
+  /// DescribeInstances by tag, all pages; twice a minute also the status checks, whose failure
+  /// fails nothing.
+  Task<DescribeReply> describe() override;
+  /// CloudWatch, once a minute at most and only when the group's cpu_sources name it; empty in
+  /// between.
+  Task<CpuReply> cpu(std::vector<std::string> instances) override;
+  [[nodiscard]] Duration describe_interval() const override { return config_.describe_interval; }
+  [[nodiscard]] Duration visibility_delay() const override { return visibility_delay_; }
+
+  [[nodiscard]] const aws::Client& client() const noexcept { return client_; }
+
+ private:
+  Task<std::optional<CallFailure>> find_zones();
+  Task<LaunchReply> find_launch(LaunchRequest request, CallFailure refused);
+  void note_status(std::string error);
+  Task<> refresh_status(std::vector<std::string> instances);
+  [[nodiscard]] std::string subnet_for(const LaunchRequest& request) const;
+  void keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked, CpuReply& reply);
+
+  Clock& clock_;
+  Log& log_;
+  config::Ec2Provider config_;
+  std::string group_;
+  bool wants_cloudwatch_;
+  Duration visibility_delay_;
+  aws::Client client_;
+  std::vector<std::string> zones_;
+  std::map<std::string, std::vector<std::string>> subnets_;  // by zone
+  std::set<std::string> impaired_;
+  std::string status_error_;
+  bool status_running_ = false;
+  TimePoint status_next_{};
+  TimePoint cpu_next_{};
+};
+
+/// For a group whose provider is ec2.
+[[nodiscard]] std::unique_ptr<Provider> make_ec2_provider(const Ec2Parts& parts,
+                                                          const config::ScalingGroup& group);
+
+}  // namespace lbd::scaler::ec2

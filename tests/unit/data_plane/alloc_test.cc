@@ -1,0 +1,191 @@
+// Zero heap allocations per request in steady state: malloc and its kin are replaced in this binary
+// by counting ones, and a worker serves ten thousand requests without the count moving.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lbd/worker/access_log.h"
+#include "tests/support/loopback.h"
+#include "tests/support/plant.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LBD_COUNTS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LBD_COUNTS 0
+#endif
+#endif
+#ifndef LBD_COUNTS
+#define LBD_COUNTS 1
+#endif
+
+namespace {
+
+thread_local bool counted_thread = false;
+std::atomic<std::uint64_t> allocations{0};
+std::atomic<bool> abort_on_allocation{false};
+
+[[maybe_unused]] void count_one() noexcept {
+  if (!counted_thread) return;
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  // A debugger or a core shows who it was: run the test with LBD_ABORT_ON_ALLOCATION=1.
+  if (abort_on_allocation.load(std::memory_order_relaxed)) ::abort();
+}
+
+}  // namespace
+
+#if LBD_COUNTS
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* old, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+
+void* malloc(std::size_t size) {
+  count_one();
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) {
+  count_one();
+  return __libc_calloc(count, size);
+}
+void* realloc(void* old, std::size_t size) {
+  count_one();
+  return __libc_realloc(old, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  count_one();
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
+  count_one();
+  *out = __libc_memalign(alignment, size);
+  return *out == nullptr ? ENOMEM : 0;
+}
+}
+#endif
+
+namespace lbd {
+namespace {
+
+/// Passes records on, and marks the thread it is called on as the one whose allocations count.
+class MarkingSink final : public proxy::RecordSink {
+ public:
+  explicit MarkingSink(proxy::RecordSink* next) : next_(next) {}
+  void write(const proxy::RequestRecord& record) noexcept override {
+    counted_thread = true;
+    if (next_ != nullptr) next_->write(record);
+  }
+
+ private:
+  proxy::RecordSink* next_;
+};
+
+/// Answers any number of requests on any number of connections, a thread each.
+class BusyOrigin {
+ public:
+  BusyOrigin() : big_(64 * 1024, 'b'), thread_([this] { accept_all(); }) {}
+  ~BusyOrigin() {
+    stop_ = true;
+    thread_.join();
+    for (std::thread& each : serving_) each.join();
+  }
+  [[nodiscard]] std::uint16_t port() const { return server_.port(); }
+
+ private:
+  void accept_all() {
+    while (!stop_) {
+      Peer peer = server_.accept(20);
+      if (peer.open()) serving_.emplace_back(&BusyOrigin::serve, this, std::move(peer));
+    }
+  }
+  void serve(Peer peer) {
+    const std::string big = "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + big_;
+    for (;;) {
+      const std::string request = peer.read_message();
+      if (request.empty()) return;
+      if (request.starts_with("GET /big")) {
+        peer.send(big);
+      } else if (request.starts_with("GET /chunked")) {
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        peer.send("5\r\nworld\r\n0\r\n\r\n");
+      } else {
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      }
+    }
+  }
+
+  std::string big_;
+  Server server_;
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> serving_;
+  std::thread thread_;
+};
+
+void one_round(std::vector<Peer>& clients, std::size_t turn) {
+  const std::string upload(5000, 'u');
+  const std::string requests[] = {
+      "GET /small HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nCookie: a=b; c=d\r\n\r\n",
+      "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
+      "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + upload,
+      "GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n",
+  };
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    ASSERT_TRUE(clients[i].send(requests[(turn + i) % 4]));
+  }
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    const std::string got =
+        (turn + i) % 4 == 3 ? clients[i].read_until("0\r\n\r\n") : clients[i].read_message();
+    ASSERT_TRUE(got.starts_with("HTTP/1.1 200")) << got.substr(0, 200);
+  }
+}
+
+void expect_no_allocation(proxy::RecordSink* log) {
+  MarkingSink sink(log);
+  BusyOrigin origin;
+  {
+    Plant plant(1, &sink);
+    plant.target(origin.port());
+    plant.publish_and_wait();
+    std::vector<Peer> clients;
+    for (int i = 0; i < 8; ++i) clients.push_back(Peer::connect(plant.port()));
+    for (std::size_t turn = 0; turn < 128; ++turn) one_round(clients, turn);  // 1,024 requests
+    ASSERT_FALSE(::testing::Test::HasFatalFailure());
+    abort_on_allocation = std::getenv("LBD_ABORT_ON_ALLOCATION") != nullptr;
+    const std::uint64_t before = allocations.load();
+    for (std::size_t turn = 0; turn < 1250; ++turn) one_round(clients, turn);  // 10,000 requests
+    const std::uint64_t made = allocations.load() - before;
+    abort_on_allocation = false;
+    EXPECT_EQ(made, 0u);
+    // The instrument works: what is not steady state does allocate on that thread.
+    Peer fresh = Peer::connect(plant.port());
+    fresh.send("GET /small HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    EXPECT_TRUE(fresh.read_all().ends_with("ok"));
+    EXPECT_GT(allocations.load(), before);
+  }
+}
+
+TEST(Allocations, TenThousandRequestsMakeNone) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  expect_no_allocation(nullptr);
+}
+
+TEST(Allocations, TenThousandRequestsMakeNoneWithTheAccessLogOn) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  const std::string path = ::testing::TempDir() + "lbd-alloc-access.log";
+  auto log = worker::AccessLog::open(path, 1);
+  ASSERT_TRUE(log);
+  expect_no_allocation((*log)->sink(0));
+  EXPECT_GT((*log)->lines(), 11'000u);
+  ::unlink(path.c_str());
+}
+
+}  // namespace
+}  // namespace lbd

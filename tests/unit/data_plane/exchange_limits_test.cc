@@ -1,0 +1,174 @@
+// Whole exchanges through a worker: deadlines, limits, drains.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/support/exchange_rig.h"
+
+namespace lbd {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST_F(Exchange, ATargetThatDoesNotAnswerInTimeIsGivenUpAndNotRetried) {
+  plant.group.timeouts.response_head = milliseconds(100);
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 504 "));
+  EXPECT_TRUE(target.sees_end());
+  EXPECT_EQ(last_record(1).attempts, 1u);
+  EXPECT_EQ(last_record(1).reason, Fault::target_timeout);
+}
+
+TEST_F(Exchange, ABodyThatStallsIsCut) {
+  plant.group.timeouts.body_idle = milliseconds(100);
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+  EXPECT_TRUE(user.read_all().ends_with("half"));
+  EXPECT_EQ(last_record(1).reason, Fault::target_timeout);
+}
+
+TEST_F(Exchange, TheTotalDeadlineEndsARequestThatIsStillConnecting) {
+  // A full backlog: the connection attempt hangs until its own, longer deadline.
+  Server full(0);
+  Peer one = Peer::connect(full.port());
+  plant.targets.clear();
+  plant.target(full.port());
+  plant.listener.timeouts.total = milliseconds(150);
+  plant.group.timeouts.connect = milliseconds(700);
+  plant.group.timeouts.response_head = milliseconds(20'000);
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 504 "));
+}
+
+TEST_F(Exchange, TheTotalDeadlineEndsARequestWhoseTargetIsSilent) {
+  plant.listener.timeouts.total = milliseconds(100);
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 504 "));
+  EXPECT_TRUE(target.sees_end());
+}
+
+TEST_F(Exchange, AHeadThatDoesNotComeInTimeIsAnswered408) {
+  plant.listener.timeouts.request_head = milliseconds(100);
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send("GET / HTTP/1.1\r\nHost:");
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 408 "));
+  user.shutdown_write();
+  EXPECT_TRUE(user.sees_end());
+}
+
+TEST_F(Exchange, AConnectionThatStaysSilentIsClosedWithoutAWord) {
+  plant.listener.timeouts.request_head = milliseconds(100);
+  plant.publish_and_wait();
+  EXPECT_TRUE(client().sees_end());
+}
+
+TEST_F(Exchange, ABodyOverItsLimitIsRefused) {
+  plant.listener.limits.body_bytes_max = 10;
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n");
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 413 "));
+  Peer chunked = client();
+  chunked.send(
+      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n0123456789a\r\n");
+  EXPECT_TRUE(chunked.read_message().starts_with("HTTP/1.1 413 "));
+}
+
+TEST_F(Exchange, ABadRequestAfterAHeadRequestGetsItsWholeAnswer) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+  Peer target = origin.accept();
+  target.read_head();
+  target.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  user.read_head();
+  user.send("GET / HTTP/1.1\nHost: a\r\n\r\n");
+  const std::string answer = user.read_message();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 "));
+  EXPECT_NE(answer.find("reason: client_protocol"), std::string::npos);  // not HEAD's empty one
+}
+
+TEST_F(Exchange, DrainingFinishesWhatRunsAndThenEnds) {
+  plant.publish_and_wait();
+  Peer idle = client();
+  idle.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  idle.read_message();
+  Peer busy = client();
+  busy.send(kGet);
+  target.read_head();
+  plant.workers[0]->drain();
+  EXPECT_TRUE(idle.sees_end());
+  EXPECT_FALSE(plant.workers[0]->drained());
+  target.send(kOk);
+  const std::string answer = busy.read_message();
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("ok"));
+  EXPECT_TRUE(busy.sees_end());
+  EXPECT_TRUE(eventually([&] { return plant.workers[0]->drained(); }));
+}
+
+TEST_F(Exchange, ATargetClosedInTheAdoptedSnapshotGetsNoFurtherRequest) {
+  Server other;
+  plant.target(other.port());
+  plant.publish_and_wait();
+  // Both get one, so both have a kept connection.
+  Peer user = client();
+  user.send(kGet);
+  Peer first = origin.accept();
+  first.read_head();
+  first.send(kOk);
+  user.read_message();
+  user.send(kGet);
+  Peer second = other.accept();
+  second.read_head();
+  second.send(kOk);
+  user.read_message();
+  plant.targets[0].state = upstream::TargetState::draining;
+  plant.publish_and_wait();
+  EXPECT_EQ(plant.live_target(origin.port())->in_flight(), 0u);
+  EXPECT_TRUE(first.sees_end());  // its kept connection is closed
+  for (int i = 0; i < 20; ++i) {
+    user.send(kGet);
+    ASSERT_FALSE(second.read_head().empty());
+    second.send(kOk);
+    user.read_message();
+  }
+  EXPECT_TRUE(origin.nobody_comes(20));
+}
+
+TEST_F(Exchange, ARequestUnderWayKeepsItsTargetWhenThatIsClosed) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  plant.targets[0].state = upstream::TargetState::draining;
+  plant.publish_and_wait();
+  EXPECT_EQ(plant.live_target(origin.port())->in_flight(), 1u);
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(eventually([&] { return plant.live_target(origin.port())->in_flight() == 0; }));
+  user.send(kGet);
+  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 503 "));
+}
+
+}  // namespace
+}  // namespace lbd
