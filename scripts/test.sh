@@ -238,7 +238,7 @@ leaks_are_seen() {
   mkdir -p build
   echo 'int main() { *new int = 1; return 0; }' |
     g++ -x c++ -O0 -fsanitize=address - -o "$probe" || return 1
-  "$probe" 2>&1 | grep -q 'detected memory leaks'
+  [[ "$("$probe" 2>&1)" == *"detected memory leaks"* ]]
 }
 
 # ThreadSanitizer of g++ 12 cannot map its shadow where kernels randomise addresses with more than
