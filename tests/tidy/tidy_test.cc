@@ -169,7 +169,7 @@ const std::vector<Ban>& bans() {
       {R"(\bassert\()", "LBD_CHECK", ""},
       {R"(std::regex\b)", "a parser of one's own: std::regex recurses on its input", "tests/.*"},
       {R"(\bgoto\b|\bvolatile\b|\bNULL\b|std::endl|using namespace std;)", "nothing of the kind",
-       ""},
+       R"(tests/.*)"},
       // The field's words for a target group and for the two sides of a request.
       {R"(\w*([Bb]ackend|[Dd]ownstream)\w*)", "target group, target, client, upstream", ""},
       // "service manager" is what systemd calls itself.
