@@ -238,7 +238,7 @@ leaks_are_seen() {
   mkdir -p build
   echo 'int main() { *new int = 1; return 0; }' |
     g++ -x c++ -O0 -fsanitize=address - -o "$probe" || return 1
-  "$probe" 2>&1 | grep -q 'detected memory leaks'
+  [[ "$("$probe" 2>&1)" == *"detected memory leaks"* ]]
 }
 
 # ThreadSanitizer of g++ 12 cannot map its shadow where kernels randomise addresses with more than
@@ -265,8 +265,22 @@ step_systemd() {
   count "$(grep -c '^ok ' "$log")" "$(grep -c '^FAIL ' "$log")"
   ((code == 0)) || replay "bash tests/systemd/verify.sh build/dev/lbd/lbd"
   if [ "$PROFILE" = long ] && [ -e tests/systemd/boot.py ]; then
-    check "$(system_python)" tests/systemd/boot.py build/dev/lbd/lbd || code=1
+    run_boot || code=1
   fi
+  return "$code"
+}
+
+# A real systemd starts, reloads, kills and stops the unit; needs root for its namespaces.
+run_boot() {
+  local code=0 log="$LOGS/test-systemd-boot.txt"
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "systemd: the boot test needs root and was left out"
+    return 0
+  fi
+  need_packages boot
+  "$(system_python)" tests/systemd/boot.py build/dev/lbd/lbd | tee "$log" || code=1
+  count "$(grep -c '^ok ' "$log")" "$(grep -c '^FAIL ' "$log")"
+  ((code == 0)) || replay "python3 tests/systemd/boot.py build/dev/lbd/lbd"
   return "$code"
 }
 

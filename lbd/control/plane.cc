@@ -87,8 +87,7 @@ Outcome<void> Plane::start() {
                     config_->node.zone == "auto" ? "" : config_->node.zone);
   targets_.configure(config_);
   for (const auto& worker : workers_) worker->start();
-  targets_.sweep();
-  publish_changes();
+  publish_now();
   scaler_.apply(*config_);
   tasks_.spawn(run_scaler());
   sweep_timer_.set(clock().now() + kSweep);
@@ -101,10 +100,13 @@ Outcome<void> Plane::start() {
 Task<> Plane::run_scaler() { co_await scaler_.run(); }
 
 void Plane::publish_changes() {
+  if (targets_.sweep()) publish_now();
+}
+
+/// Whatever has changed: a new configuration may change listeners alone, or name no target group.
+void Plane::publish_now() {
   targets_.sweep();
-  const std::set<std::string> changed = targets_.take_changes();
-  if (changed.empty()) return;
-  publisher_.publish(targets_, changed);
+  publisher_.publish(targets_, targets_.take_changes());
   demand_.published();
 }
 
@@ -235,7 +237,7 @@ ReloadVerdict Plane::reload() {
       config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
   publisher_.commit(config_, state_.generation, zone);
   targets_.configure(config_);
-  publish_changes();
+  publish_now();
   scaler_.apply(*config_);
   for (const std::string& change : changes) verdict.text += change + "\n";
   if (!restart.empty()) {

@@ -94,6 +94,7 @@ class Plane {
   [[nodiscard]] std::string summary() const;
   /// Publishes at once what has changed (after an admin's drain).
   void publish_changes();
+  void publish_now();
   /// The node's zone became known (zone: auto).
   void set_own_zone(const std::string& zone);
 

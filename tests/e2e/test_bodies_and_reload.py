@@ -5,7 +5,7 @@ import time
 import zlib
 
 from loadgen import Call, Load
-from rig import Wire, check, check_equal, free_port, request, simple_config, test
+from rig import Wire, check, check_equal, free_port, request, simple_config, test, wait_until
 
 MIB = 1 << 20
 GROWTH_MAX = 48 * MIB  # of the daemon's resident memory while a body passes; buffers are 64 KiB
@@ -210,3 +210,15 @@ def test_a_reload_that_cannot_bind_its_listener_changes_nothing(rig):
         code, out, err = lbd.reload(config)
         check_equal(code, 1, f"exit code: {out}{err}")
         check_equal(request(rig.port, "/id").headers["x-instance"], "app", "who answers")
+
+
+@test()
+def test_a_config_without_target_groups_serves_and_reloads(rig):
+    port = free_port()
+    fixed = {"respond": {"status": 200, "body": "one"}}
+    listener = {"listen": [f"127.0.0.1:{port}"], "protocol": "http", "default": fixed}
+    lbd = rig.lbd({"listeners": {"public": listener}})
+    check_equal(request(port, "/").body, b"one", "body")
+    fixed["respond"]["body"] = "two"
+    lbd.reload({"listeners": {"public": listener}})
+    wait_until(lambda: request(port, "/").body == b"two", 3, "the reload does not show")
