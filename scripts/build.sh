@@ -1,5 +1,8 @@
 # Configure and build a preset of CMakePresets.json into build/PRESET.
 
+# A clone elsewhere finds what this one has compiled.
+export CCACHE_BASEDIR="$ROOT" CCACHE_NOHASHDIR=1
+
 # Configures; quick when nothing changed.
 configure() {
   local preset=$1 log="$LOGS/configure-$1.log"
