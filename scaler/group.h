@@ -70,6 +70,7 @@ class Group {
   [[nodiscard]] GroupState make_state() const;
   void note_quiet(std::string_view kind, const std::string& sentence);
   void take_events();
+  void note_call(std::string_view kind, const std::string& sentence);
   void note_adopted(const FleetEvent& event);
   void settle(const std::string& key, IntentState state, const std::string& outcome,
               const std::string& instance);
@@ -133,6 +134,7 @@ class Group {
   std::optional<Decision> quiet_;             // the coalesced row of non-decisions
   TimePoint quiet_saved_{};
   Batch unsaved_;
+  std::map<std::string, TimePoint> noted_calls_;  // sentences of failed and repeated calls
   std::string provider_error_;
   std::string store_error_;
   GroupStatus totals_;  // kind, sentence, decision and the counters

@@ -30,6 +30,7 @@ void Group::start_calls() {
 void Group::call_failed(std::string_view call, const CallFailure& failure) {
   std::string error = fmt::format("{} failed: {} {}", call, failure.code, failure.message);
   if (error != provider_error_) parts_.log.warning(error, {{"group", config_.name}});
+  note_call("call_failed", error);
   provider_error_ = std::move(error);
 }
 

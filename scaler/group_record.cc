@@ -131,7 +131,17 @@ void Group::set_outcome(std::uint64_t decision, const std::string& outcome) {
   unsaved_.decisions.push_back(row);
 }
 
+/// A row for what went wrong at the provider; the same sentence once a minute at most.
+void Group::note_call(std::string_view kind, const std::string& sentence) {
+  const TimePoint now = parts_.clock.now();
+  std::erase_if(noted_calls_,
+                [now](const auto& each) { return now - each.second >= kQuietSavedEvery; });
+  if (!noted_calls_.try_emplace(sentence, now).second) return;
+  unsaved_.decisions.push_back(make_decision(kind, sentence, false));
+}
+
 void Group::take_events() {
+  for (const std::string& each : provider_->take_remarks()) note_call("call_repeated", each);
   for (const FleetEvent& each : fleet_.take_events()) {
     if (each.kind == "launch_settled") {
       settle("launch:" + each.token, each.launch_intent, each.sentence, each.instance);

@@ -89,6 +89,9 @@ class Provider {
   virtual Task<DescribeReply> describe() = 0;
   /// Provider-made CPU figures (process accounting, CloudWatch). May be empty.
   virtual Task<CpuReply> cpu(std::vector<std::string> instances) = 0;
+  /// Sentences about calls that the provider repeated by itself since the last look, for the
+  /// history: what no reply tells because the call went well in the end.
+  [[nodiscard]] virtual std::vector<std::string> take_remarks() { return {}; }
   /// How often `describe` is worth calling.
   [[nodiscard]] virtual Duration describe_interval() const = 0;
   /// After this long a launch that happened surely shows in `describe`. Until then an unanswered

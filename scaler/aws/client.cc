@@ -245,6 +245,10 @@ Task<AwsReply> Client::call(AwsCall call) {
     made.may_have_happened = attempts.may_have_happened;
     const std::optional<Duration> wait = next_attempt(reply, verdict, attempts);
     if (!wait) co_return made;
+    if (remarks_.size() < kRemarksMax) {
+      remarks_.push_back(fmt::format("{} was asked again: {} {}", call.action, read.facts.code,
+                                     read.facts.message));
+    }
     if (*wait > Duration::zero()) co_await sleep_for(parts_.clock, *wait);
   }
 }

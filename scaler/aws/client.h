@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "lbd/base/task.h"
 #include "scaler/aws/credentials.h"
@@ -74,8 +76,13 @@ class Client {
   [[nodiscard]] std::string credentials_source() const { return credentials_.source(); }
   /// How far AWS's clock is ahead of ours, once it mattered.
   [[nodiscard]] Duration clock_offset() const noexcept { return offset_; }
+  /// One sentence for each attempt that failed and was repeated since the last look; the first
+  /// kRemarksMax.
+  [[nodiscard]] std::vector<std::string> take_remarks() { return std::exchange(remarks_, {}); }
 
  private:
+  static constexpr std::size_t kRemarksMax = 20;
+
   struct Attempts {
     std::string invocation;
     int most = kAttemptsMax;
@@ -108,6 +115,7 @@ class Client {
   std::map<std::string, std::string> endpoints_;  // by signing name
   std::string ca_file_;
   Duration offset_{};
+  std::vector<std::string> remarks_;
 };
 
 /// Pure. An answer as failure, or as its XML.

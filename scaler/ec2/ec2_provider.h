@@ -49,6 +49,8 @@ class Ec2Provider final : public Provider {
   [[nodiscard]] Duration describe_interval() const override { return config_.describe_interval; }
   [[nodiscard]] Duration visibility_delay() const override { return visibility_delay_; }
 
+  [[nodiscard]] std::vector<std::string> take_remarks() override { return client_.take_remarks(); }
+
   [[nodiscard]] const aws::Client& client() const noexcept { return client_; }
 
  private:
