@@ -67,7 +67,7 @@ class StateDirectory {
 class Signals {
  public:
   Signals(net::Loop& loop, control::Plane& plane, worker::AccessLog* log)
-      : loop_(loop), plane_(plane), log_(log), set_(loop.core().io, SIGTERM, SIGINT, SIGHUP) {
+      : loop_(loop), plane_(plane), log_(log), set_(net::asio_of(loop), SIGTERM, SIGINT, SIGHUP) {
     set_.add(SIGUSR1);
     wait();
   }

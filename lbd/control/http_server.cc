@@ -118,7 +118,7 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
 
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(net::Loop& loop, Handler callback)
-      : io(loop.core().io), handler(std::make_shared<Handler>(std::move(callback))) {}
+      : io(net::asio_of(loop)), handler(std::make_shared<Handler>(std::move(callback))) {}
 
   template <class Protocol>
   void accept(typename Protocol::acceptor& acceptor) {

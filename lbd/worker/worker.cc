@@ -196,7 +196,7 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
     return;
   }
   proxy::ClientInfo client = client_info(fd, *listener);
-  auto stream = net::adopt_tcp(loop, fd, client.peer.family());
+  auto stream = net::adopt_tcp(loop, fd);
   auto session =
       std::make_unique<H1Session>(context, std::move(stream), std::move(client), listener);
   context.tasks.spawn(serve(*this, std::move(session), listener));
