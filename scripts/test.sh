@@ -191,7 +191,7 @@ run_e2e() {
   local binary="build/$preset/lbd/lbd" arguments=(--profile "$2")
   log=$(mktemp "$LOGS/test-$STEP-e2e-XXXXXX.txt")
   [ -n "$text" ] && arguments+=(-k "$text")
-  if ! "$(python)" tests/e2e/run.py --list "${arguments[@]}" | grep -q .; then
+  if [ -z "$("$(python)" tests/e2e/run.py --list "${arguments[@]}")" ]; then
     echo "no end-to-end test of profile $profile has '$text' in its name"
     [ -n "$ONLY_TEXT" ] && return 0
     return 1
