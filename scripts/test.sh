@@ -128,7 +128,7 @@ sources() {
 check_format() {
   local tool=clang-format
   command -v clang-format-14 >/dev/null && tool=clang-format-14
-  if ! "$tool" --version | grep -q 'version 14\.'; then
+  if ! "$tool" --version | grep 'version 14\.' >/dev/null; then
     echo "format not checked: this is not clang-format 14 but $("$tool" --version)"
     return 0
   fi
