@@ -11,7 +11,6 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/url/parse.hpp>
-#include <boost/url/src.hpp>
 #include <cerrno>
 #include <cstring>
 #include <list>
