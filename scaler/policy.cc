@@ -18,6 +18,13 @@ constexpr double kTolerance = 0.01;
 /// After the fleet changed, a scale-in wants this much of a look at the new size.
 constexpr Duration kSettle = seconds(60);
 
+/// Datapoints of `period` that cover `span`; at least one.
+std::uint32_t datapoints_in(Duration span, Duration period) {
+  const auto whole = [](Duration of) { return std::chrono::ceil<seconds>(of).count(); };
+  const std::int64_t each = std::max<std::int64_t>(1, whole(period));
+  return static_cast<std::uint32_t>(std::max<std::int64_t>(1, (whole(span) + each - 1) / each));
+}
+
 Duration alarm_window(const Policy& policy) {
   return Duration(policy.period) * static_cast<std::int64_t>(std::max(1u, policy.datapoints));
 }
@@ -44,12 +51,22 @@ AlarmRule alarm_rule(const Policy& policy) {
   return rule;
 }
 
-AlarmRule all_of(double threshold, bool above, Duration span) {
+/// The alarms of target tracking: every datapoint breaches.
+AlarmRule high_rule(const Policy& policy) {
   AlarmRule rule;
-  rule.above = above;
-  rule.threshold = threshold;
-  rule.datapoints = static_cast<std::uint32_t>(
-      std::max<std::int64_t>(1, std::chrono::ceil<seconds>(span).count()));
+  rule.threshold = policy.target * (1 + kTolerance);
+  rule.period = policy.period;
+  rule.datapoints = datapoints_in(policy.scale_out_for, policy.period);
+  rule.datapoints_to_alarm = rule.datapoints;
+  return rule;
+}
+
+AlarmRule low_rule(const Policy& policy) {
+  AlarmRule rule;
+  rule.above = false;
+  rule.threshold = policy.target * policy.scale_in_ratio;
+  rule.period = policy.scale_in_period;
+  rule.datapoints = datapoints_in(policy.scale_in_for, policy.scale_in_period);
   rule.datapoints_to_alarm = rule.datapoints;
   return rule;
 }
@@ -110,8 +127,7 @@ void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
     const double exact = view.counted * value / policy.target;
     return static_cast<std::uint32_t>(std::clamp(std::ceil(exact - 1e-9), 0.0, 1e9));
   };
-  const AlarmRule high = all_of(policy.target * (1 + kTolerance), true, policy.scale_out_for);
-  if (view.series->evaluate(high, now) == AlarmState::alarm) {
+  if (view.series->evaluate(high_rule(policy), now) == AlarmState::alarm) {
     verdict.direction = Direction::out;
     verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
     verdict.note =
@@ -121,10 +137,8 @@ void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
     return;
   }
   if (policy.disable_scale_in || view.counted == 0) return;
+  if (view.series->evaluate(low_rule(policy), now) != AlarmState::alarm) return;
   const double floor = policy.target * policy.scale_in_ratio;
-  if (view.series->evaluate(all_of(floor, false, policy.scale_in_for), now) != AlarmState::alarm) {
-    return;
-  }
   const double slow = view.series->average(now, policy.scale_in_for).value_or(*verdict.value);
   const double recent = view.series->average(now, kSettle).value_or(*verdict.value);
   verdict.want = wanted(std::max(slow, recent));
@@ -373,7 +387,9 @@ bool survives_removal(double value, double limit, std::uint32_t n, std::uint32_t
 
 Duration span_of(const Policy& policy) {
   if (policy.kind == PolicyKind::target_tracking) {
-    return std::max({Duration(policy.scale_out_for), Duration(policy.scale_in_for), kSettle});
+    const Duration out = Duration(policy.period) + Duration(policy.scale_out_for);
+    const Duration in = Duration(policy.scale_in_period) + Duration(policy.scale_in_for);
+    return std::max({out, in, kSettle});
   }
   return std::max(alarm_window(policy), kSettle);
 }

@@ -122,12 +122,14 @@ config::ScalingGroup make_group(Rng& rng) {
   config::Policy out;
   out.name = "out";
   out.threshold = 0.9;
+  out.period = seconds(1 + rng.below(2));
   out.datapoints = out.datapoints_to_alarm = 4;
   out.steps = {{0.0, std::nullopt, 1}};
   config::Policy in;
   in.name = "in";
   in.above = false;
   in.threshold = 0.6;
+  in.period = out.period;
   in.datapoints = in.datapoints_to_alarm = 8;
   in.steps = {{std::nullopt, 0.0, -1}};
   config::Policy track;
@@ -136,6 +138,7 @@ config::ScalingGroup make_group(Rng& rng) {
   track.target = 0.7;
   track.scale_out_for = seconds(4);
   track.scale_in_for = seconds(10);
+  track.period = track.scale_in_period = out.period;
   if (rng.below(2) == 0) {
     group.policies = {track};
   } else {

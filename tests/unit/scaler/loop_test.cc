@@ -108,6 +108,7 @@ class ScalerTest : public testing::Test {
     config::Policy out;
     out.name = "out";
     out.threshold = 0.9;
+    out.period = seconds(1);
     out.datapoints = out.datapoints_to_alarm = 5;
     out.steps = {{0.0, std::nullopt, 1}};
     config::Policy in = out;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "lbd/base/rng.h"
+
 namespace lbd::scaler {
 namespace {
 
@@ -19,7 +21,7 @@ Policy step(bool above, double threshold, double adjustment) {
   policy.name = above ? "out" : "in";
   policy.above = above;
   policy.threshold = threshold;
-  policy.datapoints = policy.datapoints_to_alarm = 30;
+  policy.datapoints = policy.datapoints_to_alarm = 3;  // of 10 s
   config::Step only;
   (above ? only.lower : only.upper) = 0.0;
   only.adjustment = adjustment;
@@ -234,6 +236,54 @@ TEST(TargetTracking, NeverShrinksWhenScaleInIsDisabled) {
   Case group({tracking(0.5)}, 0.01, 10);
   group.policies[0].disable_scale_in = true;
   EXPECT_EQ(group.ask().direction, Direction::none);
+}
+
+/// Seconds until a group whose signal has this mean and this spread is resized; at most `limit`.
+std::int64_t seconds_until_resized(const Policy& policy, double mean, std::uint64_t seed) {
+  constexpr double kSpread = 0.04;
+  constexpr std::int64_t kLimit = 3'600;
+  Case group({policy}, mean, 4);
+  group.series[0] = Series(span_of(policy));
+  Rng rng(seed);
+  for (std::int64_t second = 1; second <= kLimit; ++second) {
+    double noise = -6;  // twelve uniform draws: nearly normal, spread 1
+    for (int i = 0; i < 12; ++i) noise += rng.unit();
+    group.view.now = kNow + seconds(second);
+    group.series[0].add(group.view.now, mean + kSpread * noise);
+    if (group.ask().direction != Direction::none) return second;
+  }
+  return kLimit;
+}
+
+Policy alarm_for(bool above, double threshold, seconds window) {
+  Policy policy = step(above, threshold, above ? 1 : -1);
+  policy.period = config::default_period(window);
+  policy.datapoints = static_cast<std::uint32_t>(window / policy.period);
+  policy.datapoints_to_alarm = policy.datapoints;
+  return policy;
+}
+
+TEST(NoisySignal, FivePointsOverTheThresholdScaleOutWithinTwiceTheWindow) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    EXPECT_LE(seconds_until_resized(alarm_for(true, 0.9, seconds(30)), 0.95, seed), 60) << seed;
+    EXPECT_LE(seconds_until_resized(tracking(0.9), 0.95, seed), 60) << seed;
+  }
+}
+
+TEST(NoisySignal, FivePointsUnderTheThresholdScaleInAfterAQuarterOfAnHour) {
+  Policy slow = tracking(0.9);  // in below 63 %
+  slow.scale_in_for = minutes(15);
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    EXPECT_LE(seconds_until_resized(alarm_for(false, 0.6, minutes(15)), 0.55, seed), 1'200) << seed;
+    EXPECT_LE(seconds_until_resized(slow, 0.58, seed), 1'200) << seed;
+  }
+}
+
+TEST(NoisySignal, FivePointsUnderTheThresholdNeverScaleOut) {
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    EXPECT_EQ(seconds_until_resized(alarm_for(true, 0.9, seconds(30)), 0.85, seed), 3'600) << seed;
+    EXPECT_EQ(seconds_until_resized(tracking(0.9), 0.85, seed), 3'600) << seed;
+  }
 }
 
 TEST(SeveralPolicies, TheLargestCapacityWins) {
