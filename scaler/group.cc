@@ -53,10 +53,14 @@ void Group::configure(const config::ScalingGroup& config) {
 void Group::watch_policies() {
   std::vector<Watched> next;
   for (const config::Policy& policy : config_.policies) {
-    Watched fresh{policy, Series(span_of(policy)), 0};
+    Watched fresh{policy, Series(span_of(policy)), 0, {}, 0, {}};
     for (const Watched& old : watched_) {
       if (old.policy.name == policy.name && old.policy.signal == policy.signal) {
         fresh.series.take_over(old.series);
+        fresh.counted = old.counted;
+        fresh.measured_at = old.measured_at;
+        fresh.measured_of = old.measured_of;
+        fresh.joined = old.joined;
       }
     }
     next.push_back(std::move(fresh));
@@ -132,6 +136,8 @@ GroupView Group::view() const {
     policy.policy = &each.policy;
     policy.series = &each.series;
     policy.counted = each.counted;
+    policy.measured_at = each.measured_at;
+    policy.joined = each.joined;
     policy.warming = counts.coming > 0 || each.counted < counts.serving ||
                      (counts.warming > 0 && warm_up > Duration(0));
     view.policies.push_back(policy);

@@ -39,10 +39,15 @@ class Group {
     config::Policy policy;
     Series series;
     std::uint32_t counted = 0;
+    /// Where the series ends, when its figures come minutes late; absent: now.
+    std::optional<TimePoint> measured_at;
+    std::size_t measured_of = 0;  // instances in that newest late figure
+    TimePoint joined{};           // see PolicyView
   };
   struct CpuFigure {
     double ratio = 0;
     TimePoint at{};
+    Duration span{};
   };
   struct Attempt {  // one launch call
     std::string token;
@@ -80,6 +85,11 @@ class Group {
 
   // group_signals.cc
   void feed_signals();
+  void feed(Watched& watched);
+  void feed_late(Watched& watched, const std::vector<const Instance*>& counted);
+  [[nodiscard]] bool is_late(const Watched& watched,
+                             const std::vector<const Instance*>& counted) const;
+  [[nodiscard]] const CpuFigure* cpu_figure(const std::string& instance) const;
   [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
   struct Figure {
     double value = 0;

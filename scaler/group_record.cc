@@ -221,7 +221,7 @@ GroupStatus Group::status() const {
     SignalStatus row;
     row.policy = each.policy.name;
     row.signal = each.policy.signal;
-    row.value = each.series.latest(now);
+    row.value = each.series.latest(each.measured_at.value_or(now));
     row.age = each.series.age(now);
     row.threshold = each.policy.kind == config::PolicyKind::target_tracking ? each.policy.target
                                                                             : each.policy.threshold;

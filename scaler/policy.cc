@@ -88,16 +88,44 @@ std::optional<double> scale_out_limit(const Policy& policy) {
   return policy.threshold;
 }
 
+TimePoint end_of(const PolicyView& view, TimePoint now) { return view.measured_at.value_or(now); }
+
+/// How far back the mean may reach without taking in a smaller group; at least a second.
+Duration window_of(const PolicyView& view, TimePoint end, Duration window) {
+  const Duration since = std::chrono::floor<seconds>(end - view.joined);
+  return std::clamp<Duration>(since, seconds(1), std::max<Duration>(window, seconds(1)));
+}
+
+/// Whether an upward alarm still stands by what was measured at the group's present size alone.
+bool stands(const PolicyView& view, TimePoint end, const AlarmRule& rule) {
+  const Duration window = rule.period * static_cast<std::int64_t>(std::max(1u, rule.datapoints));
+  if (end - view.joined >= window) return true;
+  if (end - view.joined < rule.period) return false;
+  const std::optional<double> value = view.series->average(end, window_of(view, end, window));
+  return value && (*value > rule.threshold || (rule.inclusive && *value == rule.threshold));
+}
+
+std::string alarm_note(const Policy& policy, double value) {
+  return fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
+                     signal_text(policy.signal, value), policy.above ? "above" : "below",
+                     signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
+}
+
 void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
   const Policy& policy = *view.policy;
+  const Duration window = alarm_window(policy);
   verdict.threshold = policy.threshold;
-  verdict.value = view.series->average(now, alarm_window(policy));
-  const AlarmState state = view.series->evaluate(alarm_rule(policy), now);
+  verdict.value = view.series->average(now, policy.above ? window_of(view, now, window) : window);
+  const AlarmRule rule = alarm_rule(policy);
+  const AlarmState state = view.series->evaluate(rule, now);
   if (state == AlarmState::insufficient || !verdict.value) {
     verdict.no_data = true;
     return;
   }
   if (state != AlarmState::alarm) return;
+  verdict.note = alarm_note(policy, *verdict.value);
+  verdict.outdated = policy.above && !stands(view, now, rule);
+  if (verdict.outdated) return;
   const config::Step* step = step_for(policy, *verdict.value);
   // M of N may alarm while the mean is back inside: the smallest step is what the alarm asks for.
   if (step == nullptr) step = step_for(policy, policy.threshold);
@@ -107,10 +135,6 @@ void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
   if (step == nullptr) return;
   const std::int64_t change = adjustment_of(policy, step->adjustment, view.counted);
   verdict.want = plus(view.counted, change);
-  verdict.note =
-      fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
-                  signal_text(policy.signal, *verdict.value), policy.above ? "above" : "below",
-                  signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
   if (change > 0) verdict.direction = Direction::out;
   if (change < 0) verdict.direction = Direction::in;
 }
@@ -118,7 +142,7 @@ void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
 void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
   const Policy& policy = *view.policy;
   verdict.threshold = policy.target;
-  verdict.value = view.series->average(now, policy.scale_out_for);
+  verdict.value = view.series->average(now, window_of(view, now, policy.scale_out_for));
   if (!view.series->latest(now) || !verdict.value || policy.target <= 0) {
     verdict.no_data = true;
     return;
@@ -127,13 +151,16 @@ void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
     const double exact = view.counted * value / policy.target;
     return static_cast<std::uint32_t>(std::clamp(std::ceil(exact - 1e-9), 0.0, 1e9));
   };
-  if (view.series->evaluate(high_rule(policy), now) == AlarmState::alarm) {
-    verdict.direction = Direction::out;
-    verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
+  const AlarmRule high = high_rule(policy);
+  if (view.series->evaluate(high, now) == AlarmState::alarm) {
     verdict.note =
         fmt::format("{} {} above the target of {} for {}", signal_name(policy.signal),
                     signal_text(policy.signal, *verdict.value),
                     signal_text(policy.signal, policy.target), span_text(policy.scale_out_for));
+    verdict.outdated = !stands(view, now, high);
+    if (verdict.outdated) return;
+    verdict.direction = Direction::out;
+    verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
     return;
   }
   if (policy.disable_scale_in || view.counted == 0) return;
@@ -187,8 +214,10 @@ void refuse(Recommendation& result, std::string_view kind, std::string sentence)
 bool consider_out(const GroupView& group, Recommendation& result) {
   const Verdict* best = nullptr;
   std::string cooling;
+  const Verdict* outdated = nullptr;
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
     const Verdict& verdict = result.verdicts[i];
+    if (verdict.outdated) outdated = &verdict;
     if (verdict.direction != Direction::out) continue;
     std::string note = cooldown_note(group, *group.policies[i].policy);
     if (!note.empty()) {
@@ -198,9 +227,15 @@ bool consider_out(const GroupView& group, Recommendation& result) {
     if (best == nullptr || verdict.want > best->want) best = &verdict;
   }
   if (best == nullptr) {
-    if (cooling.empty()) return false;
-    refuse(result, "cooldown", cooling);
-    return true;
+    if (!cooling.empty()) {
+      refuse(result, "cooldown", cooling);
+    } else if (outdated != nullptr) {
+      refuse(
+          result, "settling",
+          fmt::format("no change: {}, but not by what is measured since the last instance joined",
+                      outdated->note));
+    }
+    return !cooling.empty() || outdated != nullptr;
   }
   const std::uint32_t want = std::min(best->want, group.max);
   if (want > group.desired) {
@@ -231,8 +266,9 @@ std::uint32_t guarded(const GroupView& group, std::uint32_t wanted, std::string&
   for (const PolicyView& view : group.policies) {
     const std::optional<double> limit = scale_out_limit(*view.policy);
     if (!limit) continue;
-    const double value = std::max(view.series->average(group.now, kSettle).value_or(*limit),
-                                  view.series->average(group.now, seconds(10)).value_or(*limit));
+    const TimePoint end = end_of(view, group.now);
+    const double value = std::max(view.series->average(end, kSettle).value_or(*limit),
+                                  view.series->average(end, seconds(10)).value_or(*limit));
     while (allowed > 0 && !survives_removal(value, *limit, view.counted, allowed)) {
       const std::uint32_t left = view.counted > allowed ? view.counted - allowed : 0;
       const double after = left == 0 ? 0 : value * view.counted / left;
@@ -275,6 +311,7 @@ void consider_in(const GroupView& group, Recommendation& result) {
   const Verdict* lead = nullptr;  // the one that leaves most
   const Verdict* against = nullptr;
   Duration settle = kSettle;
+  TimePoint measured = group.now;
   std::string cooling;
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
     const Policy& policy = *group.policies[i].policy;
@@ -288,6 +325,7 @@ void consider_in(const GroupView& group, Recommendation& result) {
                                 ? Duration(policy.scale_in_for)
                                 : alarm_window(policy);
     settle = std::min(settle, window);
+    measured = std::min(measured, end_of(group.policies[i], group.now));
     if (cooling.empty()) cooling = cooldown_note(group, policy);
     if (lead == nullptr || verdict.want > lead->want) lead = &verdict;
   }
@@ -306,7 +344,7 @@ void consider_in(const GroupView& group, Recommendation& result) {
   if (!cooling.empty()) {
     return refuse(result, "cooldown", fmt::format("no scale-in: {}, but {}", lead->note, cooling));
   }
-  if (group.now - group.changed_at < settle) {
+  if (measured - group.changed_at < settle) {
     return refuse(result, "settling",
                   fmt::format("no scale-in: {}, but the fleet changed less than {} ago", lead->note,
                               span_text(settle)));
@@ -399,7 +437,9 @@ Recommendation recommend(const GroupView& group) {
   result.desired = group.desired;
   result.sentence =
       fmt::format("no change: {} wanted, no policy asks for another number", group.desired);
-  for (const PolicyView& view : group.policies) result.verdicts.push_back(judge(view, group.now));
+  for (const PolicyView& view : group.policies) {
+    result.verdicts.push_back(judge(view, end_of(view, group.now)));
+  }
   for (const Verdict& verdict : result.verdicts) {
     if (verdict.no_data) {
       refuse(result, "no_data", fmt::format("no change: {}", verdict.note));

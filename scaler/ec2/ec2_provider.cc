@@ -280,7 +280,7 @@ void Ec2Provider::keep_cpu(const aws::XmlNode& body, const std::vector<std::stri
   for (const CpuPoint& each : read_cpu(body)) {
     if (each.query >= asked.size()) continue;
     const auto age = std::max(wall - each.until, WallTime::duration::zero());
-    reply.samples.push_back({asked[each.query], each.ratio, now - age});
+    reply.samples.push_back({asked[each.query], each.ratio, now - age, kCpuPeriod});
   }
 }
 

@@ -18,6 +18,7 @@ struct Cloud {
   std::vector<ReportedInstance> instances;
   std::string closed_zone;
   double cpu = 0.5;
+  std::optional<TimePoint> cpu_minute;  // the only figures are the means of the minute up to here
   int launches = 0;
 };
 
@@ -58,7 +59,12 @@ class InstantProvider final : public Provider {
   }
   Task<CpuReply> cpu(std::vector<std::string> instances) override {
     CpuReply reply;
-    for (const std::string& id : instances) reply.samples.push_back({id, cloud_.cpu, clock_.now()});
+    for (const std::string& id : instances) {
+      CpuSample sample{id, cloud_.cpu, clock_.now()};
+      if (cloud_.cpu_minute) sample.at = *cloud_.cpu_minute;
+      if (cloud_.cpu_minute) sample.span = minutes(1);
+      reply.samples.push_back(sample);
+    }
     co_return reply;
   }
   [[nodiscard]] Duration describe_interval() const override { return seconds(1); }
@@ -374,6 +380,37 @@ TEST_F(ScalerTest, ThePreferredCpuSourceWinsWhileItIsFresh) {
   EXPECT_EQ(alive(), 3u);
   after(minutes(1));  // no header for long: the provider's figure counts again
   EXPECT_GT(alive(), 3u);
+}
+
+// Metrics of the cloud come minutes late and once in minutes.
+TEST_F(ScalerTest, OneLateDatapointAddsOneInstanceAndNotOneASecond) {
+  config.scaling_groups["web"].provider = config::Ec2Provider{};
+  scaler->apply(config);
+  cloud.cpu = 0.93;
+  cloud.cpu_minute = clock.now();
+  after(minutes(4));
+  EXPECT_EQ(alive(), 3u) << "of before there were three";
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(9));
+  EXPECT_EQ(alive(), 4u) << "one datapoint, one instance";
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(2));
+  EXPECT_EQ(alive(), 5u) << "measured with four";
+}
+
+TEST_F(ScalerTest, OneLateDatapointRemovesOneInstanceAndNotOneASecond) {
+  config.scaling_groups["web"].provider = config::Ec2Provider{};
+  scaler->apply(config);
+  cloud.cpu = 0.7;
+  cloud.cpu_minute = clock.now();
+  after(seconds(20));
+  ASSERT_TRUE(scaler->set_desired("web", 5, "test"));
+  after(minutes(4));
+  EXPECT_EQ(alive(), 5u);
+  cloud.cpu = 0.1;
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(9));
+  EXPECT_EQ(alive(), 4u);
 }
 
 TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {

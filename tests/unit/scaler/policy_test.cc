@@ -286,6 +286,50 @@ TEST(NoisySignal, FivePointsUnderTheThresholdNeverScaleOut) {
   }
 }
 
+TEST(NewSize, AnAlarmFromBeforeTheLastInstanceJoinedAddsNoOther) {
+  Case group({step(true, 0.9, 1)}, 0.95, 4);
+  group.view.policies[0].joined = kNow - seconds(9);
+  EXPECT_EQ(group.ask().kind, "settling");
+  EXPECT_EQ(group.ask().direction, Direction::none);
+  group.view.policies[0].joined = kNow - seconds(10);  // one datapoint at the new size
+  EXPECT_EQ(group.ask().desired, 5u);
+}
+
+TEST(NewSize, TwoOfThreeDatapointsDoNotAddWhenTheOneSinceTheLastInstanceJoinedIsFine) {
+  Case group({step(true, 0.9, 1)}, 0.95, 4);
+  group.policies[0].datapoints_to_alarm = 2;
+  for (int i = 0; i < 10; ++i) group.series[0].add(kNow - seconds(i), 0.8);
+  group.view.policies[0].joined = kNow - seconds(10);
+  EXPECT_EQ(group.ask().kind, "settling");
+  group.view.policies[0].joined = kNow - minutes(5);
+  EXPECT_EQ(group.ask().desired, 5u);
+}
+
+TEST(NewSize, TargetTrackingMultipliesTheNewNumberByTheNewMeanOnly) {
+  Case group({tracking(0.5)}, 1.0, 6);
+  for (int i = 0; i < 15; ++i) group.series[0].add(kNow - seconds(i), 0.55);
+  group.view.policies[0].joined = kNow - seconds(15);
+  EXPECT_EQ(group.ask().desired, 7u);
+}
+
+TEST(LateFigures, AreJudgedAtTheTimeTheyAreOf) {
+  Case group({step(true, 0.9, 1)}, 0.95, 3);
+  group.view.now = kNow + minutes(3);
+  EXPECT_EQ(group.ask().kind, "no_data");
+  group.view.policies[0].measured_at = kNow;
+  EXPECT_EQ(group.ask().desired, 4u);
+}
+
+TEST(LateFigures, FromBeforeTheLastChangeShrinkNothing) {
+  Case group({step(false, 0.6, -1)}, 0.1, 4);
+  group.view.now = kNow + minutes(3);
+  group.view.policies[0].measured_at = kNow;
+  group.view.changed_at = kNow + minutes(1);
+  EXPECT_EQ(group.ask().kind, "settling");
+  group.view.changed_at = kNow - minutes(1);
+  EXPECT_EQ(group.ask().desired, 3u);
+}
+
 TEST(SeveralPolicies, TheLargestCapacityWins) {
   Policy big = step(true, 0.8, 3);
   big.name = "big";
