@@ -81,6 +81,8 @@ struct FleetTimings {
   Duration drain_settle = std::chrono::seconds(2);      // until every worker knows of the drain
   Duration terminate_again = std::chrono::seconds(10);
   Duration lost_shown = std::chrono::minutes(2);
+  Duration trial_wait = std::chrono::minutes(2);    // mass failure at the maximum: until one goes
+  Duration trial_again = std::chrono::minutes(10);  // between launches that only try
   std::uint32_t missing_max = 3;
 };
 
@@ -190,6 +192,7 @@ class Fleet {
   void look_for_missing(const Observation& seen);
   void first_pass(Instance& instance, TimePoint now);
   void judge(Instance& instance, TimePoint now);
+  void watch_mass_failure(TimePoint now);
   void trip(const std::string& zone, TimePoint now, const std::string& reason);
   void check_zone(const std::string& zone, TimePoint now);
   void drop_gone(TimePoint now);
@@ -197,12 +200,16 @@ class Fleet {
   void resume_ending(Instance& instance, TimePoint now);
   [[nodiscard]] FleetStep finish_step(TimePoint now) const;
   [[nodiscard]] FleetStep grow_step(const FleetCounts& counts, TimePoint now) const;
+  [[nodiscard]] FleetStep full_step(const FleetCounts& counts) const;
+  [[nodiscard]] FleetStep trial_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep launch_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep replace_step(const FleetCounts& counts) const;
   [[nodiscard]] FleetStep shrink_step(const FleetCounts& counts) const;
   [[nodiscard]] FleetStep rebalance_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] std::uint32_t replace_at_once() const;
   [[nodiscard]] const Instance* victim() const;
+  /// The unhealthy one to go first: such as never served, then the least busy.
+  [[nodiscard]] const Instance* worst() const;
   [[nodiscard]] std::map<std::string, std::uint32_t> per_zone() const;
 
   config::ScalingGroup group_;
@@ -217,6 +224,10 @@ class Fleet {
   std::vector<FleetEvent> events_;
   TimePoint launches_held_until_{};
   std::uint32_t holds_ = 0;
+  TimePoint last_launch_{};
+  std::optional<TimePoint> mass_failure_since_;
+  std::string mass_failure_;
+  bool braked_ = false;  // a mass failure, and no new instance has passed since
   std::string hold_reason_;
   bool observed_ = false;
 };

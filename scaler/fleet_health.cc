@@ -46,6 +46,7 @@ void Fleet::first_pass(Instance& instance, TimePoint now) {
 
 void Fleet::advance(TimePoint now) {
   for (Instance& instance : instances_) judge(instance, now);
+  watch_mass_failure(now);
   std::erase_if(instances_, [](const Instance& each) {
     return each.state == InstanceState::lost && each.id.empty();
   });
@@ -98,6 +99,39 @@ void Fleet::judge(Instance& instance, TimePoint now) {
         fmt::format("instance {} in zone {} must be replaced: {}", instance.id, instance.zone,
                     instance.unhealthy));
   if (instance.serving_since) check_zone(instance.zone, now);
+}
+
+/// When more than half fail their checks at once, the check or our own line is as likely to be the
+/// cause as they are, and the balancer may still be serving from them. Whoever the provider itself
+/// calls impaired is believed. A new instance that passes is the proof that the others are sick.
+void Fleet::watch_mass_failure(TimePoint now) {
+  std::uint32_t served = 0;
+  std::uint32_t failing = 0;
+  bool proof = false;
+  for (const Instance& each : instances_) {
+    const bool there = each.state == InstanceState::pending ||
+                       each.state == InstanceState::warming ||
+                       each.state == InstanceState::in_service;
+    if (!there || !(each.serving_since || each.adopted)) continue;
+    ++served;
+    if (!each.unhealthy.empty() && !each.impaired_since) ++failing;
+    proof = proof || (mass_failure_since_ && each.unhealthy.empty() && each.serving_since &&
+                      each.health == Health::up && *each.serving_since >= *mass_failure_since_);
+  }
+  if (failing * 2 <= served) {
+    mass_failure_since_.reset();
+    braked_ = false;
+    return;
+  }
+  mass_failure_ =
+      fmt::format("{} of {} instances fail their health checks at once", failing, served);
+  braked_ = !proof;
+  if (mass_failure_since_) return;
+  mass_failure_since_ = now;
+  FleetEvent made;
+  made.kind = "mass_failure";
+  made.sentence = mass_failure_ + ": none is ended for it until a new one has passed";
+  events_.push_back(std::move(made));
 }
 
 void Fleet::trip(const std::string& zone, TimePoint now, const std::string& reason) {

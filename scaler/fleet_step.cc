@@ -8,6 +8,8 @@
 namespace lbd::scaler {
 namespace {
 
+using std::chrono::seconds;
+
 FleetStep step(StepKind kind, std::string_view word, std::string sentence) {
   FleetStep made;
   made.kind = kind;
@@ -36,6 +38,9 @@ bool good(const Instance& each) {
       return false;
   }
 }
+
+/// Whether it may have served anybody: what an earlier life launched probably has.
+bool served(const Instance& each) { return each.serving_since || each.adopted; }
 
 bool can_undrain(const Instance& each) {
   return each.state == InstanceState::draining && each.unhealthy.empty() &&
@@ -120,6 +125,21 @@ const Instance* Fleet::victim() const {
   return best;
 }
 
+const Instance* Fleet::worst() const {
+  const Instance* worst = nullptr;
+  const auto before = [](const Instance& a, const Instance& b) {
+    if (served(a) != served(b)) return served(b);
+    return a.in_flight < b.in_flight;
+  };
+  for (const Instance& each : instances_) {
+    const bool candidate = !each.unhealthy.empty() && (each.state == InstanceState::pending ||
+                                                       each.state == InstanceState::warming ||
+                                                       each.state == InstanceState::in_service);
+    if (candidate && (worst == nullptr || before(each, *worst))) worst = &each;
+  }
+  return worst;
+}
+
 FleetStep Fleet::next_step(TimePoint now) const {
   if (!observed_) {
     return step(StepKind::none, "starting", "waiting for the provider's first report");
@@ -181,28 +201,68 @@ FleetStep Fleet::finish_step(TimePoint now) const {
 
 FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {
   const bool only_unhealthy = counts.good + counts.unhealthy >= desired_;
+  const std::uint32_t ending = counts.draining + counts.terminating;
+  const Instance* first = worst();
+  // One that never served makes room for the next try; or each try would take another place.
+  if (only_unhealthy && first != nullptr && !served(*first) && ending < replace_at_once()) {
+    return step_for_instance(
+        StepKind::drain, "replace", *first,
+        fmt::format("drain instance {}, to launch another: {}", first->id, first->unhealthy));
+  }
+  if (only_unhealthy && braked_) return trial_step(counts, now);
   const std::uint32_t under_way = counts.coming + counts.terminating;
   if (only_unhealthy && under_way >= replace_at_once()) {
     return step(StepKind::none, "replacing",
                 fmt::format("{} unhealthy; {} being replaced, at most {} at once", counts.unhealthy,
                             under_way, replace_at_once()));
   }
-  if (counts.alive < group_.max) return launch_step(counts, now);
-  // At the maximum the room has to be made first.
-  for (const Instance& each : instances_) {
-    if (each.unhealthy.empty() || each.state == InstanceState::draining ||
-        each.state == InstanceState::terminating || each.state == InstanceState::lost) {
-      continue;
-    }
-    if (counts.draining > 0) break;
+  return counts.alive < group_.max ? launch_step(counts, now) : full_step(counts);
+}
+
+/// At the maximum the room has to be made first.
+FleetStep Fleet::full_step(const FleetCounts& counts) const {
+  const Instance* first = worst();
+  if (first != nullptr && counts.draining == 0 && (!braked_ || !served(*first))) {
     return step_for_instance(
-        StepKind::drain, "replace", each,
+        StepKind::drain, "replace", *first,
         fmt::format("drain instance {} to replace it (the group is at its maximum of {}): {}",
-                    each.id, group_.max, each.unhealthy));
+                    first->id, group_.max, first->unhealthy));
   }
   return step(StepKind::none, "full",
               fmt::format("{} wanted, but {} instances still end and the maximum is {}", desired_,
                           counts.alive - counts.good, group_.max));
+}
+
+/// In a mass failure: one launch to see whether a new instance passes, and nothing else. At the
+/// maximum one has to go for it, once, when waiting has not helped.
+FleetStep Fleet::trial_step(const FleetCounts& counts, TimePoint now) const {
+  const bool tried = last_launch_ > *mass_failure_since_;
+  TimePoint due = tried ? last_launch_ + timings_.trial_again : *mass_failure_since_;
+  const bool room = counts.alive < group_.max;
+  if (!room) due = std::max(due, *mass_failure_since_ + timings_.trial_wait);
+  const bool under_way = counts.coming + counts.draining + counts.terminating > 0;
+  if (under_way || now < due) {
+    return step(
+        StepKind::none, "mass_failure",
+        fmt::format("{}: nothing is replaced; {}", mass_failure_,
+                    under_way ? "a new one shows whether the check can be passed"
+                              : fmt::format("the next try is in {} s",
+                                            std::chrono::ceil<seconds>(due - now).count())));
+  }
+  const Instance* first = worst();
+  FleetStep trial;
+  if (room || first == nullptr) {
+    trial = launch_step(counts, now);
+  } else {
+    trial = step_for_instance(StepKind::drain, "replace", *first,
+                              fmt::format("drain instance {} (the group is at its maximum of {})",
+                                          first->id, group_.max));
+  }
+  if (trial.kind != StepKind::none) {
+    trial.sentence +=
+        fmt::format("; {}: one new instance shows whether the check can be passed", mass_failure_);
+  }
+  return trial;
 }
 
 FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
@@ -232,17 +292,15 @@ FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
 
 FleetStep Fleet::replace_step(const FleetCounts& counts) const {
   if (counts.draining + counts.terminating >= replace_at_once()) return {};
-  for (const Instance& each : instances_) {
-    const bool candidate = !each.unhealthy.empty() && (each.state == InstanceState::pending ||
-                                                       each.state == InstanceState::warming ||
-                                                       each.state == InstanceState::in_service);
-    if (!candidate) continue;
-    if (each.serving_since && counts.serving < desired_) continue;  // its replacement comes first
-    return step_for_instance(
-        StepKind::drain, "replace", each,
-        fmt::format("drain instance {}: {}; its replacement serves", each.id, each.unhealthy));
+  const Instance* first = worst();
+  if (first == nullptr) return {};
+  if (served(*first)) {
+    if (braked_) return {};
+    if (counts.serving < desired_) return {};  // its replacement comes first
   }
-  return {};
+  return step_for_instance(
+      StepKind::drain, "replace", *first,
+      fmt::format("drain instance {}: {}; its replacement serves", first->id, first->unhealthy));
 }
 
 FleetStep Fleet::shrink_step(const FleetCounts& counts) const {

@@ -97,6 +97,8 @@ struct Incarnation {
     made.impaired_hold = seconds(8);
     made.unhealthy_drain = seconds(6);
     made.terminate_again = seconds(3);
+    made.trial_wait = seconds(5);
+    made.trial_again = seconds(12);
     made.lost_shown = seconds(10);
     return made;
   }
@@ -160,6 +162,8 @@ Faults make_faults(Rng& rng) {
   faults.dies = maybe(0.7);
   faults.fails_health = maybe(0.5);
   faults.zone_dies = maybe(0.8);
+  faults.blind = maybe(0.5);
+  faults.cpu_noise = maybe(0.1);
   faults.describe_gap = maybe(0.1);
   faults.crash = maybe(3);
   faults.crash_on_save = maybe(0.05);
@@ -220,6 +224,7 @@ class Schedule {
 
   void begin() {
     alive_ = std::make_unique<Incarnation>(*cloud_, clock_, store(), options_.hides_drains);
+    cloud_->new_life();
     alive_->scaler.apply(config_);
     alive_->running.spawn(alive_->scaler.run());
   }
@@ -266,7 +271,7 @@ class Schedule {
       clock_.set_wall_offset(std::chrono::hours(24 * 365 * 56) + jump);
       cloud_->say("the wall clock jumps");
     }
-    if (cloud_->strikes(cloud_->faults.reload, step)) reload();
+    if (!cloud_->blind() && cloud_->strikes(cloud_->faults.reload, step)) reload();
     if (!alive_->life.dead && !cloud_->strikes(cloud_->faults.crash, step)) return;
     cloud_->say("kill -9 of the scaler");
     ++crashes_;
@@ -322,6 +327,11 @@ class Schedule {
     if (status.counts.good < status.desired && status.counts.coming == 0) {
       cloud_->violated(fmt::format("calm, but {} of {} wanted; {}", status.counts.good,
                                    status.desired, status.sentence));
+    }
+    const std::uint32_t serving = cloud_->serving();
+    if (serving > 0 && cloud_->load / serving > 1 && status.desired < group_.max) {
+      cloud_->violated(fmt::format("calm, but {} carry a load of {:.2f} and the maximum is {}; {}",
+                                   serving, cloud_->load, group_.max, status.sentence));
     }
     const Outcome<scaler::SavedGroup> saved = store().load("web");
     const bool busy =

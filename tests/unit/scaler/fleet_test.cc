@@ -1,84 +1,7 @@
-#include "scaler/fleet.h"
-
-#include <gtest/gtest.h>
+#include "tests/unit/scaler/fleet_fixture.h"
 
 namespace lbd::scaler {
 namespace {
-
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-/// A fleet with a provider that shows exactly what the test put there.
-class FleetTest : public testing::Test {
- protected:
-  FleetTest() : fleet(group(), FleetTimings{}) {
-    fleet.set_zones({"a", "b", "c"});
-    fleet.set_desired(3);
-  }
-
-  static config::ScalingGroup group() {
-    config::ScalingGroup made;
-    made.name = "web";
-    made.min = 1;
-    made.max = 5;
-    return made;
-  }
-
-  ReportedInstance& run(const std::string& id, const std::string& zone,
-                        const std::string& token = "") {
-    ReportedInstance made;
-    made.id = id;
-    made.zone = zone;
-    made.client_token = token;
-    made.state = ReportedState::running;
-    made.address = "10.0.0.1";
-    made.launched = WallTime(seconds(++age));
-    cloud.push_back(made);
-    return cloud.back();
-  }
-  void describe() { fleet.observe(Observation{cloud, now, now, WallTime{}}); }
-  /// Everyone reported and, unless in `down`, healthy.
-  void hear(const std::string& down = "", std::uint32_t in_flight = 1) {
-    std::vector<InstanceDemand> demand;
-    for (const ReportedInstance& each : cloud) {
-      InstanceDemand row;
-      row.instance = each.id;
-      row.health = each.id == down ? Health::down : Health::up;
-      row.health_since = now - minutes(1);
-      row.in_flight = in_flight;
-      row.drained = in_flight == 0;
-      demand.push_back(row);
-    }
-    fleet.hear(demand, now);
-    fleet.advance(now);
-  }
-  void serve(const std::vector<std::string>& in_zones) {
-    int i = 0;
-    for (const std::string& zone : in_zones) run("i-" + std::to_string(++i), zone);
-    describe();
-    hear();
-    now += minutes(1);
-    hear();
-    (void)fleet.take_events();
-  }
-  FleetStep next() { return fleet.next_step(now); }
-  bool happened(std::string_view kind) {
-    bool found = false;
-    for (const FleetEvent& each : fleet.take_events()) found = found || each.kind == kind;
-    return found;
-  }
-  const Instance& at(const std::string& id) { return *fleet.find(id); }
-  static LaunchReply refused(CallError error) {
-    LaunchReply reply;
-    reply.failure = CallFailure{error, "Code", "message"};
-    return reply;
-  }
-
-  Fleet fleet;
-  std::vector<ReportedInstance> cloud;
-  TimePoint now{std::chrono::hours(5)};
-  int age = 0;
-};
 
 TEST_F(FleetTest, DoesNothingBeforeTheFirstReport) {
   EXPECT_EQ(next().kind, StepKind::none);
@@ -330,17 +253,9 @@ TEST_F(FleetTest, NeverLaunchesOverTheMaximumWhileAnythingStillRuns) {
 }
 
 TEST_F(FleetTest, ReplacesAtMostATenthAndAtLeastOneAtATime) {
-  serve({"a", "b", "c"});
-  std::vector<InstanceDemand> demand;
-  for (const char* id : {"i-1", "i-2", "i-3"}) {
-    InstanceDemand row;
-    row.instance = id;
-    row.health = Health::down;
-    row.health_since = now - minutes(1);
-    demand.push_back(row);
-  }
-  fleet.hear(demand, now);
-  fleet.advance(now);
+  fleet.set_desired(4);
+  serve({"a", "b", "c", "a"});
+  hear_down({"i-1", "i-2"});
   EXPECT_EQ(next().kind, StepKind::launch);
   fleet.launch_started("t", "a", now);
   EXPECT_EQ(next().word, "replacing");
