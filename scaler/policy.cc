@@ -71,13 +71,6 @@ AlarmRule low_rule(const Policy& policy) {
   return rule;
 }
 
-bool may_scale_in(const Policy& policy) {
-  if (policy.kind == PolicyKind::target_tracking) return !policy.disable_scale_in;
-  if (policy.adjustment_type == AdjustmentType::exact) return !policy.above;
-  return std::any_of(policy.steps.begin(), policy.steps.end(),
-                     [](const config::Step& step) { return step.adjustment < 0; });
-}
-
 /// Above which value the policy adds capacity; nothing when it never does.
 std::optional<double> scale_out_limit(const Policy& policy) {
   if (policy.kind == PolicyKind::target_tracking) return policy.target;
@@ -307,43 +300,61 @@ bool scale_in_blocked(const GroupView& group, const std::string& because, Recomm
   return false;
 }
 
-void consider_in(const GroupView& group, Recommendation& result) {
-  const Verdict* lead = nullptr;  // the one that leaves most
-  const Verdict* against = nullptr;
-  Duration settle = kSettle;
-  TimePoint measured = group.now;
-  std::string cooling;
+/// Who speaks for a scale-in: the one that leaves most. Target tracking speaks only when every
+/// such policy agrees; a step or simple policy speaks for itself, as in EC2 Auto Scaling.
+struct Lead {
+  const PolicyView* view = nullptr;
+  const Verdict* verdict = nullptr;
+  std::string cooling;  // of one that may not speak now
+};
+
+Lead lead_in(const GroupView& group, const Recommendation& result, const Verdict* against) {
+  Lead lead;
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
     const Policy& policy = *group.policies[i].policy;
     const Verdict& verdict = result.verdicts[i];
-    if (!may_scale_in(policy)) continue;
-    if (verdict.direction != Direction::in) {
-      against = &verdict;
+    if (verdict.direction != Direction::in) continue;
+    if (policy.kind == PolicyKind::target_tracking && against != nullptr) continue;
+    std::string cooling = cooldown_note(group, policy);
+    if (!cooling.empty()) {
+      lead.cooling = fmt::format("no scale-in: {}, but {}", verdict.note, cooling);
       continue;
     }
-    const Duration window = policy.kind == PolicyKind::target_tracking
-                                ? Duration(policy.scale_in_for)
-                                : alarm_window(policy);
-    settle = std::min(settle, window);
-    measured = std::min(measured, end_of(group.policies[i], group.now));
-    if (cooling.empty()) cooling = cooldown_note(group, policy);
-    if (lead == nullptr || verdict.want > lead->want) lead = &verdict;
+    if (lead.verdict != nullptr && verdict.want <= lead.verdict->want) continue;
+    lead.view = &group.policies[i];
+    lead.verdict = &verdict;
   }
-  if (lead == nullptr) return;
-  if (against != nullptr) {
-    return refuse(
-        result, "disagree",
-        fmt::format("no scale-in: {}, but policy {} does not agree", lead->note, against->policy));
+  return lead;
+}
+
+void consider_in(const GroupView& group, Recommendation& result) {
+  const Verdict* against = nullptr;
+  const Verdict* tracking = nullptr;
+  for (std::size_t i = 0; i < group.policies.size(); ++i) {
+    const Policy& policy = *group.policies[i].policy;
+    if (policy.kind != PolicyKind::target_tracking || policy.disable_scale_in) continue;
+    (result.verdicts[i].direction == Direction::in ? tracking : against) = &result.verdicts[i];
   }
+  const Lead found = lead_in(group, result, against);
+  const Verdict* lead = found.verdict;
+  if (lead == nullptr) {
+    if (!found.cooling.empty()) return refuse(result, "cooldown", found.cooling);
+    if (tracking == nullptr || against == nullptr) return;
+    return refuse(result, "disagree",
+                  fmt::format("no scale-in: {}, but policy {} does not agree", tracking->note,
+                              against->policy));
+  }
+  const Policy& policy = *found.view->policy;
+  const Duration window = policy.kind == PolicyKind::target_tracking ? Duration(policy.scale_in_for)
+                                                                     : alarm_window(policy);
+  const Duration settle = std::min(kSettle, window);
+  const TimePoint measured = end_of(*found.view, group.now);
   if (group.desired <= group.min) {
     return refuse(
         result, "at_min",
         fmt::format("no change: {}, but desired {} is the minimum", lead->note, group.desired));
   }
   if (scale_in_blocked(group, lead->note, result)) return;
-  if (!cooling.empty()) {
-    return refuse(result, "cooldown", fmt::format("no scale-in: {}, but {}", lead->note, cooling));
-  }
   if (measured - group.changed_at < settle) {
     return refuse(result, "settling",
                   fmt::format("no scale-in: {}, but the fleet changed less than {} ago", lead->note,

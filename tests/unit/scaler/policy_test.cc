@@ -337,14 +337,41 @@ TEST(SeveralPolicies, TheLargestCapacityWins) {
   EXPECT_EQ(group.ask().desired, 6u);
 }
 
-TEST(SeveralPolicies, ShrinkOnlyWhenAllThatMayAgreeAndThenByTheLeast) {
+TEST(SeveralPolicies, OneStepPolicyShrinksWithoutTheOthers) {
+  Policy deep = step(false, 0.3, -2);
+  deep.name = "deep";
+  Case group({step(false, 0.6, -1), deep}, 0.45, 8);
+  EXPECT_EQ(group.ask().desired, 7u);
+  EXPECT_NE(group.ask().sentence.find("(policy in)"), std::string::npos);
+}
+
+TEST(SeveralPolicies, ASimplePolicyInItsCooldownLeavesTheWordToTheOthers) {
+  Policy simple = step(false, 0.6, -1);
+  simple.kind = PolicyKind::simple;
+  Case group({simple, step(false, 0.6, -2)}, 0.1, 8);
+  group.view.activity_finished = kNow - seconds(10);
+  EXPECT_EQ(group.ask().desired, 6u);
+  group.view.activity_finished.reset();
+  EXPECT_EQ(group.ask().desired, 7u);
+}
+
+TEST(SeveralPolicies, TargetTrackingShrinksOnlyWhenEverySuchPolicyAgrees) {
+  Policy other = tracking(0.5);
+  other.name = "other";
+  Case group({tracking(0.5), other}, 0.2, 8);
+  EXPECT_EQ(group.ask().desired, 4u);
+  group.series[1] = Case::steadily(0.45);
+  EXPECT_EQ(group.ask().kind, "disagree");
+  group.policies[1].disable_scale_in = true;  // has no say, but its target is not passed
+  EXPECT_EQ(group.ask().kind, "guard");
+}
+
+TEST(SeveralPolicies, OfThoseThatShrinkTheOneThatLeavesMostWins) {
   Policy percent = step(false, 0.6, -50);
   percent.name = "half";
   percent.adjustment_type = AdjustmentType::percent;
   Case group({step(false, 0.6, -1), percent}, 0.05, 8);
   EXPECT_EQ(group.ask().desired, 7u);
-  group.series[1] = Case::steadily(0.7);
-  EXPECT_EQ(group.ask().kind, "disagree");
 }
 
 TEST(SeveralPolicies, OutBeatsIn) {
