@@ -19,6 +19,8 @@ namespace json = boost::json;
 constexpr std::array<std::string_view, 4> kSignals{"cpu", "requests_per_target",
                                                    "in_flight_per_target", "latency"};
 
+constexpr milliseconds kAlarmSpanMax = 24h;  // CloudWatch's limit, and what a series can hold
+
 /// A policy as written: values whose meaning depends on others wait here.
 struct PolicyDraft {
   Policy policy;
@@ -26,7 +28,8 @@ struct PolicyDraft {
   std::string adjustment;
   std::optional<Cursor> above, below, duration, period, datapoints, add, remove, set, steps, target,
       scale_in_ratio;
-  milliseconds hold{0};
+  seconds hold{0};
+  seconds period_written{0};
   std::optional<std::uint32_t> datapoints_to_alarm;
 };
 
@@ -80,6 +83,11 @@ void resolve_duration(Decoder& decoder, PolicyDraft& draft) {
     policy.datapoints = static_cast<std::uint32_t>(datapoints);
   }
   policy.datapoints_to_alarm = draft.datapoints_to_alarm.value_or(policy.datapoints);
+  if (draft.datapoints && policy.period * std::int64_t{policy.datapoints} > kAlarmSpanMax) {
+    decoder.error(draft.datapoints->value.place, "E2005",
+                  fmt::format("{}: {} datapoints of {} are more than a day", draft.datapoints->path,
+                              policy.datapoints, duration_text(policy.period)));
+  }
 }
 
 void resolve_threshold(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
@@ -204,7 +212,7 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {
               draft.duration.emplace(at);
-              duration(draft.hold, {.least = 1ms, .most = 24h}).read(decoder, at);
+              duration(draft.hold, {.least = 1s, .most = 24h}).read(decoder, at);
             },
         .schema = duration(draft.hold).schema,
         .fallback = "one period"},
@@ -213,7 +221,8 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {
               draft.period.emplace(at);
-              duration(draft.policy.period, {.least = 100ms, .most = 1h}).read(decoder, at);
+              duration(draft.period_written, {.least = 1s, .most = 1h}).read(decoder, at);
+              if (draft.period_written > 0s) draft.policy.period = draft.period_written;
             },
         .schema = duration(policy.period).schema,
         .fallback = "`10s`, and `1m` where it is about 15 minutes or more; less where not even "
