@@ -92,6 +92,8 @@ bool Group::load() {
   }
   fleet_.set_desired(std::clamp(desired, config_.min, most));
   for (const Intent& each : saved->live) live_[each.key()] = each;
+  served_ = saved->served;
+  publish_saved();
   fleet_.restore(saved->live, now);
   counted_changed_ = now;
   activity_open_ = true;
@@ -111,8 +113,9 @@ void Group::tick() {
   take_events();
   if (fleet_.observed()) track_activity();
   decide();
-  commit({});
   publish();
+  if (fleet_.observed()) keep_served();
+  commit({});
 }
 
 bool Group::paused() const { return paused_until_ && parts_.clock.now() < *paused_until_; }
@@ -301,6 +304,33 @@ std::vector<InstanceTarget> Group::targets() const {
   std::sort(list.begin(), list.end(),
             [](const InstanceTarget& a, const InstanceTarget& b) { return a.id < b.id; });
   return list;
+}
+
+/// Instances outlive us and their provider's API: what was in service is offered again before the
+/// first report, which may be long in coming. Health checks decide who gets requests.
+void Group::publish_saved() {
+  if (fleet_.observed() || served_.empty() || !published_.empty()) return;
+  for (const ServedInstance& each : served_) {
+    published_.push_back({each.instance, each.address, each.port, each.zone, TargetState::serving});
+  }
+  parts_.publish(config_.name, published_);
+}
+
+/// Keeps on disk who is in service and where.
+void Group::keep_served() {
+  std::vector<ServedInstance> now;
+  for (const InstanceTarget& each : published_) {
+    const Instance* instance = fleet_.find(each.id);
+    // After a restart it has to pass a check first; until then it stays as it was.
+    const bool known = std::any_of(served_.begin(), served_.end(),
+                                   [&](const auto& before) { return before.instance == each.id; });
+    const bool serves = each.state == TargetState::serving && instance != nullptr &&
+                        (instance->serving_since || known);
+    if (serves) now.push_back({each.id, each.zone, each.address, each.port});
+  }
+  if (now == served_) return;
+  served_ = std::move(now);
+  unsaved_.served = {{config_.name, served_}};
 }
 
 void Group::publish() {

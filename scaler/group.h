@@ -27,6 +27,8 @@ class Group {
   [[nodiscard]] bool idle() const noexcept { return calls_.running() == 0; }
   [[nodiscard]] TaskGroup& calls() noexcept { return calls_; }
 
+  /// What the balancer has from the group that this one replaces stays until the first report.
+  void succeed(const Group& before) { published_ = before.published_; }
   void report_cpu(const CpuSample& sample, config::CpuSource source);
   Outcome<void> set_desired(std::uint32_t desired, std::string_view by);
   Outcome<void> pause(Duration span, std::string_view by);
@@ -67,6 +69,8 @@ class Group {
   void carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision);
   void track_activity();
   void publish();
+  void publish_saved();
+  void keep_served();
   [[nodiscard]] bool paused() const;
 
   // group_record.cc: history and plan
@@ -150,6 +154,7 @@ class Group {
   GroupStatus totals_;  // kind, sentence, decision and the counters
   std::vector<InstanceTarget> published_;
   bool published_once_ = false;
+  std::vector<ServedInstance> served_;  // as on disk, or about to be
 };
 
 }  // namespace lbd::scaler

@@ -171,7 +171,8 @@ bool Group::commit(const Batch& action) {
   batch.decisions.insert(batch.decisions.end(), action.decisions.begin(), action.decisions.end());
   batch.intents.insert(batch.intents.end(), action.intents.begin(), action.intents.end());
   batch.groups.insert(batch.groups.end(), action.groups.begin(), action.groups.end());
-  if (batch.decisions.empty() && batch.intents.empty() && batch.groups.empty()) return true;
+  batch.served.insert(batch.served.end(), action.served.begin(), action.served.end());
+  if (batch.empty()) return true;
   Outcome<void> saved = parts_.store.save(batch);
   if (saved) {
     unsaved_ = {};

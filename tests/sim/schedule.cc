@@ -227,6 +227,21 @@ class Schedule {
     cloud_->new_life();
     alive_->scaler.apply(config_);
     alive_->running.spawn(alive_->scaler.run());
+    check_offered();
+  }
+
+  /// What was in service is offered from the start, not only after the provider's first report.
+  void check_offered() {
+    const Outcome<scaler::SavedGroup> saved = store().load("web");
+    if (!saved) return;
+    for (const scaler::ServedInstance& each : saved->served) {
+      const auto found = cloud_->instances().find(each.instance);
+      if (found == cloud_->instances().end()) {
+        cloud_->violated("saved as in service, but it never existed: " + each.instance);
+      } else if (!found->second.published) {
+        cloud_->violated(each.instance + " was in service and is not offered after a restart");
+      }
+    }
   }
 
   /// kill -9: everything under way is cut, nothing more is written.
@@ -237,6 +252,7 @@ class Schedule {
     while (alive_->running.running() > 0 && clock_.run_next(clock_.now() + seconds(60))) {
     }
     alive_.reset();
+    cloud_->forget_targets();
     if (disk_) {  // a new process opens the file anew
       disk_.reset();
       auto opened = scaler::SqliteStore::open(directory_ + "/scaler.db", 1);

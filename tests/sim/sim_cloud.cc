@@ -272,6 +272,10 @@ void SimCloud::publish(const std::vector<scaler::InstanceTarget>& targets) {
   }
 }
 
+void SimCloud::forget_targets() {
+  for (auto& [id, each] : instances_) each.published = false;
+}
+
 // ---- the world
 
 void SimCloud::end(SimInstance& each) {

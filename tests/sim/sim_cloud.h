@@ -90,6 +90,8 @@ class SimCloud {
   // ---- the balancer's side
   [[nodiscard]] std::vector<scaler::InstanceDemand> demand(TimePoint checks_since);
   void publish(const std::vector<scaler::InstanceTarget>& targets);
+  /// The balancer's process has ended.
+  void forget_targets();
 
   // ---- the world
   void step(Duration passed);  // moves lives on and strikes

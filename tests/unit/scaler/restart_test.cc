@@ -1,0 +1,102 @@
+// What a restart or a reload must not change.
+#include "tests/unit/scaler/scaler_fixture.h"
+
+namespace lbd::scaler {
+namespace {
+
+TEST_F(ScalerTest, APauseSurvivesARestart) {
+  after(seconds(15));
+  ASSERT_TRUE(scaler->pause("web", minutes(5), "test"));
+  end();
+  begin();
+  cloud.cpu = 0.95;
+  after(minutes(4));
+  EXPECT_EQ(alive(), 3u);
+}
+
+TEST_F(ScalerTest, ARestartAdoptsAndChangesNothing) {
+  after(seconds(15));
+  cloud.cpu = 0.7;
+  ASSERT_TRUE(scaler->set_desired("web", 4, "test"));
+  after(seconds(20));
+  end();
+  const int before = cloud.launches;
+  targets.clear();
+  begin();
+  after(minutes(2));
+  EXPECT_EQ(cloud.launches, before);
+  EXPECT_EQ(alive(), 4u);
+  EXPECT_EQ(targets.size(), 4u);
+  EXPECT_EQ(scaler->status("web")->desired, 4u);
+}
+
+TEST_F(ScalerTest, ARestartWithoutTheApiOffersWhatWasInServiceUntilTheFirstReport) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  const std::vector<InstanceTarget> before = targets;
+  ASSERT_EQ(before.size(), 3u);
+  end();
+  targets.clear();
+  cloud.unreachable = true;
+  begin();
+  after(minutes(30));
+  EXPECT_EQ(targets, before);
+  EXPECT_EQ(cloud.launches, 3);
+  cloud.instances[0].state = ReportedState::terminated;
+  cloud.unreachable = false;
+  after(minutes(2));
+  ASSERT_EQ(targets.size(), 3u);
+  EXPECT_EQ(targets[0].id, "i-2") << "the report is the truth";
+}
+
+TEST_F(ScalerTest, WhatWasDrainedIsNotOfferedByARestart) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  ASSERT_TRUE(scaler->set_desired("web", 4, "test"));
+  after(seconds(15));
+  drains = false;
+  ASSERT_TRUE(scaler->set_desired("web", 3, "test"));
+  after(seconds(15));
+  ASSERT_EQ(scaler->status("web")->counts.draining, 1u);
+  end();
+  targets.clear();
+  cloud.unreachable = true;
+  begin();
+  after(seconds(5));
+  EXPECT_EQ(targets.size(), 3u);
+}
+
+TEST_F(ScalerTest, TwoRestartsBeforeAnyCheckHasPassedStillOfferThem) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  end();
+  targets.clear();
+  checks_pass = false;
+  begin();
+  after(seconds(3));
+  end();
+  targets.clear();
+  cloud.unreachable = true;
+  begin();
+  after(seconds(3));
+  EXPECT_EQ(targets.size(), 3u);
+}
+
+TEST_F(ScalerTest, AReloadWithAnotherProviderLeavesADrainAlone) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  ASSERT_TRUE(scaler->set_desired("web", 4, "test"));
+  after(seconds(15));
+  drains = false;
+  ASSERT_TRUE(scaler->set_desired("web", 3, "test"));
+  after(seconds(15));
+  ASSERT_EQ(targets.size(), 4u);
+  cloud.unreachable = true;
+  std::get<config::ProcessProvider>(config.scaling_groups["web"].provider).cpu_share = 2;
+  scaler->apply(config);
+  after(seconds(15));
+  EXPECT_EQ(targets.size(), 4u);
+}
+
+}  // namespace
+}  // namespace lbd::scaler
