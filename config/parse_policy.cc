@@ -65,6 +65,20 @@ void check_multiple(Decoder& decoder, const Cursor& at, milliseconds window, mil
                             duration_text(window), duration_text(period)));
 }
 
+/// The same of a key that may be absent: then the period does not fit its default.
+void check_multiple_of(Decoder& decoder, const Cursor& policy, std::string_view key,
+                       std::pair<milliseconds, milliseconds> window_and_period) {
+  const auto [window, period] = window_and_period;
+  if (const auto written = member_of(policy, key)) {
+    return check_multiple(decoder, *written, window, period);
+  }
+  if (window % period == milliseconds(0)) return;
+  const auto at = member_of(policy, "period");
+  decoder.error(at->value.place, "E2005",
+                fmt::format("{}: {} does not divide {}, which is {}", at->path,
+                            duration_text(period), key, duration_text(window)));
+}
+
 /// `for: 30s` is so many datapoints of one period each.
 void resolve_duration(Decoder& decoder, PolicyDraft& draft) {
   Policy& policy = draft.policy;
@@ -146,10 +160,8 @@ void resolve_tracking_periods(Decoder& decoder, const Cursor& at, PolicyDraft& d
     return;
   }
   policy.scale_in_period = policy.period;
-  const auto out = member_of(at, "scale_out_for");
-  const auto in = member_of(at, "scale_in_for");
-  check_multiple(decoder, out ? *out : *draft.period, policy.scale_out_for, policy.period);
-  check_multiple(decoder, in ? *in : *draft.period, policy.scale_in_for, policy.period);
+  check_multiple_of(decoder, at, "scale_out_for", {policy.scale_out_for, policy.period});
+  check_multiple_of(decoder, at, "scale_in_for", {policy.scale_in_for, policy.period});
 }
 
 void resolve_tracking(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {

@@ -96,7 +96,7 @@ bool Group::load() {
   publish_saved();
   fleet_.restore(saved->live, now);
   counted_changed_ = now;
-  activity_open_ = true;
+  activity_open_ = !activity_finished_;
   return true;
 }
 
@@ -184,11 +184,14 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
     token = client_token({parts_.store.identity(), config_.name, decision.id, step.zone, 0});
   }
   const std::uint32_t before = fleet_.desired();
+  const bool open_before = activity_open_;
   fleet_.set_desired(advice.desired);
+  activity_open_ = activity_open_ || resized;
   Batch batch = plan_of(decision, step, token);
   if (resized) batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
+    activity_open_ = open_before;
     return;
   }
   for (const Intent& each : batch.intents) {
@@ -200,7 +203,6 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
   }
   recent_[decision.id] = decision;
   while (recent_.size() > 256) recent_.erase(recent_.begin());
-  activity_open_ = activity_open_ || resized;
   carry_out(step, token, decision.id);
 }
 
@@ -352,13 +354,15 @@ Outcome<void> Group::set_desired(std::uint32_t desired, std::string_view by) {
   Batch batch;
   batch.decisions.push_back(make_decision(
       "set_desired", fmt::format("desired {} -> {}: set by {}", before, desired, by), true));
+  const bool open_before = activity_open_;
   fleet_.set_desired(desired);
+  activity_open_ = true;
   batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
+    activity_open_ = open_before;
     return failure(store_error_);
   }
-  activity_open_ = true;
   return {};
 }
 

@@ -64,7 +64,8 @@ GroupState Group::make_state() const {
     if (!at) return std::nullopt;
     return std::chrono::time_point_cast<WallTime::duration>(wall + (*at - now));
   };
-  return {config_.name, fleet_.desired(), wall_at(activity_finished_), wall_at(paused_until_)};
+  const auto finished = activity_open_ ? std::nullopt : wall_at(activity_finished_);
+  return {config_.name, fleet_.desired(), finished, wall_at(paused_until_)};
 }
 
 /// Non-decisions of one kind in a row share a row; it is written when it begins, each minute, and

@@ -47,7 +47,7 @@ struct Decision {
 struct GroupState {
   std::string group;
   std::uint32_t desired = 0;
-  std::optional<WallTime> activity_finished;
+  std::optional<WallTime> activity_finished;  // absent: it goes on, or there was none yet
   std::optional<WallTime> paused_until;
 };
 

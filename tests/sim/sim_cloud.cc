@@ -113,7 +113,8 @@ void SimCloud::check_blind(const SimInstance& each) {
   const bool drained_blind = each.draining_since && blind_until_ > TimePoint{} &&
                              *each.draining_since >= blind_since_ + kBlindKnown &&
                              *each.draining_since < blind_until_;
-  if (!drained_blind || !healthy(each) || ++ended_while_blind_ <= 1) return;
+  const bool served = each.first_up < blind_since_;
+  if (!drained_blind || !served || !healthy(each) || ++ended_while_blind_ <= 1) return;
   violated(fmt::format("{} serves and is ended because every check fails", each.id));
 }
 
@@ -232,6 +233,7 @@ std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
       const bool up = healthy(each) && !blind();
       row.health = up ? Health::up : each.ever_up ? Health::down : Health::unknown;
       if (up) {
+        if (!each.ever_up) each.first_up = now;
         each.ever_up = true;
         each.down_since.reset();
       } else {

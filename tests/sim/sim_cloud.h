@@ -58,6 +58,7 @@ struct SimInstance {
   std::optional<TimePoint> down_since;  // failing its checks without a break
   std::optional<TimePoint> seen_down;   // last time
   bool ever_up = false;
+  TimePoint first_up{};
   std::optional<TimePoint> draining_since;  // as published to the balancer
   Duration drain_takes{};
   bool published = false;

@@ -98,5 +98,49 @@ TEST_F(ScalerTest, AReloadWithAnotherProviderLeavesADrainAlone) {
   EXPECT_EQ(targets.size(), 4u);
 }
 
+class CooldownTest : public ScalerTest {
+ protected:
+  CooldownTest() {
+    config::ScalingGroup& group = config.scaling_groups["web"];
+    group.cooldown = milliseconds(300'000);
+    for (config::Policy& each : group.policies) each.kind = config::PolicyKind::simple;
+    scaler->apply(config);
+    cloud.cpu = 0.7;
+    after(minutes(1));
+    EXPECT_TRUE(scaler->set_desired("web", 4, "test"));
+    after(seconds(20));  // the activity is over, the cooldown goes on
+  }
+  void restart() {
+    end();
+    targets.clear();
+    begin();
+  }
+};
+
+TEST_F(CooldownTest, ARestartDoesNotStartTheCooldownAnew) {
+  after(minutes(3));
+  restart();
+  cloud.cpu = 0.95;
+  after(minutes(1));
+  EXPECT_EQ(alive(), 4u);
+  EXPECT_EQ(scaler->status("web")->kind, "cooldown");
+  after(minutes(1) + seconds(15));  // five minutes after the activity ended
+  EXPECT_EQ(alive(), 5u);
+}
+
+TEST_F(CooldownTest, AnActivityThatARestartCutsIsStillOpen) {
+  drains = false;
+  ASSERT_TRUE(scaler->set_desired("web", 3, "test"));
+  after(seconds(5));
+  after(minutes(4));  // the cooldown of the activity before is over
+  restart();
+  cloud.cpu = 0.95;
+  after(seconds(30));
+  EXPECT_EQ(scaler->status("web")->kind, "cooldown");
+  drains = true;
+  after(minutes(4));
+  EXPECT_EQ(scaler->status("web")->desired, 3u);
+}
+
 }  // namespace
 }  // namespace lbd::scaler
