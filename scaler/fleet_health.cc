@@ -112,9 +112,9 @@ void Fleet::watch_mass_failure(TimePoint now) {
     const bool there = each.state == InstanceState::pending ||
                        each.state == InstanceState::warming ||
                        each.state == InstanceState::in_service;
-    if (!there || !(each.serving_since || each.adopted)) continue;
+    if (!there || each.impaired_since || !(each.serving_since || each.adopted)) continue;
     ++served;
-    if (!each.unhealthy.empty() && !each.impaired_since) ++failing;
+    if (!each.unhealthy.empty()) ++failing;
     proof = proof || (mass_failure_since_ && each.unhealthy.empty() && each.serving_since &&
                       each.health == Health::up && *each.serving_since >= *mass_failure_since_);
   }

@@ -42,6 +42,9 @@ bool good(const Instance& each) {
 /// Whether it may have served anybody: what an earlier life launched probably has.
 bool served(const Instance& each) { return each.serving_since || each.adopted; }
 
+/// Whether it may go in a mass failure too: nobody loses it, or the provider says it is broken.
+bool condemned(const Instance& each) { return !served(each) || each.impaired_since; }
+
 bool can_undrain(const Instance& each) {
   return each.state == InstanceState::draining && each.unhealthy.empty() &&
          each.reported == ReportedState::running && each.health == Health::up;
@@ -129,6 +132,7 @@ const Instance* Fleet::worst() const {
   const Instance* worst = nullptr;
   const auto before = [](const Instance& a, const Instance& b) {
     if (served(a) != served(b)) return served(b);
+    if (condemned(a) != condemned(b)) return condemned(a);
     return a.in_flight < b.in_flight;
   };
   for (const Instance& each : instances_) {
@@ -209,7 +213,8 @@ FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {
         StepKind::drain, "replace", *first,
         fmt::format("drain instance {}, to launch another: {}", first->id, first->unhealthy));
   }
-  if (only_unhealthy && braked_) return trial_step(counts, now);
+  const bool braked = braked_ && (first == nullptr || !condemned(*first));
+  if (only_unhealthy && braked) return trial_step(counts, now);
   const std::uint32_t under_way = counts.coming + counts.terminating;
   if (only_unhealthy && under_way >= replace_at_once()) {
     return step(StepKind::none, "replacing",
@@ -222,7 +227,7 @@ FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {
 /// At the maximum the room has to be made first.
 FleetStep Fleet::full_step(const FleetCounts& counts) const {
   const Instance* first = worst();
-  if (first != nullptr && counts.draining == 0 && (!braked_ || !served(*first))) {
+  if (first != nullptr && counts.draining == 0 && (!braked_ || condemned(*first))) {
     return step_for_instance(
         StepKind::drain, "replace", *first,
         fmt::format("drain instance {} to replace it (the group is at its maximum of {}): {}",
@@ -294,10 +299,8 @@ FleetStep Fleet::replace_step(const FleetCounts& counts) const {
   if (counts.draining + counts.terminating >= replace_at_once()) return {};
   const Instance* first = worst();
   if (first == nullptr) return {};
-  if (served(*first)) {
-    if (braked_) return {};
-    if (counts.serving < desired_) return {};  // its replacement comes first
-  }
+  if (braked_ && !condemned(*first)) return {};
+  if (served(*first) && counts.serving < desired_) return {};  // its replacement comes first
   return step_for_instance(
       StepKind::drain, "replace", *first,
       fmt::format("drain instance {}: {}; its replacement serves", first->id, first->unhealthy));

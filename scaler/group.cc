@@ -72,37 +72,67 @@ void Group::watch_policies() {
 bool Group::load() {
   Outcome<SavedGroup> saved = parts_.store.load(config_.name);
   if (!saved) {
+    if (store_error_ != saved.error().message) {
+      parts_.log.error("the scaler's plan cannot be read; nothing is launched or ended",
+                       {{"group", config_.name}, {"reason", saved.error().message}});
+    }
     store_error_ = saved.error().message;
     return false;
   }
+  if (!store_error_.empty()) {
+    parts_.log.warning("the scaler's plan can be read again", {{"group", config_.name}});
+    fleet_ = Fleet(config_, timings_for(parts_.timings, *provider_));  // seen without the plan
+    fleet_.set_zones(provider_->zones());
+  }
   store_error_.clear();
+  last_decision_ = std::max(last_decision_, parts_.store.last_decision());
   loaded_ = true;
+  restore(*saved);
+  return true;
+}
+
+void Group::restore(const SavedGroup& saved) {
   const TimePoint now = parts_.clock.now();
   const WallTime wall = parts_.clock.wall();
   const std::uint32_t most = std::max(config_.min, config_.max);
   std::uint32_t desired = config_.desired.value_or(config_.min);
-  if (saved->state) {
-    desired = saved->state->desired;
-    if (saved->state->activity_finished) {
-      activity_finished_ = now - std::max<Duration>(wall - *saved->state->activity_finished, {});
+  if (saved.state) {
+    desired = saved.state->desired;
+    if (saved.state->activity_finished) {
+      activity_finished_ = now - std::max<Duration>(wall - *saved.state->activity_finished, {});
     }
-    if (saved->state->paused_until && *saved->state->paused_until > wall) {
-      paused_until_ = now + (*saved->state->paused_until - wall);
+    if (saved.state->paused_until && *saved.state->paused_until > wall) {
+      paused_until_ = now + (*saved.state->paused_until - wall);
     }
   }
   fleet_.set_desired(std::clamp(desired, config_.min, most));
-  for (const Intent& each : saved->live) live_[each.key()] = each;
-  served_ = saved->served;
+  for (const Intent& each : saved.live) live_[each.key()] = each;
+  served_ = saved.served;
   publish_saved();
-  fleet_.restore(saved->live, now);
+  fleet_.restore(saved.live, now);
   counted_changed_ = now;
   activity_open_ = !activity_finished_;
-  return true;
+}
+
+/// Without the plan nothing may be launched or ended, but what runs can be found and served.
+void Group::hold() {
+  totals_.kind = "held";
+  totals_.sentence = fmt::format("nothing is launched or ended: {}", store_error_);
+  start_calls();
+  if (!started_) return;
+  const TimePoint now = parts_.clock.now();
+  demand_ = parts_.demand(config_.name);
+  fleet_.hear(demand_, now);
+  fleet_.advance(now);
+  for (const FleetEvent& each : fleet_.take_events()) {
+    if (!each.sentence.empty()) parts_.log.info(each.sentence, {{"group", config_.name}});
+  }
+  publish();
 }
 
 void Group::tick() {
   if (stopped_) return;
-  if (!loaded_ && !load()) return;
+  if (!loaded_ && !load()) return hold();
   start_calls();
   if (!started_) return;
   const TimePoint now = parts_.clock.now();

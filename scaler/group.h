@@ -61,6 +61,8 @@ class Group {
 
   // group.cc: the tick
   bool load();
+  void restore(const SavedGroup& saved);
+  void hold();
   void watch_policies();
   [[nodiscard]] GroupView view() const;
   void decide();

@@ -98,6 +98,21 @@ TEST_F(FleetTest, WhomTheProviderCallsImpairedIsReplacedHoweverMany) {
   EXPECT_EQ(next().kind, StepKind::drain);
 }
 
+TEST_F(FleetTest, WhomTheProviderCallsImpairedDoesNotHideThatTheRestFailAtOnce) {
+  fleet.set_desired(5);
+  serve({"a", "b", "c", "a", "b"});
+  cloud[3].status_impaired = cloud[4].status_impaired = true;
+  describe();
+  hear_down({"i-1", "i-2", "i-3", "i-4", "i-5"});
+  EXPECT_TRUE(happened("mass_failure"));
+  EXPECT_EQ(next().instance, "i-4");
+  end("i-4");
+  end("i-5");
+  fleet.set_desired(3);
+  hear_down({"i-1", "i-2", "i-3"});
+  for (int i = 0; i < 3; ++i) EXPECT_NE(next().kind, StepKind::drain);
+}
+
 TEST_F(FleetTest, OfUnhealthyOnesTheOneThatNeverServedGoesFirst) {
   fleet.set_desired(4);
   serve({"a", "b", "c", "a"});

@@ -98,6 +98,33 @@ TEST_F(ScalerTest, AReloadWithAnotherProviderLeavesADrainAlone) {
   EXPECT_EQ(targets.size(), 4u);
 }
 
+TEST_F(ScalerTest, WithoutItsPlanItServesWhatRunsAndChangesNothingUntilThePlanIsBack) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  ASSERT_TRUE(scaler->set_desired("web", 4, "test"));
+  after(seconds(15));
+  end();
+  targets.clear();
+  store.unreadable = true;
+  begin();
+  after(minutes(1));
+  EXPECT_EQ(targets.size(), 4u) << "found by their tag";
+  EXPECT_EQ(scaler->status("web")->kind, "held");
+  EXPECT_EQ(scaler->status("web")->store_error, "file is not a database");
+  EXPECT_FALSE(scaler->set_desired("web", 5, "test"));
+  cloud.instances[0].state = ReportedState::terminated;
+  cloud.cpu = 0.95;
+  after(minutes(5));
+  EXPECT_EQ(cloud.launches, 4);
+  EXPECT_EQ(targets.size(), 3u);
+  cloud.cpu = 0.7;
+  store.unreadable = false;
+  after(seconds(30));
+  EXPECT_EQ(alive(), 4u);
+  EXPECT_EQ(targets.size(), 4u);
+  EXPECT_TRUE(scaler->status("web")->store_error.empty());
+}
+
 class CooldownTest : public ScalerTest {
  protected:
   CooldownTest() {

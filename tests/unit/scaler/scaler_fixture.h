@@ -89,7 +89,10 @@ class FullStore final : public Store {
   explicit FullStore(Store& store) : store_(store) {}
   [[nodiscard]] const std::string& identity() const override { return store_.identity(); }
   [[nodiscard]] std::uint64_t last_decision() const override { return store_.last_decision(); }
-  Outcome<SavedGroup> load(const std::string& group) override { return store_.load(group); }
+  Outcome<SavedGroup> load(const std::string& group) override {
+    if (unreadable) return failure("file is not a database");
+    return store_.load(group);
+  }
   Outcome<void> save(const Batch& batch) override {
     if (full) return failure("disk is full");
     return store_.save(batch);
@@ -107,6 +110,7 @@ class FullStore final : public Store {
     return store_.prune(oldest, rows);
   }
   bool full = false;
+  bool unreadable = false;
 
  private:
   Store& store_;
