@@ -58,6 +58,7 @@ struct Instance {
   std::string unhealthy;                    // why it must be replaced; empty: it need not
 
   TimePoint drain_until{};
+  bool moving = false;               // drained to be launched again in another zone
   bool adopted = false;              // it ran before this process knew it
   bool in_call = false;              // a launch or terminate call is under way
   bool unsure = false;               // launching: may have happened; look, then ask again
@@ -164,10 +165,13 @@ class Fleet {
   /// Deadlines: grace, launch timeout, warm-up. Call once a tick, after `hear`.
   void advance(TimePoint now);
   void start_drain(const std::string& id, TimePoint now, const std::string& why);
+  /// A drain that makes room for a launch in another zone: not taken back while that is possible.
+  void start_move(const std::string& id, TimePoint now, const std::string& why);
   void undrain(const std::string& id, TimePoint now);
 
   // ---- outputs
-  [[nodiscard]] FleetStep next_step(TimePoint now) const;
+  /// `spare`: at the maximum one instance may go before its successor in another zone serves.
+  [[nodiscard]] FleetStep next_step(TimePoint now, bool spare = true) const;
   /// The zone the next launch goes to; empty when none may be used.
   [[nodiscard]] std::string launch_zone(TimePoint now) const;
   [[nodiscard]] FleetCounts count() const;
@@ -205,7 +209,10 @@ class Fleet {
   [[nodiscard]] FleetStep launch_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep replace_step(const FleetCounts& counts) const;
   [[nodiscard]] FleetStep shrink_step(const FleetCounts& counts) const;
-  [[nodiscard]] FleetStep rebalance_step(const FleetCounts& counts, TimePoint now) const;
+  [[nodiscard]] FleetStep rebalance_step(const FleetCounts& counts, TimePoint now,
+                                         bool spare) const;
+  [[nodiscard]] FleetStep move_step(const std::string& zone, TimePoint now, bool spare) const;
+  [[nodiscard]] bool moves_on(const Instance& instance, TimePoint now) const;
   [[nodiscard]] std::uint32_t replace_at_once() const;
   [[nodiscard]] const Instance* victim() const;
   /// The unhealthy one to go first: such as never served, then the least busy.

@@ -170,10 +170,16 @@ void Fleet::start_drain(const std::string& id, TimePoint now, const std::string&
   enter(*instance, InstanceState::draining, now, why);
 }
 
+void Fleet::start_move(const std::string& id, TimePoint now, const std::string& why) {
+  start_drain(id, now, why);
+  if (Instance* instance = edit(id)) instance->moving = true;
+}
+
 void Fleet::undrain(const std::string& id, TimePoint now) {
   Instance* instance = edit(id);
   if (instance == nullptr || instance->state != InstanceState::draining) return;
   if (!instance->serving_since) instance->serving_since = now;  // it served an earlier life of ours
+  instance->moving = false;
   const bool warm = now - *instance->serving_since >= Duration(group_.warm_up);
   enter(*instance, warm ? InstanceState::in_service : InstanceState::warming, now,
         "taken back from draining");

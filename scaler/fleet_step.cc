@@ -144,14 +144,24 @@ const Instance* Fleet::worst() const {
   return worst;
 }
 
-FleetStep Fleet::next_step(TimePoint now) const {
+/// Taken back it would only be moved again.
+bool Fleet::moves_on(const Instance& instance, TimePoint now) const {
+  if (!instance.moving) return false;
+  const std::string zone = launch_zone(now);
+  if (zone.empty()) return false;
+  const std::map<std::string, std::uint32_t> per = per_zone();
+  const auto own = per.find(instance.zone);
+  return own != per.end() && per.at(zone) < own->second;
+}
+
+FleetStep Fleet::next_step(TimePoint now, bool spare) const {
   if (!observed_) {
     return step(StepKind::none, "starting", "waiting for the provider's first report");
   }
   const FleetCounts counts = count();
   if (counts.good < desired_) {
     for (const Instance& each : instances_) {
-      if (!can_undrain(each)) continue;
+      if (!can_undrain(each) || moves_on(each, now)) continue;
       return step_for_instance(
           StepKind::undrain, "undrain", each,
           fmt::format("take instance {} back from draining: {} wanted, {} there", each.id, desired_,
@@ -168,7 +178,7 @@ FleetStep Fleet::next_step(TimePoint now) const {
   if (counts.serving > desired_ || counts.alive - counts.draining > group_.max) {
     return shrink_step(counts);
   }
-  return rebalance_step(counts, now);
+  return rebalance_step(counts, now, spare);
 }
 
 /// Ends what must end, and asks again for a launch whose answer was lost.
@@ -315,21 +325,46 @@ FleetStep Fleet::shrink_step(const FleetCounts& counts) const {
                   chosen->id, counts.good, desired_, chosen->zone, chosen->in_flight));
 }
 
-FleetStep Fleet::rebalance_step(const FleetCounts& counts, TimePoint now) const {
+FleetStep Fleet::rebalance_step(const FleetCounts& counts, TimePoint now, bool spare) const {
   const bool calm = counts.coming == 0 && counts.warming == 0 && counts.unhealthy == 0 &&
                     counts.draining == 0 && counts.terminating == 0;
-  if (!calm || counts.alive >= group_.max || now < launches_held_until_) return {};
+  if (!calm || now < launches_held_until_) return {};
   const std::map<std::string, std::uint32_t> per = per_zone();
   std::uint32_t most = 0;
   for (const auto& [zone, instances] : per) most = std::max(most, instances);
   std::string zone = launch_zone(now);
   if (zone.empty() || most - per.at(zone) <= 1) return {};
+  if (counts.alive >= group_.max) return move_step(zone, now, spare);
   FleetStep launch = step(StepKind::launch, "rebalance",
                           fmt::format("launch 1 in zone {} to even out the zones: it has {}, the "
                                       "fullest has {}; the surplus is drained afterwards",
                                       zone, per.at(zone), most));
   launch.zone = std::move(zone);
   return launch;
+}
+
+/// At the maximum one has to go first, so it must be spared, and where it is to be launched should
+/// work: a zone that failed and may be tried again is given as long as a breaker can last.
+FleetStep Fleet::move_step(const std::string& zone, TimePoint now, bool spare) const {
+  const Instance* chosen = victim();
+  if (chosen == nullptr) return {};
+  const std::string uneven =
+      fmt::format("zone {} has {} instances, zone {} has {}", zone, per_zone().at(zone),
+                  chosen->zone, per_zone().at(chosen->zone));
+  const auto breaker = std::find_if(zones_.begin(), zones_.end(),
+                                    [&](const ZoneBreaker& each) { return each.zone == zone; });
+  const bool shaky = breaker->failures > 0 && now < breaker->open_until + timings_.breaker_max;
+  if (!spare || shaky) {
+    return step(StepKind::none, "uneven",
+                fmt::format("{}; the group is at its maximum of {} and {}", uneven, group_.max,
+                            shaky ? "launches there failed not long ago"
+                                  : "no instance can be spared for a move"));
+  }
+  return step_for_instance(
+      StepKind::drain, "rebalance", *chosen,
+      fmt::format("drain instance {} to launch one in zone {}: {}, and the group is at its maximum "
+                  "of {}",
+                  chosen->id, zone, uneven, group_.max));
 }
 
 }  // namespace lbd::scaler

@@ -190,11 +190,12 @@ void Group::decide() {
     return note_quiet(
         "store", fmt::format("nothing is done while the plan cannot be written: {}", store_error_));
   }
-  const Recommendation advice = recommend(view());
+  const GroupView seen = view();
+  const Recommendation advice = recommend(seen);
   verdicts_ = advice.verdicts;
   const std::uint32_t before = fleet_.desired();
   fleet_.set_desired(advice.desired);
-  const FleetStep step = fleet_.next_step(parts_.clock.now());
+  const FleetStep step = fleet_.next_step(parts_.clock.now(), spares_one(seen));
   fleet_.set_desired(before);
   if (advice.direction != Direction::none || step.kind != StepKind::none) {
     return act(advice, step);
@@ -288,7 +289,11 @@ void Group::carry_out(const FleetStep& step, const std::string& token, std::uint
       fleet_.undrain(step.instance, now);
       break;
     case StepKind::drain:
-      fleet_.start_drain(step.instance, now, step.sentence);
+      if (step.word == "rebalance") {
+        fleet_.start_move(step.instance, now, step.sentence);
+      } else {
+        fleet_.start_drain(step.instance, now, step.sentence);
+      }
       break;
     case StepKind::terminate:
       fleet_.terminate_started(step.instance, now);

@@ -434,6 +434,11 @@ bool survives_removal(double value, double limit, std::uint32_t n, std::uint32_t
   return value * n / (n - removed) < limit;
 }
 
+bool spares_one(const GroupView& group) {
+  std::string why;
+  return guarded(group, 1, why) == 1;
+}
+
 Duration span_of(const Policy& policy) {
   if (policy.kind == PolicyKind::target_tracking) {
     const Duration out = Duration(policy.period) + Duration(policy.scale_out_for);

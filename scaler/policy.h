@@ -78,6 +78,9 @@ struct Recommendation {
 /// Whether removing `removed` of `n` instances keeps `value` below `limit` on the rest.
 [[nodiscard]] bool survives_removal(double value, double limit, std::uint32_t n,
                                     std::uint32_t removed);
+/// Whether the group's signals stay below every scale-out limit with one instance fewer, as far as
+/// is known.
+[[nodiscard]] bool spares_one(const GroupView& group);
 /// The longest past the policy looks at.
 [[nodiscard]] Duration span_of(const config::Policy& policy);
 [[nodiscard]] std::string_view signal_name(config::Signal signal);

@@ -344,6 +344,16 @@ class Schedule {
       cloud_->violated(fmt::format("calm, but {} of {} wanted; {}", status.counts.good,
                                    status.desired, status.sentence));
     }
+    std::uint32_t most = 0;
+    std::uint32_t least = UINT32_MAX;
+    for (const scaler::ZoneStatus& each : status.zones) {
+      most = std::max(most, each.instances);
+      least = std::min(least, each.instances);
+    }
+    if (most > least + 1 && status.kind == "steady") {
+      cloud_->violated(fmt::format("calm, but one zone has {} and another {}; {}", most, least,
+                                   status.sentence));
+    }
     const std::uint32_t serving = cloud_->serving();
     if (serving > 0 && cloud_->load / serving > 1 && status.desired < group_.max) {
       cloud_->violated(fmt::format("calm, but {} carry a load of {:.2f} and the maximum is {}; {}",

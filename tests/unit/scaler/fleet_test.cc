@@ -286,6 +286,56 @@ TEST_F(FleetTest, EvensOutTheZonesByLaunchingFirst) {
   EXPECT_EQ(at(next().instance).zone, "a");
 }
 
+// A group with min = max would stay uneven for ever.
+TEST_F(FleetTest, AtTheMaximumTheZonesAreEvenedOutByDrainingFirst) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  serve({"a", "a", "b"});
+  EXPECT_EQ(fleet.next_step(now, false).word, "uneven");
+  EXPECT_EQ(fleet.next_step(now, false).kind, StepKind::none);
+  const FleetStep step = next();
+  EXPECT_EQ(step.kind, StepKind::drain);
+  EXPECT_EQ(step.word, "rebalance");
+  EXPECT_EQ(at(step.instance).zone, "a");
+  fleet.start_move(step.instance, now, step.sentence);
+  now += seconds(1);
+  hear();
+  EXPECT_EQ(next().kind, StepKind::none) << next().sentence;  // neither taken back nor a fourth
+  end(step.instance);
+  EXPECT_EQ(next().kind, StepKind::launch);
+  EXPECT_EQ(next().zone, "c");
+}
+
+TEST_F(FleetTest, AMoveIsTakenBackWhenItsZoneCannotBeLaunchedIn) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  serve({"a", "a", "b"});
+  fleet.start_move(next().instance, now, "uneven");
+  fleet.set_zones({"a", "b"});
+  hear();
+  EXPECT_EQ(next().kind, StepKind::undrain);
+}
+
+TEST_F(FleetTest, NobodyIsMovedIntoAZoneThatFailedHalfAnHourAgo) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  fleet.set_desired(4);
+  describe();
+  fleet.launch_started("t", "c", now);
+  fleet.launch_answered("t", refused(CallError::capacity), now);
+  fleet.set_desired(3);
+  serve({"a", "a", "b"});
+  now += minutes(3) + minutes(30) - seconds(90);
+  hear();
+  EXPECT_EQ(next().word, "uneven");
+  now += minutes(1);
+  hear();
+  EXPECT_EQ(next().word, "rebalance");
+}
+
 TEST_F(FleetTest, DoesNotEvenOutADifferenceOfOne) {
   fleet.set_desired(4);
   serve({"a", "a", "b", "c"});

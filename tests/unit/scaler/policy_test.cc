@@ -412,6 +412,18 @@ TEST(Guard, LetsGoOfFewerWhenAllThatAreAskedForWouldBeTooMany) {
   EXPECT_EQ(group.ask().desired, 3u);  // 0.5*5/3 = 0.83; on 2 it would be 1.25
 }
 
+TEST(Guard, OneIsSparedForAMoveOnlyWhenTheRestCarryItsLoad) {
+  const Case light({step(true, 0.9, 1)}, 0.5, 3);
+  EXPECT_TRUE(spares_one(light.view));
+  const Case heavy({step(true, 0.9, 1)}, 0.7, 3);
+  EXPECT_FALSE(spares_one(heavy.view));
+  Case unknown({step(true, 0.9, 1)}, 0.5, 3);
+  unknown.series[0] = Series(minutes(5));
+  EXPECT_FALSE(spares_one(unknown.view));
+  const Case without({}, 0, 3);
+  EXPECT_TRUE(spares_one(without.view));
+}
+
 TEST(Guard, LastInstanceGoesOnlyWhenIdle) {
   EXPECT_TRUE(survives_removal(0, 0.9, 1, 1));
   EXPECT_FALSE(survives_removal(0.01, 0.9, 1, 1));
