@@ -237,8 +237,9 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
               if (draft.period_written > 0s) draft.policy.period = draft.period_written;
             },
         .schema = duration(policy.period).schema,
-        .fallback = "`10s`, and `1m` where it is about 15 minutes or more; less where not even "
-                    "three would fit"},
+        .fallback =
+            "`10s`; `1m` for times of 15 minutes and more; less where fewer than three would "
+            "fit"},
        "Time of one datapoint, the mean of its seconds."},
       {"datapoints",
        {.read =

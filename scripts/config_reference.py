@@ -58,8 +58,8 @@ seconds uses `for: 3s` (three means of one second) and pays for it with a twitch
 
 Several policies: scale-out wins over scale-in, and the largest number wanted wins. Any one of them
 may add and any step or simple policy may remove; target tracking removes when every policy of its
-type agrees. No policy acts on instances that are still warming up, and no scale-in happens that would put the rest above the
-scale-out threshold: value × n ÷ (n - removed) must stay below it.
+type agrees. No policy acts on instances that are still warming up, and no scale-in happens that
+would put the rest above the scale-out threshold: value × n ÷ (n - removed) must stay below it.
 """
 
 

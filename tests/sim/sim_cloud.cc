@@ -327,7 +327,6 @@ void SimCloud::step(Duration passed) {
 void SimCloud::heal() {
   Faults left;
   left.ignores_tokens = faults.ignores_tokens;
-  left.cpu_noise = faults.cpu_noise;
   faults = left;
   blind_until_ = std::min(blind_until_, clock_.now());
   dead_zones_.clear();
