@@ -128,6 +128,14 @@ void Fleet::settle_launch(const Instance& instance, IntentState outcome) {
   events_.push_back(std::move(made));
 }
 
+void Fleet::launch_failed(const Instance& instance, std::string_view reason) {
+  ++measures_.launch_failures[{instance.zone, std::string(reason)}];
+}
+
+void Fleet::time(PhaseHistogram& phase, const Instance& instance, TimePoint now) {
+  if (instance.asked) phase.record(now - *instance.asked);
+}
+
 std::vector<FleetEvent> Fleet::take_events() { return std::exchange(events_, {}); }
 
 void Fleet::restore(const std::vector<Intent>& live, TimePoint now) {
@@ -143,6 +151,7 @@ void Fleet::restore(const std::vector<Intent>& live, TimePoint now) {
     Instance& instance = instances_.back();
     instance.in_call = false;
     instance.answered = now;
+    instance.asked.reset();
     if (intent.open()) {
       instance.unsure = true;
       instance.reason = "asked for before a restart; looking whether it happened";
@@ -177,6 +186,7 @@ void Fleet::launch_started(const std::string& token, const std::string& zone, Ti
     known->token = token;
     known->zone = zone;
     known->born = now;
+    known->asked = now;
     last_launch_ = now;
     enter(*known, InstanceState::launching, now, "asked for");
   }
@@ -200,6 +210,7 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
     instance->reported = ReportedState::pending;
     holds_ = 0;
     enter(*instance, InstanceState::pending, now, "launched");
+    time(measures_.launch.api, *instance, now);
     settle_launch(*instance, IntentState::acked);
     return;
   }
@@ -220,12 +231,14 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
     hold_reason_ = instance->reason;
   }
   settle_launch(*instance, IntentState::failed);
+  launch_failed(*instance, call_error_name(failure.error));
   instances_.erase(instances_.begin() + (instance - instances_.data()));
 }
 
 void Fleet::terminate_started(const std::string& id, TimePoint now) {
   Instance* instance = edit(id);
   if (instance == nullptr) return;
+  if (instance->state == InstanceState::draining) measures_.drain.record(now - instance->since);
   if (instance->state != InstanceState::terminating) {
     std::string why = instance->unhealthy.empty() ? instance->reason : instance->unhealthy;
     enter(*instance, InstanceState::terminating, now, std::move(why));
@@ -348,6 +361,7 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::running:
       if (!instance.running_since) {
         instance.running_since = seen.now;
+        time(measures_.launch.boot, instance, seen.now);
         if (instance.state == InstanceState::draining) {
           // Begun by an earlier life; the balancer hears of it only now that we know its address.
           instance.since = seen.now;
@@ -388,6 +402,7 @@ void Fleet::ended(Instance& instance, const ReportedInstance& report, TimePoint 
   } else if (!served && instance.state == InstanceState::pending) {
     instance.reason = fmt::format("never came into service: {}", report.state_reason);
     settle_launch(instance, IntentState::failed);
+    launch_failed(instance, "ended");
     event("launch_failed", instance,
           fmt::format("instance {} in zone {} ended before it came into service: {}", instance.id,
                       zone, report.state_reason));

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "lbd/base/clock.h"
 #include "scaler/breaker.h"
+#include "scaler/measures.h"
 #include "scaler/plan.h"
 #include "scaler/provider.h"
 
@@ -41,8 +42,9 @@ struct Instance {
   std::string address;
   std::uint16_t port = 0;
   InstanceState state = InstanceState::launching;
-  TimePoint since{};  // in this state
-  TimePoint born{};   // known to us
+  TimePoint since{};               // in this state
+  TimePoint born{};                // known to us
+  std::optional<TimePoint> asked;  // launched by this process
   WallTime launched{};
   ReportedState reported = ReportedState::pending;
   std::string reason;  // why it is in this state, a sentence
@@ -181,6 +183,7 @@ class Fleet {
   [[nodiscard]] const std::vector<ZoneBreaker>& zones() const noexcept { return zones_; }
   [[nodiscard]] const Instance* find(std::string_view id) const;
   [[nodiscard]] bool observed() const noexcept { return observed_; }
+  [[nodiscard]] const FleetMeasures& measures() const noexcept { return measures_; }
   [[nodiscard]] std::vector<FleetEvent> take_events();
 
  private:
@@ -189,6 +192,8 @@ class Fleet {
   void enter(Instance& instance, InstanceState state, TimePoint now, std::string reason);
   void event(std::string_view kind, const Instance& instance, std::string sentence);
   void settle_launch(const Instance& instance, IntentState outcome);
+  void launch_failed(const Instance& instance, std::string_view reason);
+  static void time(PhaseHistogram& phase, const Instance& instance, TimePoint now);
   void see(const ReportedInstance& report, const Observation& seen);
   void adopt(const ReportedInstance& report, const Observation& seen);
   void update(Instance& instance, const ReportedInstance& report, const Observation& seen);
@@ -229,6 +234,7 @@ class Fleet {
   TimePoint restored_at_{};
   TimePoint asked_at_{};  // of the last report: deadlines on reports count up to it, not to now
   std::vector<FleetEvent> events_;
+  FleetMeasures measures_;
   TimePoint launches_held_until_{};
   std::uint32_t holds_ = 0;
   TimePoint last_launch_{};

@@ -37,6 +37,7 @@ void Fleet::first_pass(Instance& instance, TimePoint now) {
   instance.serving_since =
       instance.adopted ? std::min(now, instance.born) - Duration(group_.warm_up) : now;
   enter(instance, InstanceState::warming, now, "passed its first health check");
+  time(measures_.launch.first_healthy, instance, now);
   event("in_service", instance,
         fmt::format("instance {} in zone {} is in service", instance.id, instance.zone));
   for (ZoneBreaker& breaker : zones_) {
@@ -61,6 +62,7 @@ void Fleet::judge(Instance& instance, TimePoint now) {
       if (asked_at_ < instance.born + Duration(group_.launch_timeout)) return;
       instance.reason = "given up: neither answered nor visible within the launch timeout";
       settle_launch(instance, IntentState::abandoned);
+      launch_failed(instance, "timeout");
       trip(instance.zone, now, instance.reason);
       instance.state = InstanceState::lost;
       return;
@@ -79,6 +81,7 @@ void Fleet::judge(Instance& instance, TimePoint now) {
       if (instance.state == InstanceState::warming &&
           now - *instance.serving_since >= Duration(group_.warm_up)) {
         enter(instance, InstanceState::in_service, now, "warm-up is over");
+        time(measures_.launch.in_service, instance, now);
       }
       if (!group_.replace_unhealthy) break;
       if (instance.health == Health::down &&
@@ -95,6 +98,7 @@ void Fleet::judge(Instance& instance, TimePoint now) {
   const bool newly = instance.unhealthy.empty() && !unhealthy.empty();
   instance.unhealthy = std::move(unhealthy);
   if (!newly) return;
+  if (instance.asked && !instance.serving_since) launch_failed(instance, "never_healthy");
   event("unhealthy", instance,
         fmt::format("instance {} in zone {} must be replaced: {}", instance.id, instance.zone,
                     instance.unhealthy));

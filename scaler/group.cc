@@ -117,7 +117,7 @@ void Group::restore(const SavedGroup& saved) {
 
 /// Without the plan nothing may be launched or ended, but what runs can be found and served.
 void Group::hold() {
-  totals_.kind = "held";
+  totals_.kind = "no_plan";
   totals_.sentence = fmt::format("nothing is launched or ended: {}", store_error_);
   start_calls();
   if (!started_) return;
@@ -180,6 +180,7 @@ GroupView Group::view() const {
 }
 
 void Group::decide() {
+  totals_.decided.evaluated = parts_.clock.wall();
   if (!fleet_.observed()) {
     return note_quiet("starting", "waiting for the provider's first report");
   }

@@ -40,6 +40,7 @@ Decision Group::make_decision(std::string_view kind, std::string sentence, bool 
   made.last = made.first;
   if (acted) {
     parts_.log.info(made.sentence, {{"group", config_.name}, {"kind", made.kind}});
+    ++totals_.decided.decisions[{made.kind, true}];
     totals_.kind = made.kind;
     totals_.sentence = made.sentence;
     totals_.decision = made.id;
@@ -72,6 +73,7 @@ GroupState Group::make_state() const {
 /// when it ends.
 void Group::note_quiet(std::string_view kind, const std::string& sentence) {
   const TimePoint now = parts_.clock.now();
+  ++totals_.decided.decisions[{std::string(kind), false}];
   if (quiet_ && quiet_->kind == kind) {
     ++quiet_->repeats;
     quiet_->last = parts_.clock.wall();
@@ -147,7 +149,6 @@ void Group::take_events() {
     if (each.kind == "launch_settled") {
       settle("launch:" + each.token, each.launch_intent, each.sentence, each.instance);
       if (each.launch_intent == IntentState::acked) ++totals_.launches;
-      if (each.launch_intent == IntentState::failed) ++totals_.launch_failures;
       continue;
     }
     const bool gone = each.kind == "terminated" || each.kind == "ended" || each.kind == "lost" ||
@@ -199,6 +200,7 @@ GroupStatus Group::status() const {
   made.counts = fleet_.count();
   made.provider_error = provider_error_;
   made.store_error = store_error_;
+  made.fleet = fleet_.measures();
   made.paused = paused();
   if (made.paused) made.paused_for = *paused_until_ - now;
   for (const Instance& each : fleet_.instances()) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lbd/base/clock.h"
@@ -46,6 +47,14 @@ enum class CallError : std::uint8_t {
   transient,      // the provider failed; nothing is known to have happened
   unknown,  // sent, no answer: it may have happened; ask again with the same token, or look for it
 };
+
+/// "capacity", "account_limit", …: a label of metrics.
+[[nodiscard]] constexpr std::string_view call_error_name(CallError error) {
+  constexpr std::string_view kNames[]{"none",      "capacity",  "account_limit",
+                                      "throttled", "not_found", "denied",
+                                      "invalid",   "transient", "unknown"};
+  return kNames[static_cast<std::size_t>(error)];
+}
 
 struct CallFailure {
   CallError error = CallError::none;

@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "scaler/fleet.h"
+#include "scaler/measures.h"
 #include "scaler/policy.h"
 
 namespace lbd::scaler {
@@ -66,8 +67,9 @@ struct GroupStatus {
   std::vector<ZoneStatus> zones;
   // Totals since the start of this process.
   std::uint64_t launches = 0;
-  std::uint64_t launch_failures = 0;
   std::uint64_t terminations = 0;
+  FleetMeasures fleet;
+  DecisionMeasures decided;
 };
 
 }  // namespace lbd::scaler

@@ -1,5 +1,6 @@
 #include "lbd/control/families.h"
 
+#include <array>
 #include <limits>
 
 namespace lbd::control {
@@ -33,19 +34,27 @@ void Families::gauge(std::string_view name, std::string_view help, std::vector<L
 
 void Families::histogram(std::string_view name, std::string_view help, std::vector<Label> labels,
                          const HistogramSum& sum) {
+  std::array<double, kLatencyBoundsUs.size()> bounds{};
+  for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = kLatencyBoundsUs[i] / 1e6;
+  histogram(name, help, std::move(labels),
+            {bounds, sum.buckets, static_cast<double>(sum.sum_us) / 1e6});
+}
+
+void Families::histogram(std::string_view name, std::string_view help, std::vector<Label> labels,
+                         const HistogramValues& values) {
   auto& histogram =
       series(name, help, prometheus::MetricType::Histogram, std::move(labels)).histogram;
   const bool fresh = histogram.bucket.empty();
   std::uint64_t total = 0;
-  for (std::size_t i = 0; i < sum.buckets.size(); ++i) {
-    total += sum.buckets[i];
-    const bool last = i == kLatencyBoundsUs.size();
-    const double bound = last ? std::numeric_limits<double>::infinity() : kLatencyBoundsUs[i] / 1e6;
+  for (std::size_t i = 0; i < values.buckets.size(); ++i) {
+    total += values.buckets[i];
+    const bool last = i == values.bounds.size();
+    const double bound = last ? std::numeric_limits<double>::infinity() : values.bounds[i];
     if (fresh) histogram.bucket.push_back({0, bound});
     histogram.bucket[i].cumulative_count += total;
   }
   histogram.sample_count += total;
-  histogram.sample_sum += static_cast<double>(sum.sum_us) / 1e6;
+  histogram.sample_sum += values.sum;
 }
 
 std::vector<prometheus::MetricFamily> Families::take() {

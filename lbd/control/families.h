@@ -5,6 +5,7 @@
 
 #include <initializer_list>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,13 @@ struct HistogramSum {
   void add(const LatencyHistogram& histogram) noexcept;
 };
 
+/// A histogram as values: one bucket more than bounds, not cumulative.
+struct HistogramValues {
+  std::span<const double> bounds;  // seconds
+  std::span<const std::uint64_t> buckets;
+  double sum = 0;  // seconds
+};
+
 /// Series with the same labels are added up, so none appears twice.
 class Families {
  public:
@@ -30,6 +38,8 @@ class Families {
   void gauge(std::string_view name, std::string_view help, std::vector<Label> labels, double value);
   void histogram(std::string_view name, std::string_view help, std::vector<Label> labels,
                  const HistogramSum& sum);
+  void histogram(std::string_view name, std::string_view help, std::vector<Label> labels,
+                 const HistogramValues& values);
   [[nodiscard]] std::vector<prometheus::MetricFamily> take();
 
  private:

@@ -8,6 +8,7 @@
 #include "lbd/control/families.h"
 #include "lbd/control/plane.h"
 #include "lbd/control/process_stats.h"
+#include "lbd/control/scaler_metrics.h"
 #include "lbd/http/message.h"
 #include "scaler/policy.h"
 
@@ -164,46 +165,6 @@ void collect_config(Plane& plane, Families& out) {
                 "Access log lines dropped because the log could not keep up.", {},
                 static_cast<double>(plane.access_log()->dropped()));
   }
-}
-
-void collect_scaling_group(const scaler::GroupStatus& group, Families& out) {
-  const std::vector<Label> labels{{"scaling_group", group.name}};
-  out.gauge("lbd_scaler_desired_instances", "Instances wanted.", labels, group.desired);
-  out.gauge("lbd_scaler_min_instances", "Fewest instances allowed.", labels, group.min);
-  out.gauge("lbd_scaler_max_instances", "Most instances allowed.", labels, group.max);
-  out.gauge("lbd_scaler_paused", "1 while scaling is paused by an admin.", labels,
-            group.paused ? 1 : 0);
-  out.gauge("lbd_scaler_held",
-            "1 while nothing is launched or ended because the plan cannot be read or written.",
-            labels, group.store_error.empty() ? 0 : 1);
-  out.gauge("lbd_scaler_decision", "Id of the last decision, for lbd why-scale.", labels,
-            static_cast<double>(group.decision));
-  for (const scaler::InstanceStatus& instance : group.instances) {
-    out.gauge("lbd_scaler_instances", "Instances, by zone and state.",
-              {{"scaling_group", group.name},
-               {"zone", instance.zone},
-               {"state", std::string(scaler::state_name(instance.state))}},
-              1);
-  }
-  for (const scaler::SignalStatus& signal : group.signals) {
-    const std::vector<Label> of{{"scaling_group", group.name},
-                                {"policy", signal.policy},
-                                {"signal", std::string(scaler::signal_name(signal.signal))}};
-    if (signal.value)
-      out.gauge("lbd_scaler_signal_value", "What a policy's signal reads.", of, *signal.value);
-    out.gauge("lbd_scaler_signal_target", "The threshold or target of a policy.", of,
-              signal.threshold);
-    if (signal.age) {
-      out.gauge("lbd_scaler_signal_age_seconds", "Age of a policy's newest figure.", of,
-                std::chrono::duration<double>(*signal.age).count());
-    }
-  }
-  out.counter("lbd_scaler_launches_total", "Instances launched.", labels,
-              static_cast<double>(group.launches));
-  out.counter("lbd_instance_launch_failures_total", "Launches that failed.", labels,
-              static_cast<double>(group.launch_failures));
-  out.counter("lbd_scaler_terminations_total", "Instances terminated.", labels,
-              static_cast<double>(group.terminations));
 }
 
 void collect_process(Plane& plane, Families& out) {

@@ -260,5 +260,15 @@ TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {
   EXPECT_EQ(targets.size(), 5u);
 }
 
+TEST_F(ScalerTest, EachTickCountsAsOneDecision) {
+  cloud.cpu = 0.7;
+  after(seconds(100));
+  std::uint64_t total = 0;
+  for (const auto& [key, count] : scaler->status("web")->decided.decisions) total += count;
+  EXPECT_NEAR(static_cast<double>(total), 100, 3);
+  EXPECT_GE((scaler->status("web")->decided.decisions[{"launch", true}]), 3u);
+  EXPECT_EQ(scaler->status("web")->decided.evaluated, clock.wall());
+}
+
 }  // namespace
 }  // namespace lbd::scaler

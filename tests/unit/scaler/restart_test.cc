@@ -109,7 +109,7 @@ TEST_F(ScalerTest, WithoutItsPlanItServesWhatRunsAndChangesNothingUntilThePlanIs
   begin();
   after(minutes(1));
   EXPECT_EQ(targets.size(), 4u) << "found by their tag";
-  EXPECT_EQ(scaler->status("web")->kind, "held");
+  EXPECT_EQ(scaler->status("web")->kind, "no_plan");
   EXPECT_EQ(scaler->status("web")->store_error, "file is not a database");
   EXPECT_FALSE(scaler->set_desired("web", 5, "test"));
   cloud.instances[0].state = ReportedState::terminated;

@@ -1,0 +1,14 @@
+#include "scaler/measures.h"
+
+#include <algorithm>
+
+namespace lbd::scaler {
+
+void PhaseHistogram::record(Duration time) noexcept {
+  const double seconds = std::chrono::duration<double>(std::max(time, Duration(0))).count();
+  const auto bound = std::lower_bound(kPhaseBounds.begin(), kPhaseBounds.end(), seconds);
+  ++buckets[static_cast<std::size_t>(bound - kPhaseBounds.begin())];
+  sum += seconds;
+}
+
+}  // namespace lbd::scaler
