@@ -136,6 +136,13 @@ void Exchange::finish_record() {
   worker_.records->write(record_);
 }
 
+/// An answer of our own that the client did not take.
+void Exchange::note_unsent(const Error& error) noexcept {
+  record_.reason = called_off_ != Fault::none ? called_off_ : error.fault;
+  if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
+  record_.cut = true;
+}
+
 Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
   record_.status = fixed.status;
   const Result<void> sent = co_await reply(
@@ -143,7 +150,7 @@ Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
       Local{.status = fixed.status, .content_type = fixed.content_type, .body = fixed.body},
       state_->client_headers);
   record_.response_bytes = fixed.body.size();
-  if (!sent) record_.reason = Fault::client_gone;
+  if (!sent) note_unsent(sent.error());
 }
 
 Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
@@ -161,15 +168,15 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   record_.status = redirect.status;
   const Result<void> sent = co_await reply(
       client_, Local{.status = redirect.status, .location = location}, state_->client_headers);
-  if (!sent) record_.reason = Fault::client_gone;
+  if (!sent) note_unsent(sent.error());
 }
 
 Task<> Exchange::reply_error(Error error) {
-  record_.reason = gone_ ? Fault::client_gone : error.fault;
+  record_.reason = called_off_ != Fault::none ? called_off_ : error.fault;
   if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
   if (response_started_) {
-    record_.cut =
-        true;  // the session closes the connection, so the client sees that it is not whole
+    // The session closes the connection, so the client sees that it is not whole.
+    record_.cut = true;
     co_return;
   }
   const int status = fault_status(record_.reason);
@@ -186,7 +193,7 @@ Task<> Exchange::reply_error(Error error) {
                            .id = record_.id},
                      state_->client_headers);
   record_.response_bytes = body.size();
-  if (!sent && record_.reason == Fault::none) record_.reason = Fault::client_gone;
+  if (!sent) record_.cut = true;
 }
 
 Task<> refuse_request(WorkerContext& worker, ClientSide& client,

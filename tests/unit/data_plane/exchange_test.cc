@@ -83,6 +83,45 @@ TEST_F(Exchange, APipelinedRequestAfterAChunkedBodyIsNotLost) {
   EXPECT_TRUE(user.read_message().ends_with("ok"));
 }
 
+TEST_F(Exchange, APipelinedUploadWhoseBodyComesLaterIsReadWhole) {
+  // The read that watches the client during the first request is still under way in the second.
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(std::string(kGet) + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("POST /2 "));
+  EXPECT_EQ(target.read_bytes(3), "abc");
+  user.send("def" + std::string(kGet));
+  EXPECT_EQ(target.read_bytes(3), "def");
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("GET /x "));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+}
+
+TEST_F(Exchange, APipelinedChunkedUploadWhoseBodyComesLaterIsReadWhole) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(std::string(kGet) +
+            "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("POST /2 "));
+  user.send("c\r\n0\r\n\r\n" + std::string(kGet));
+  EXPECT_TRUE(target.read_until("0\r\n\r\n").ends_with("c\r\n0\r\n\r\n"));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("GET /x "));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+}
+
 TEST_F(Exchange, AClientThatWaitsIsToldToContinueOnceATargetIsThere) {
   plant.publish_and_wait();
   Peer user = client();
