@@ -312,7 +312,7 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   out.wants_upgrade = fields.upgrade;
   for (const Header& header : out.headers) {
     if (header.id != HeaderId::expect) continue;
-    if (!equals_ignoring_case(header.value, "100-continue")) return Fault::unsupported;
+    if (!equals_ignoring_case(header.value, "100-continue")) return Fault::bad_expectation;
     out.expect_continue = out.version == Version::http_1_1;
   }
   return request_framing(fields, out);

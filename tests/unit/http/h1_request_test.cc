@@ -169,7 +169,9 @@ std::vector<Refused> refused_fields() {
       {"a line folded by a tab", head + "X: y\r\n\tz\r\n\r\n"},
       {"a folded line before any field", "GET / HTTP/1.1\r\n X: y\r\nHost: a\r\n\r\n"},
       {"a folded line of blanks", head + "X: y\r\n \r\n\r\n"},
-      {"another expectation", head + "Expect: 200-ok\r\n\r\n", Fault::unsupported},
+      {"another expectation", head + "Expect: 200-ok\r\n\r\n", Fault::bad_expectation},
+      {"an expectation beside 100-continue", head + "Expect: 100-continue, a=b\r\n\r\n",
+       Fault::bad_expectation},
   };
 }
 
