@@ -62,6 +62,14 @@ std::uint32_t short_micros(Duration duration) noexcept {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(micros(duration), UINT32_MAX));
 }
 
+/// A response without a Date gets one on its way (RFC 9110 §6.6.1).
+void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
+  const bool has = std::any_of(headers.begin(), headers.end(), [](const http::Header& each) {
+    return each.id == http::HeaderId::date;
+  });
+  if (!has) headers.push_back({"Date", worker.date(), http::HeaderId::date});
+}
+
 }  // namespace
 
 Exchange::Exchange(WorkerContext& worker, ClientSide& client,
@@ -307,6 +315,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   if (!piece) co_return piece.error();
   response_headers(response, listener_.settings.forwarded_headers, record_.id,
                    state_->client_headers);
+  add_date(state_->client_headers, worker_);
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {

@@ -26,8 +26,10 @@ struct Local {
   std::string_view id;
 };
 
-Task<Result<void>> reply(ClientSide& client, Local local, std::vector<http::Header>& headers) {
+Task<Result<void>> reply(WorkerContext& worker, ClientSide& client, Local local,
+                         std::vector<http::Header>& headers) {
   headers.clear();
+  headers.push_back({"Date", worker.date(), http::HeaderId::date});
   if (!local.content_type.empty()) {
     headers.push_back({"Content-Type", local.content_type, http::HeaderId::content_type});
   }
@@ -146,7 +148,7 @@ void Exchange::note_unsent(const Error& error) noexcept {
 Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
   record_.status = fixed.status;
   const Result<void> sent = co_await reply(
-      client_,
+      worker_, client_,
       Local{.status = fixed.status, .content_type = fixed.content_type, .body = fixed.body},
       state_->client_headers);
   record_.response_bytes = fixed.body.size();
@@ -166,8 +168,9 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   location += expand(redirect.path, request, client);
   if (!query.empty()) location += "?" + query;
   record_.status = redirect.status;
-  const Result<void> sent = co_await reply(
-      client_, Local{.status = redirect.status, .location = location}, state_->client_headers);
+  const Result<void> sent =
+      co_await reply(worker_, client_, Local{.status = redirect.status, .location = location},
+                     state_->client_headers);
   if (!sent) note_unsent(sent.error());
 }
 
@@ -184,7 +187,7 @@ Task<> Exchange::reply_error(Error error) {
   if (record_.reason == Fault::client_gone) co_return;
   const std::string body = error_body(status, record_.reason, record_.id);
   const Result<void> sent =
-      co_await reply(client_,
+      co_await reply(worker_, client_,
                      Local{.status = status,
                            .content_type = "text/plain; charset=utf-8",
                            .body = body,
@@ -206,7 +209,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
   load.counts.add(
       upstream::status_key(status, static_cast<std::uint32_t>(http::Method::other), false));
   const Result<void> sent = co_await reply(
-      client,
+      worker, client,
       Local{.status = status,
             .content_type = "text/plain; charset=utf-8",
             .body = body,

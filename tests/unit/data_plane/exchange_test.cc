@@ -174,6 +174,29 @@ TEST_F(Exchange, ResponsesWithoutABodyLeaveTheConnectionsInStep) {
   EXPECT_TRUE(user.read_message().ends_with("ok"));
 }
 
+TEST_F(Exchange, EveryResponseHasOneDate) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(
+      "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n");
+  const std::string dated = user.read_head();
+  EXPECT_NE(dated.find("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), std::string::npos);
+  EXPECT_EQ(dated.find("Date: "), std::string::npos);
+  user.send(kGet);
+  target.read_head();
+  target.send(kOk);
+  EXPECT_NE(user.read_message().find(" GMT\r\n"), std::string::npos);
+  target.close();
+  origin.close();
+  user.send(kGet);
+  const std::string ours = user.read_message();
+  EXPECT_TRUE(ours.starts_with("HTTP/1.1 502 "));
+  EXPECT_NE(ours.find("Date: "), std::string::npos);
+}
+
 TEST_F(Exchange, AResponseUntilCloseReachesAnHttp11ClientChunked) {
   plant.publish_and_wait();
   Peer user = client();
