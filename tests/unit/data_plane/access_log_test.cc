@@ -132,11 +132,12 @@ TEST(AccessLog, AHalfFullRingIsWrittenAtOnce) {
   const std::string agent(1500, 'a');
   proxy::RequestRecord record = usual();
   record.user_agent = agent;
+  const std::size_t line = line_of(record).size();
   const auto started = std::chrono::steady_clock::now();
   std::uintmax_t expected = 0;
   for (int burst = 0; burst < 20; ++burst) {
     for (int i = 0; i < 400; ++i) (*log)->sink(0)->write(record);  // more than half of 1 MiB
-    expected += 400ULL * 1500;
+    expected += 400 * line;
     while (std::filesystem::file_size(path) < expected &&
            std::chrono::steady_clock::now() - started < std::chrono::seconds(20)) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
