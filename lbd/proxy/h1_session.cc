@@ -181,34 +181,36 @@ void H1Session::head_began() {
   set_deadline(timeouts_.request_head);
 }
 
+/// Why no head comes of a read that ended like this.
+Fault H1Session::head_fault(const net::IoResult& result) const noexcept {
+  if (killed_) return Fault::closed;
+  if (result.ok()) return result.bytes > 0 ? Fault::none : Fault::header_too_large;
+  const bool late = result.fault == Fault::cancelled && expired_ && !in_.empty();
+  return late ? Fault::client_timeout : Fault::closed;
+}
+
 /// none: head_ is a request. closed: the client left, or was idle too long. Else: what to refuse it
-/// with.
+/// with; head_ is empty then, for the answer is not to the request before.
 Task<Fault> H1Session::read_head() {
   scanner_.reset();
   empty_lines_ = 0;
   phase_ = Phase::idle;
   set_deadline(requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
-  for (;;) {
+  Fault fault = Fault::none;
+  while (fault == Fault::none) {
     const Result<std::size_t, Fault> end = scan_head();
     if (end && *end > 0) co_return parse_head(*end);
-    Fault fault = end ? Fault::none : end.error();
-    if (fault == Fault::none) {
-      head_began();
-      if (phase_ == Phase::idle && (draining_ || worker_.draining)) co_return Fault::closed;
-      const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
-      if (killed_) co_return Fault::closed;
-      if (!result.ok()) {
-        const bool late = result.fault == Fault::cancelled && expired_ && !in_.empty();
-        fault = late ? Fault::client_timeout : Fault::closed;
-      } else if (result.bytes == 0) {
-        fault = Fault::header_too_large;
-      }
+    if (!end) {
+      fault = end.error();
+      break;
     }
-    if (fault != Fault::none) {
-      head_.clear();  // the answer is to this one, not to the request before
-      co_return fault;
-    }
+    head_began();
+    if (phase_ == Phase::idle && (draining_ || worker_.draining)) co_return Fault::closed;
+    const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
+    fault = head_fault(result);
   }
+  head_.clear();
+  co_return fault;
 }
 
 Task<> H1Session::serve() {

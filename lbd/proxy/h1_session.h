@@ -64,6 +64,7 @@ class H1Session final : public ClientSide {
   Result<std::size_t, Fault> scan_head();
   Fault parse_head(std::size_t size);
   void head_began();
+  [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
   void watch_on();
   bool read_ahead_ended();
