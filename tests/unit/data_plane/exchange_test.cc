@@ -372,6 +372,21 @@ TEST_F(Exchange, AFreshConnectionThatBreaksIsRetriedForGetOnly) {
   EXPECT_EQ(last_record(1).attempts, 2u);
 }
 
+TEST_F(Exchange, AQueryIsSentAgainWithItsBody) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send("QUERY /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+  origin.accept().reset();
+  Peer second = origin.accept();
+  const std::string got = second.read_message();
+  EXPECT_TRUE(got.starts_with("QUERY /x HTTP/1.1\r\n"));
+  EXPECT_TRUE(got.ends_with("abc"));
+  second.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_EQ(last_record(1).attempts, 2u);
+  EXPECT_EQ(last_record(1).method, "QUERY");
+}
+
 TEST_F(Exchange, ARefusedConnectionIsRetriedElsewhereEvenForPost) {
   Server dead;
   const std::uint16_t port = dead.port();
