@@ -333,6 +333,8 @@ void report_syntax(const YAML::ParserException& error, const TreeBuilder& builde
   } else if (error.msg.starts_with("end of ")) {
     problems.push_back(problem_at(place, "E1004", "this line does not fit the lines above it",
                                   "check its indentation"));
+  } else if (error.msg.starts_with("the referenced anchor is not defined")) {
+    problems.push_back(problem_at(place, "E1004", "this alias has no anchor before it"));
   } else {
     problems.push_back(problem_at(place, "E1004", fmt::format("not YAML: {}", error.msg)));
   }

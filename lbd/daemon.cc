@@ -108,6 +108,7 @@ int run_daemon(const DaemonOptions& options) {
   auto config = std::make_shared<const config::Config>(*loaded.config);
   const config::Node& node = config->node;
 
+  std::signal(SIGPIPE, SIG_IGN);  // a log's reader may go; spawned processes get it back
   StderrLog log(level_of(node.log_level));
   const auto state = StateDirectory::claim(node.state_dir);
   if (!state) return fail(state.error().message);

@@ -207,8 +207,12 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
 }
 
 ReloadVerdict Plane::reload() {
-  manager_.reloading();
   ReloadVerdict verdict;
+  if (stopping_) {
+    verdict.text = "lbd is stopping: nothing is reloaded any more.\n";
+    return verdict;
+  }
+  manager_.reloading();
   const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
   verdict.text = config::render(loaded);
   Outcome<void> bound;
@@ -276,6 +280,7 @@ void Plane::stop(std::function<void()> done) {
                   {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
+  publisher_.close_listeners();
   for (const auto& worker : workers_) worker->drain();
 }
 
