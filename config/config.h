@@ -302,7 +302,9 @@ struct ScalingGroup {
   milliseconds drain_deadline{300'000};
   milliseconds grace{300'000};  // a launched instance may take this long to its first passing check
   milliseconds launch_timeout{
-      900'000};  // no instance reported running by then: given up and replaced
+      900'000};                      // no instance reported running by then: given up and replaced
+  milliseconds zone_pause{180'000};  // no launches in a zone that failed; twice as long each time
+  milliseconds zone_pause_max{1'800'000};
   bool replace_unhealthy = true;
   std::vector<CpuSource> cpu_sources{CpuSource::provider, CpuSource::orca, CpuSource::node_exporter,
                                      CpuSource::cloudwatch};

@@ -176,6 +176,11 @@ std::vector<Field> timing_fields(ScalingGroup& group) {
        "How long a launched instance may take to its first passing check."},
       {"launch_timeout", duration(group.launch_timeout, {.least = 1s, .most = 24h}),
        "How long a launch may take until it is given up and replaced."},
+      {"zone_pause", duration(group.zone_pause, {.least = 1s, .most = 24h}),
+       "How long a zone without capacity, or whose instances all went down, gets no launches; "
+       "twice as long each time in a row."},
+      {"zone_pause_max", duration(group.zone_pause_max, {.least = 1s, .most = 24h}),
+       "Longest pause of a zone."},
   };
 }
 

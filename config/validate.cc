@@ -310,6 +310,12 @@ class Validator {
             fmt::format("desired ({}) is not between min ({}) and max ({})", *group.desired,
                         group.min, group.max));
     }
+    if (group.zone_pause > group.zone_pause_max) {
+      const bool own = written(path + ".zone_pause");
+      error(path + (own ? ".zone_pause" : ".zone_pause_max"), "E3019",
+            fmt::format("the first pause of a zone ({}) is longer than the longest ({})",
+                        duration_text(group.zone_pause), duration_text(group.zone_pause_max)));
+    }
     if (const auto* ec2 = std::get_if<Ec2Provider>(&group.provider)) {
       check_ec2(*ec2, path + ".ec2");
     } else {

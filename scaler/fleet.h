@@ -72,8 +72,6 @@ struct Instance {
 
 /// Times that are not the admin's to set; tests and the simulation shorten them.
 struct FleetTimings {
-  Duration breaker_min = std::chrono::minutes(3);  // Karpenter's 3 min, doubling to CA's 30 min
-  Duration breaker_max = std::chrono::minutes(30);
   Duration visibility = std::chrono::seconds(30);  // until a launch surely shows in describe
   Duration unhealthy_hold = std::chrono::seconds(15);
   Duration impaired_hold = std::chrono::minutes(2);

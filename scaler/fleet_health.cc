@@ -103,7 +103,7 @@ void Fleet::judge(Instance& instance, TimePoint now) {
 void Fleet::trip(const std::string& zone, TimePoint now, const std::string& reason) {
   for (ZoneBreaker& breaker : zones_) {
     if (breaker.zone != zone || breaker.open(now)) continue;
-    breaker.trip(now, timings_.breaker_min, timings_.breaker_max);
+    breaker.trip(now, group_.zone_pause, group_.zone_pause_max);
     breaker.reason = reason;
     FleetEvent made;
     made.kind = "zone_closed";

@@ -91,8 +91,6 @@ struct Incarnation {
 
   static scaler::FleetTimings timings() {
     scaler::FleetTimings made;
-    made.breaker_min = seconds(8);
-    made.breaker_max = seconds(30);
     made.unhealthy_hold = seconds(3);
     made.impaired_hold = seconds(8);
     made.unhealthy_drain = seconds(6);
@@ -119,6 +117,8 @@ config::ScalingGroup make_group(Rng& rng) {
   group.drain_deadline = seconds(15);
   group.grace = seconds(15);
   group.launch_timeout = seconds(25);
+  group.zone_pause = seconds(8);
+  group.zone_pause_max = seconds(30);
   config::Policy out;
   out.name = "out";
   out.threshold = 0.9;
