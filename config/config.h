@@ -52,6 +52,7 @@ struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
   std::string state_dir = "/var/lib/lbd";
+  std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
   AccessLog access_log;
   std::uint32_t connections_max =

@@ -131,6 +131,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   Changes changes(out, "node");
   changes.number("zone", before.zone, after.zone);
   changes.number("workers", before.workers, after.workers);
+  changes.changed("deployment", before.deployment != after.deployment);
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);

@@ -199,6 +199,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   const config::Node& now = config_->node;
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
   if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
