@@ -157,7 +157,7 @@ struct HealthCheck {
   std::string host;                   // Host header; empty: the target's address
   std::optional<std::uint16_t> port;  // absent: the target's
   milliseconds interval{5'000};
-  milliseconds timeout{2'000};
+  milliseconds timeout{2'000};  // at most the interval
   double jitter = 0.1;          // ± share of the interval
   std::uint32_t healthy = 2;    // passes in a row to go up (a new target: 1)
   std::uint32_t unhealthy = 2;  // failures in a row to go down

@@ -277,8 +277,7 @@ class Validator {
       return;
     }
     if (check.timeout > check.interval) {
-      const bool own = written(path + ".timeout");
-      error(path + (own ? ".timeout" : ".interval"), "E3011",
+      error(path + ".timeout", "E3011",
             fmt::format("the health check's timeout ({}) is longer than its interval ({})",
                         duration_text(check.timeout), duration_text(check.interval)));
     }
