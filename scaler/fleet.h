@@ -186,8 +186,12 @@ class Fleet {
   void update(Instance& instance, const ReportedInstance& report, const Observation& seen);
   void ended(Instance& instance, const ReportedInstance& report, TimePoint now);
   void look_for_missing(const Observation& seen);
+  void missed(Instance& instance, const Observation& seen);
   void first_pass(Instance& instance, TimePoint now);
   void judge(Instance& instance, TimePoint now);
+  void give_up_launch(Instance& instance, TimePoint now);
+  [[nodiscard]] std::string pending_fault(const Instance& instance, TimePoint now) const;
+  [[nodiscard]] std::string serving_fault(const Instance& instance, TimePoint now) const;
   void trip(const std::string& zone, TimePoint now, const std::string& reason);
   void check_zone(const std::string& zone, TimePoint now);
   void drop_gone(TimePoint now);

@@ -74,12 +74,12 @@ Outcome<void> Plane::start() {
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
   heartbeats_.assign(count, 0);
-  if (const auto bound = publisher_.prepare(*config_); !bound) return bound;
-  if (const auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
+  if (auto bound = publisher_.prepare(*config_); !bound) return bound;
+  if (auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
   if (const auto& address = config_->node.admin.metrics) {
     const auto where = net::SocketAddress::parse(address->ip, address->port);
     if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
-    if (const auto up = metrics_.listen_tcp(*where); !up) return up;
+    if (auto up = metrics_.listen_tcp(*where); !up) return up;
   }
   state_.generation = 1;
   state_.last_success = clock().wall();
