@@ -199,7 +199,10 @@ Table scaling_group_table(ScalingGroup& group) {
                "Instances as processes of this host."},
               {"ec2", provider_section<Ec2Provider>(group, &ec2_table),
                "Instances from Amazon EC2."},
-              {"min", whole(group.min, {0, 10'000}), "Fewest instances.", true},
+              {"min", whole(group.min, {0, 10'000}),
+               "Fewest instances. With 0 a group with policies rests once no request came for a "
+               "minute; the next one is answered 503 and launches an instance.",
+               true},
               {"max", whole(group.max, {0, 10'000}), "Most instances.", true},
               {"desired", optional_whole(group.desired), "Instances to start with. Default: min."},
           },

@@ -50,7 +50,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
                           const std::vector<scaler::InstanceTarget>& instances) {
                      targets_.set_instances(group, instances);
                      publish_changes();
-                   }}),
+                   },
+               .unserved =
+                   [this](const std::string& group) { return demand_.unserved(*config_, group); }}),
       admin_(parts_.loop,
              [this](const ServerRequest& request) { return answer_admin(*this, request); }),
       metrics_(parts_.loop,
