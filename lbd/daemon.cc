@@ -123,7 +123,8 @@ int run_daemon(const DaemonOptions& options) {
   }
 
   net::Loop loop;
-  Providers providers(loop, log, Rng(rng.next()), node.state_dir);
+  const std::string& deployment = node.deployment.empty() ? (*store)->identity() : node.deployment;
+  Providers providers(loop, log, Rng(rng.next()), {node.state_dir, deployment});
   control::Plane plane(
       {.loop = loop,
        .log = log,
