@@ -52,7 +52,7 @@ missing() {
 candidate_of() {
   local name
   for name in ${1//|/ }; do
-    if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+    if apt-cache policy "$name" 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null; then
       echo "$name"
       return
     fi

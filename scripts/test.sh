@@ -128,7 +128,7 @@ sources() {
 check_format() {
   local tool=clang-format
   command -v clang-format-14 >/dev/null && tool=clang-format-14
-  if ! "$tool" --version | grep -q 'version 14\.'; then
+  if ! "$tool" --version | grep 'version 14\.' >/dev/null; then
     echo "format not checked: this is not clang-format 14 but $("$tool" --version)"
     return 0
   fi
@@ -191,7 +191,7 @@ run_e2e() {
   local binary="build/$preset/lbd/lbd" arguments=(--profile "$2")
   log=$(mktemp "$LOGS/test-$STEP-e2e-XXXXXX.txt")
   [ -n "$text" ] && arguments+=(-k "$text")
-  if ! "$(python)" tests/e2e/run.py --list "${arguments[@]}" | grep -q .; then
+  if [ -z "$("$(python)" tests/e2e/run.py --list "${arguments[@]}")" ]; then
     echo "no end-to-end test of profile $profile has '$text' in its name"
     [ -n "$ONLY_TEXT" ] && return 0
     return 1

@@ -42,7 +42,8 @@ void collect_listeners(const upstream::LiveState& live, Families& out) {
 }
 
 void collect_routes(const upstream::LiveState& live, Families& out) {
-  for (const auto& [key, route] : live.routes()) {
+  for (const auto& entry : live.routes()) {
+    const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
     HistogramSum duration;
     const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
     for (const upstream::RouteLoad& load : route->loads) {

@@ -50,7 +50,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
                           const std::vector<scaler::InstanceTarget>& instances) {
                      targets_.set_instances(group, instances);
                      publish_changes();
-                   }}),
+                   },
+               .unserved =
+                   [this](const std::string& group) { return demand_.unserved(*config_, group); }}),
       admin_(parts_.loop,
              [this](const ServerRequest& request) { return answer_admin(*this, request); }),
       metrics_(parts_.loop,
@@ -74,12 +76,12 @@ Outcome<void> Plane::start() {
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
   heartbeats_.assign(count, 0);
-  if (const auto bound = publisher_.prepare(*config_); !bound) return bound;
-  if (const auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
+  if (auto bound = publisher_.prepare(*config_); !bound) return bound;
+  if (auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
   if (const auto& address = config_->node.admin.metrics) {
     const auto where = net::SocketAddress::parse(address->ip, address->port);
     if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
-    if (const auto up = metrics_.listen_tcp(*where); !up) return up;
+    if (auto up = metrics_.listen_tcp(*where); !up) return up;
   }
   state_.generation = 1;
   state_.last_success = clock().wall();
@@ -199,6 +201,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   const config::Node& now = config_->node;
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
   if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
@@ -207,8 +210,12 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
 }
 
 ReloadVerdict Plane::reload() {
-  manager_.reloading();
   ReloadVerdict verdict;
+  if (stopping_) {
+    verdict.text = "lbd is stopping: nothing is reloaded any more.\n";
+    return verdict;
+  }
+  manager_.reloading();
   const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
   verdict.text = config::render(loaded);
   Outcome<void> bound;
@@ -276,6 +283,7 @@ void Plane::stop(std::function<void()> done) {
                   {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
+  publisher_.close_listeners();
   for (const auto& worker : workers_) worker->drain();
 }
 

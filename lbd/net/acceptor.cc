@@ -1,21 +1,17 @@
 #include "lbd/net/acceptor.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <boost/asio/posix/descriptor.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
-#include "lbd/net/loop_asio.h"
+#include "lbd/net/loop_core.h"
 
 namespace lbd::net {
-
-namespace asio = boost::asio;
-
 namespace {
+
 constexpr int kBacklog = 4096;
 constexpr int kAcceptsPerTurn = 64;              // then established connections get a turn
 constexpr std::chrono::milliseconds kPause{50};  // out of descriptors: try again after this
@@ -39,57 +35,67 @@ Outcome<int> listen_tcp(const SocketAddress& address) {
   return fd;
 }
 
-struct Acceptor::State : std::enable_shared_from_this<Acceptor::State> {
-  State(Loop& loop, int fd, OnAccept callback)
-      : descriptor(loop.core().io, fd), on_accept(std::move(callback)), pause(loop.core().io) {}
+struct Acceptor::State final : Watch, std::enable_shared_from_this<Acceptor::State> {
+  State(Loop& loop, int descriptor, OnAccept callback)
+      : core(loop.core()),
+        fd(descriptor),
+        on_accept(std::move(callback)),
+        pause(loop.clock(), this, [](void* self) { static_cast<State*>(self)->listen(); }) {
+    listen();
+  }
+  ~State() override { close(); }
 
-  void wait() {
-    descriptor.async_wait(asio::posix::descriptor_base::wait_read,
-                          [self = shared_from_this()](const boost::system::error_code& error) {
-                            if (!error && self->descriptor.is_open()) self->accept(kAcceptsPerTurn);
-                          });
+  // Level-triggered: what one turn leaves in the queue comes again with the next.
+  void listen() {
+    if (core.watch(fd, *this, EPOLLIN) != 0) rest();
   }
 
-  /// Takes up to `most` connections; then waits again, unless closed.
+  void rest() { pause.set(core.now() + kPause); }
+
+  void ready(std::uint32_t /*events*/) override {
+    const auto alive = shared_from_this();  // on_accept may close us
+    accept(kAcceptsPerTurn);
+  }
+
+  /// Takes up to `most` connections.
   void accept(int most) {
-    for (int taken = 0; taken < most && descriptor.is_open(); ++taken) {
-      const int fd =
-          ::accept4(descriptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        on_accept(fd);
+    for (int taken = 0; taken < most && fd >= 0; ++taken) {
+      const int client = ::accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (client >= 0) {
+        on_accept(client);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        pause.expires_after(kPause);
-        pause.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
-          if (!error && self->descriptor.is_open()) self->wait();
-        });
+        core.forget(fd, *this);
+        rest();
         return;
       } else if (errno != ECONNABORTED && errno != EINTR) {
-        break;
+        return;
       }
     }
-    if (descriptor.is_open() && !closing) wait();
   }
 
-  asio::posix::stream_descriptor descriptor;
+  void close() {
+    if (fd < 0) return;
+    pause.cancel();
+    core.forget(std::exchange(fd, -1), *this);
+  }
+
+  LoopCore& core;
+  int fd;
   OnAccept on_accept;
-  asio::steady_timer pause;
+  Timer pause;
   bool closing = false;
 };
 
 Acceptor::Acceptor(Loop& loop, int fd, OnAccept on_accept)
-    : state_(std::make_shared<State>(loop, ::fcntl(fd, F_DUPFD_CLOEXEC, 0), std::move(on_accept))) {
-  state_->wait();
-}
+    : state_(std::make_shared<State>(loop, fd, std::move(on_accept))) {}
 
 Acceptor::~Acceptor() { close(); }
 
 void Acceptor::close() {
-  if (state_->closing) return;
-  state_->closing = true;
-  state_->accept(kBacklog);
-  boost::system::error_code ignored;
-  state_->descriptor.close(ignored);
-  state_->pause.cancel();
+  const std::shared_ptr<State> state = state_;  // on_accept may destroy us
+  if (std::exchange(state->closing, true)) return;
+  state->accept(kBacklog);
+  state->close();
 }
 
 }  // namespace lbd::net

@@ -7,15 +7,13 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <coroutine>
 #include <cstring>
 #include <vector>
 
 #include "lbd/base/check.h"
-#include "lbd/net/loop_asio.h"
+#include "lbd/net/loop_core.h"
 
 namespace lbd::net {
 namespace {
@@ -225,17 +223,17 @@ std::string refusal(const HttpRequest& request) {
 
 }  // namespace
 
-/// Handlers that the loop still holds look at `alive_` first: nothing of it runs after `close`.
-class CurlClient::Core {
+/// curl's sockets are in an epoll set of their own, which the loop watches. Nothing of it runs
+/// after `close`.
+class CurlClient::Core final : private Watch {
  public:
   explicit Core(Loop& loop)
       : loop_(loop),
         timer_(loop.clock(), this, &Core::on_timer),
-        watched_(loop.core().io),
-        multi_(curl_multi_init()) {
-    epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+        multi_(curl_multi_init()),
+        epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
     LBD_CHECK(epoll_ >= 0 && multi_ != nullptr);
-    watched_.assign(epoll_);
+    LBD_CHECK(loop_.core().watch(epoll_, *this, EPOLLIN) == 0);
     curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &Core::on_socket);
     curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
     curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &Core::on_timeout_change);
@@ -273,7 +271,6 @@ class CurlClient::Core {
     transfer.easy = take_handle();
     prepare(transfer);
     active_.push_back(&transfer);
-    if (!watching_) watch();
     const CURLMcode added = curl_multi_add_handle(multi_, transfer.easy);
     if (added == CURLM_OK) return true;
     transfer.reply.error = curl_multi_strerror(added);
@@ -298,7 +295,6 @@ class CurlClient::Core {
 
   void close() {
     closed_ = true;
-    alive_.reset();
     while (!active_.empty()) {
       Transfer& transfer = *active_.back();
       conclude(transfer, CURLE_ABORTED_BY_CALLBACK);
@@ -308,9 +304,9 @@ class CurlClient::Core {
       transfer.waiter.resume();
     }
     timer_.cancel();
-    boost::system::error_code ignored;
-    watched_.close(ignored);
-    epoll_ = -1;  // curl's clean-up still calls on_socket
+    if (epoll_ < 0) return;
+    loop_.core().forget(epoll_, *this);
+    ::close(std::exchange(epoll_, -1));  // curl's clean-up still calls on_socket
   }
 
  private:
@@ -321,18 +317,7 @@ class CurlClient::Core {
     return easy;
   }
 
-  void watch() {
-    watching_ = true;
-    watched_.async_wait(
-        boost::asio::posix::stream_descriptor::wait_read,
-        [this, alive = std::weak_ptr<char>(alive_)](const boost::system::error_code& error) {
-          if (alive.expired() || error) return;
-          watching_ = false;
-          on_ready();
-        });
-  }
-
-  void on_ready() {
+  void ready(std::uint32_t /*events*/) override {
     std::array<epoll_event, 32> events{};
     const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
     for (int i = 0; i < count; ++i) {
@@ -344,8 +329,8 @@ class CurlClient::Core {
       act(event.data.fd, bits);
     }
     finish_done();
-    if (!closed_ && !watching_) watch();
   }
+  void resume_deferred() override { expire(); }
 
   void act(curl_socket_t socket, int bits) {
     int running = 0;
@@ -393,9 +378,7 @@ class CurlClient::Core {
     if (millis > 0) {
       self->timer_.set(self->loop_.clock().now() + std::chrono::milliseconds(millis));
     } else if (millis == 0 && !self->closed_) {  // now, but not inside curl
-      self->loop_.post([self, alive = std::weak_ptr<char>(self->alive_)] {
-        if (!alive.expired()) self->expire();
-      });
+      self->loop_.core().defer(*self);
     }
     return 0;
   }
@@ -404,13 +387,10 @@ class CurlClient::Core {
 
   Loop& loop_;
   Timer timer_;
-  boost::asio::posix::stream_descriptor watched_;  // owns epoll_
   CURLM* multi_;
-  int epoll_ = -1;
+  int epoll_;
   std::vector<CURL*> spare_;
   std::vector<Transfer*> active_;
-  std::shared_ptr<char> alive_ = std::make_shared<char>();
-  bool watching_ = false;
   bool closed_ = false;
 };
 

@@ -1,5 +1,4 @@
-// Loop: one thread's event loop and clock. Boost.Asio underneath (loop_asio.h), which stays out of
-// this header.
+// Loop: one thread's event loop and clock (loop_core.h).
 #pragma once
 
 #include <functional>
@@ -9,7 +8,7 @@
 
 namespace lbd::net {
 
-class LoopCore;  // loop_asio.h: the io_context and timer wheel
+class LoopCore;
 
 /// Thread: `run` on one thread; everything else from that thread, except `post` and `stop`, which
 /// any thread may call.
@@ -20,7 +19,7 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  /// Runs until `stop`.
+  /// Runs until `stop`, which may have come before; then it may run again.
   void run();
   void stop();
   /// Runs `work` on the loop's thread, after the current handler.

@@ -3,96 +3,65 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <cerrno>
-#include <cstddef>
 
-#include "lbd/net/loop_asio.h"
+#include "lbd/base/check.h"
+#include "lbd/net/loop_core.h"
 
 namespace lbd::net {
 namespace {
 
-namespace asio = boost::asio;
-using Socket = asio::generic::stream_protocol::socket;
+constexpr std::uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+constexpr std::uint32_t kPiecesMax = 8;
 
-/// Room for one pending Asio operation, so that starting one does not touch the heap.
-struct OpMemory {
-  alignas(std::max_align_t) std::array<std::byte, 256> bytes;
-  bool used = false;
-};
-
-template <class T>
-struct OpAllocator {
-  using value_type = T;
-  OpMemory* memory;
-
-  explicit OpAllocator(OpMemory* room) noexcept : memory(room) {}
-  template <class U>
-  OpAllocator(const OpAllocator<U>& other) noexcept : memory(other.memory) {}
-
-  T* allocate(std::size_t count) {
-    if (!memory->used && count * sizeof(T) <= memory->bytes.size()) {
-      memory->used = true;
-      return reinterpret_cast<T*>(memory->bytes.data());
-    }
-    return static_cast<T*>(::operator new(count * sizeof(T)));
-  }
-  void deallocate(T* pointer, std::size_t) noexcept {
-    if (reinterpret_cast<std::byte*>(pointer) == memory->bytes.data()) {
-      memory->used = false;
-    } else {
-      ::operator delete(pointer);
-    }
-  }
-  template <class U>
-  bool operator==(const OpAllocator<U>& other) const noexcept {
-    return memory == other.memory;
-  }
-};
-
-IoResult result_of(const boost::system::error_code& error, std::size_t bytes) noexcept {
-  if (!error) return {Fault::none, 0, bytes};
-  if (error == asio::error::eof) return {Fault::closed, 0, bytes};
-  if (error == asio::error::operation_aborted) return {Fault::cancelled, 0, bytes};
-  return {Fault::io_error, error.value(), bytes};
-}
-
-class TcpStream final : public Stream {
+/// Registered once, edge-triggered: `readable_` is what the kernel has told and no read has used up
+/// yet. A waiting write is tried at each EPOLLOUT, which is asked for from the first write that did
+/// not fit.
+class TcpStream final : public Stream, private Watch {
  public:
-  TcpStream(LoopCore& core, int family) : socket_(core.io), family_(family) {}
+  explicit TcpStream(LoopCore& core) noexcept : core_(core) {}
+  ~TcpStream() override { release(); }
+  TcpStream(const TcpStream&) = delete;
+  TcpStream& operator=(const TcpStream&) = delete;
 
-  Socket& socket() noexcept { return socket_; }
-
-  void adopt(int fd) {
-    socket_.assign(asio::generic::stream_protocol(family_, IPPROTO_TCP), fd);
-    prepare();
+  /// Takes over a connected descriptor. Should it not be watchable, each operation fails with the
+  /// reason.
+  void adopt(int fd) noexcept {
+    fd_ = fd;
+    no_delay();
+    failure_ = core_.watch(fd_, *this, kReadEvents);
   }
 
-  void prepare() {
-    boost::system::error_code ignored;
-    socket_.native_non_blocking(true, ignored);
-    const int on = 1;
-    ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  /// As begin_write: true when it is over.
+  bool begin_connect(const SocketAddress& address, IoWait& wait) {
+    fd_ = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd_ < 0) return over(wait, errno);
+    no_delay();
+    const bool pending = ::connect(fd_, address.data(), address.size()) != 0;
+    if (pending && errno != EINPROGRESS) return over(wait, errno);
+    // Only now: an unconnected socket counts as hung up.
+    writes_watched_ = pending;
+    const int error = core_.watch(fd_, *this, kReadEvents | (pending ? +EPOLLOUT : 0U));
+    if (error != 0 || !pending) return over(wait, error);
+    connecting_ = true;
+    write_ = &wait;
+    return false;
   }
 
   bool begin_read(std::span<char> into, IoWait& wait) override {
-    LBD_CHECK(read_ == nullptr);
-    if (!socket_.is_open()) {
-      wait.finish({Fault::cancelled, 0, 0});
-      return true;
-    }
+    LBD_CHECK(read_ == nullptr && !into.empty());
+    if (fd_ < 0) return over(wait, ECANCELED);
     read_ = &wait;
-    socket_.async_receive(asio::buffer(into.data(), into.size()), ReadDone{this});
+    into_ = into;
+    if (readable_ || failure_ != 0) core_.defer(*this);
     return false;
   }
 
   bool begin_write(std::span<const iovec> pieces, IoWait& wait) override {
     LBD_CHECK(write_ == nullptr && pieces.size() <= pieces_.size());
-    if (!socket_.is_open()) {
-      wait.finish({Fault::cancelled, 0, 0});
-      return true;
-    }
+    if (fd_ < 0) return over(wait, ECANCELED);
     std::copy(pieces.begin(), pieces.end(), pieces_.begin());
     first_ = 0;
     count_ = pieces.size();
@@ -103,52 +72,96 @@ class TcpStream final : public Stream {
       return true;
     }
     write_ = &wait;
-    socket_.async_wait(Socket::wait_write, WriteReady{this});
+    watch_writes();
     return false;
   }
 
   void cancel() noexcept override {
-    boost::system::error_code ignored;
-    if (read_ != nullptr || write_ != nullptr) socket_.cancel(ignored);
+    read_cancelled_ = read_ != nullptr;
+    write_cancelled_ = write_ != nullptr;
+    if (read_cancelled_ || write_cancelled_) core_.defer(*this);
   }
+
   void shutdown_write() noexcept override {
-    boost::system::error_code ignored;
-    socket_.shutdown(Socket::shutdown_send, ignored);
+    if (fd_ >= 0) ::shutdown(fd_, SHUT_WR);
   }
+
   void close(bool reset) noexcept override {
-    if (!socket_.is_open()) return;
+    if (fd_ < 0) return;
     if (reset) {
       const linger now{1, 0};
-      ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+      ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
-    boost::system::error_code ignored;
-    socket_.close(ignored);
+    release();
+    cancel();
   }
 
  private:
-  struct ReadDone {
-    TcpStream* stream;
-    using allocator_type = OpAllocator<void>;
-    [[nodiscard]] allocator_type get_allocator() const noexcept;
-    void operator()(const boost::system::error_code& error, std::size_t bytes) const {
-      IoWait* wait = std::exchange(stream->read_, nullptr);
-      wait->finish(result_of(error, bytes));
-    }
-  };
-  struct WriteReady {
-    TcpStream* stream;
-    using allocator_type = OpAllocator<void>;
-    [[nodiscard]] allocator_type get_allocator() const noexcept;
-    void operator()(const boost::system::error_code& error) const { stream->write_ready(error); }
-  };
+  // Finishing an operation may end the stream's life, unless another is under way (Stream's
+  // contract): hence the look at write_ before the read is finished.
+  void ready(std::uint32_t events) override {
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ended_ = true;
+    const bool writing = write_ != nullptr && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+    if (read_ != nullptr) go_on_reading();
+    if (writing) go_on_writing();
+  }
 
-  void write_ready(const boost::system::error_code& error) {
-    IoResult result = result_of(error, written_);
-    if (result.ok() && !send_some(result)) {
-      socket_.async_wait(Socket::wait_write, WriteReady{this});
+  void resume_deferred() override {
+    const bool writing = write_ != nullptr && (write_cancelled_ || failure_ != 0);
+    if (read_ != nullptr) go_on_reading();
+    if (writing) go_on_writing();
+  }
+
+  void go_on_reading() {
+    IoResult result;
+    if (std::exchange(read_cancelled_, false)) {
+      result.fault = Fault::cancelled;
+    } else if (failure_ != 0) {
+      result = {Fault::io_error, failure_, 0};
+    } else if (!readable_ || !receive_some(result)) {
+      return;
+    }
+    std::exchange(read_, nullptr)->finish(result);
+  }
+
+  void go_on_writing() {
+    IoResult result;
+    if (std::exchange(write_cancelled_, false)) {
+      result = {Fault::cancelled, 0, written_};
+    } else if (failure_ != 0) {
+      result = {Fault::io_error, failure_, written_};
+    } else if (std::exchange(connecting_, false)) {
+      result = connected();
+    } else if (!send_some(result)) {
       return;
     }
     std::exchange(write_, nullptr)->finish(result);
+  }
+
+  /// False when nothing was there after all.
+  bool receive_some(IoResult& result) noexcept {
+    for (;;) {
+      const ssize_t got = ::recv(fd_, into_.data(), into_.size(), MSG_DONTWAIT);
+      if (got > 0) {
+        const auto bytes = static_cast<std::size_t>(got);
+        // Less than there was room for: the socket is empty, and what comes next is a new edge.
+        if (bytes < into_.size() && !ended_) readable_ = false;
+        result = {Fault::none, 0, bytes};
+        return true;
+      }
+      if (got == 0) {
+        result = {Fault::closed, 0, 0};
+        return true;
+      }
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        readable_ = false;
+        return false;
+      }
+      result = {Fault::io_error, errno, 0};
+      return true;
+    }
   }
 
   /// True when the write is over, well or not.
@@ -162,8 +175,7 @@ class TcpStream final : public Stream {
       msghdr message{};
       message.msg_iov = &pieces_[first_];
       message.msg_iovlen = count_ - first_;
-      const ssize_t sent =
-          ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
@@ -186,84 +198,87 @@ class TcpStream final : public Stream {
     }
   }
 
-  Socket socket_;
-  int family_;
+  [[nodiscard]] IoResult connected() const noexcept {
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    return error == 0 ? IoResult{} : IoResult{Fault::io_error, error, 0};
+  }
+
+  void watch_writes() noexcept {
+    if (std::exchange(writes_watched_, true)) return;
+    failure_ = core_.rewatch(fd_, *this, kReadEvents | EPOLLOUT);
+    if (failure_ != 0) core_.defer(*this);
+  }
+
+  void no_delay() const noexcept {
+    const int on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+
+  void release() noexcept {
+    if (fd_ < 0) return;
+    core_.forget(fd_, *this);
+    ::close(std::exchange(fd_, -1));
+  }
+
+  static bool over(IoWait& wait, int error) {
+    const Fault fault = error == 0           ? Fault::none
+                        : error == ECANCELED ? Fault::cancelled
+                                             : Fault::io_error;
+    wait.finish({fault, fault == Fault::io_error ? error : 0, 0});
+    return true;
+  }
+
+  LoopCore& core_;
+  int fd_ = -1;
+  int failure_ = 0;  // errno of a descriptor that the loop could not watch
+  bool readable_ = false;
+  bool ended_ = false;  // the peer's end or an error is behind what there is to read
+  bool connecting_ = false;
+  bool writes_watched_ = false;
+  bool read_cancelled_ = false;
+  bool write_cancelled_ = false;
   IoWait* read_ = nullptr;
   IoWait* write_ = nullptr;
-  OpMemory read_memory_;
-  OpMemory write_memory_;
-  std::array<iovec, 8> pieces_{};
+  std::span<char> into_;
+  std::array<iovec, kPiecesMax> pieces_{};
   std::size_t first_ = 0;
   std::size_t count_ = 0;
   std::size_t written_ = 0;
 };
 
-TcpStream::ReadDone::allocator_type TcpStream::ReadDone::get_allocator() const noexcept {
-  return allocator_type(&stream->read_memory_);
-}
-TcpStream::WriteReady::allocator_type TcpStream::WriteReady::get_allocator() const noexcept {
-  return allocator_type(&stream->write_memory_);
-}
-
-/// Waits for a connect with a deadline; the timer cancels the socket, which ends the wait.
-class Connect {
- public:
-  Connect(Loop& loop, TcpStream& stream, const SocketAddress& address, TimePoint deadline)
-      : stream_(stream),
-        address_(address),
-        deadline_(deadline),
-        timer_(loop.clock(), this, &Connect::expire) {}
-
-  static bool await_ready() noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> waiter) {
-    const asio::generic::stream_protocol::endpoint endpoint(address_.data(), address_.size());
-    timer_.set(deadline_);
-    stream_.socket().async_connect(endpoint,
-                                   [this, waiter](const boost::system::error_code& error) {
-                                     timer_.cancel();
-                                     error_ = error;
-                                     waiter.resume();
-                                   });
+/// Ends a connect at its deadline.
+struct Deadline {
+  TcpStream& stream;
+  bool passed = false;
+  static void pass(void* context) {
+    auto* self = static_cast<Deadline*>(context);
+    self->passed = true;
+    self->stream.cancel();
   }
-  [[nodiscard]] DialFailure await_resume() const noexcept {
-    if (!error_) return {Fault::none, 0};
-    if (expired_) return {Fault::connect_timeout, ETIMEDOUT};
-    return {Fault::connect_failed, error_.value()};
-  }
-
- private:
-  static void expire(void* context) {
-    auto* self = static_cast<Connect*>(context);
-    self->expired_ = true;
-    boost::system::error_code ignored;
-    self->stream_.socket().close(ignored);
-  }
-
-  TcpStream& stream_;
-  const SocketAddress& address_;
-  TimePoint deadline_;
-  Timer timer_;
-  boost::system::error_code error_;
-  bool expired_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd, int family) {
-  auto stream = std::make_unique<TcpStream>(loop.core(), family);
+std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd) {
+  auto stream = std::make_unique<TcpStream>(loop.core());
   stream->adopt(fd);
   return stream;
 }
 
 Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
-  auto stream = std::make_unique<TcpStream>(loop.core(), address.family());
-  boost::system::error_code error;
-  stream->socket().open(asio::generic::stream_protocol(address.family(), IPPROTO_TCP), error);
-  if (error) co_return DialFailure{Fault::connect_failed, error.value()};
-  stream->prepare();
-  Connect connect(loop, *stream, address, deadline);
-  const DialFailure failure = co_await connect;
-  if (failure.fault != Fault::none) co_return failure;
+  auto stream = std::make_unique<TcpStream>(loop.core());
+  Deadline end{*stream};
+  IoWait connected;
+  if (!stream->begin_connect(address, connected)) {
+    Timer timer(loop.clock(), &end, &Deadline::pass);
+    timer.set(deadline);
+    co_await Finished(connected);
+  }
+  if (end.passed && !connected.result.ok())
+    co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
+  if (!connected.result.ok()) co_return DialFailure{Fault::connect_failed, connected.result.error};
   co_return std::unique_ptr<Stream>(std::move(stream));
 }
 

@@ -12,7 +12,7 @@
 namespace lbd::net {
 
 /// Takes over a connected, non-blocking descriptor.
-[[nodiscard]] std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd, int family);
+[[nodiscard]] std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd);
 
 struct DialFailure {
   Fault fault = Fault::connect_failed;  // or connect_timeout, cancelled

@@ -120,6 +120,16 @@ std::optional<InstancesPage> read_instances(const XmlNode& reply) {
   return page;
 }
 
+std::map<std::string, std::vector<std::string>> read_deployments(const XmlNode& reply) {
+  std::map<std::string, std::vector<std::string>> ids;
+  for (const XmlNode* reservation : reply.list_at("reservationSet")) {
+    for (const XmlNode* item : reservation->list_at("instancesSet")) {
+      ids[tag_of(*item, kDeploymentTag)].emplace_back(item->text_at("instanceId"));
+    }
+  }
+  return ids;
+}
+
 std::optional<ReportedInstance> read_launched(const XmlNode& reply) {
   const std::vector<const XmlNode*> items = reply.list_at("instancesSet");
   if (reply.name != "RunInstancesResponse" || items.empty()) return std::nullopt;

@@ -11,7 +11,6 @@
 #include <thread>
 #include <vector>
 
-#include "lbd/net/loop_asio.h"
 #include "tests/support/loopback.h"
 
 namespace lbd::health {
@@ -115,7 +114,6 @@ class CheckerTest : public ::testing::Test {
       }
     } watch(loop, holds);
     loop.run();
-    loop.core().io.restart();
     return holds();
   }
   /// The first verdict about one target.
