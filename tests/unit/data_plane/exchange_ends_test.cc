@@ -242,17 +242,18 @@ TEST_F(Exchange, AClientThatDoesNotTakeItsResponseTimesOutAndIsNotCalledGone) {
 }
 
 TEST_F(Exchange, AClientThatPausesLongerThanATargetMayIsNotTheTargetsFault) {
-  plant.group.timeouts.body_idle = milliseconds(100);
+  plant.group.timeouts.body_idle = milliseconds(400);
   plant.publish_and_wait();
   Peer user = client();
   user.send(kGet);
   Peer target = origin.accept();
   target.read_head();
   constexpr std::size_t kSize = 64 << 20;
-  target.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kSize) + "\r\n\r\n");
-  std::thread sending([&] { target.send(std::string(kSize, 'x')); });
+  const std::string response = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kSize) +
+                               "\r\n\r\n" + std::string(kSize, 'x');
+  std::thread sending([&] { target.send(response); });
   EXPECT_FALSE(user.read_head().empty());
-  std::this_thread::sleep_for(milliseconds(600));
+  std::this_thread::sleep_for(milliseconds(1200));
   EXPECT_EQ(user.read_bytes(kSize).size(), kSize);
   sending.join();
   EXPECT_EQ(last_record(1).reason, Fault::none);
