@@ -176,6 +176,7 @@ std::vector<std::string> ProcessProvider::environment(const ProcessRecord& recor
   variables[kInstanceVariable] = record.id;
   variables[kRecordVariable] = records_.path(record.id);
   std::vector<std::string> list;
+  list.reserve(variables.size());
   for (const auto& [name, value] : variables) list.push_back(fmt::format("{}={}", name, value));
   return list;
 }

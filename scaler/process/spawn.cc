@@ -13,6 +13,7 @@ namespace {
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
   std::vector<char*> list;
+  list.reserve(strings.size() + 1);
   for (std::string& each : strings) list.push_back(each.data());
   list.push_back(nullptr);
   return list;
