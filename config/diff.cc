@@ -131,6 +131,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   Changes changes(out, "node");
   changes.number("zone", before.zone, after.zone);
   changes.number("workers", before.workers, after.workers);
+  changes.changed("deployment", before.deployment != after.deployment);
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);
@@ -269,6 +270,8 @@ void diff_one(const ScalingGroup& before, const ScalingGroup& after, Changes& ch
   changes.duration("drain_deadline", before.drain_deadline, after.drain_deadline);
   changes.duration("grace", before.grace, after.grace);
   changes.duration("launch_timeout", before.launch_timeout, after.launch_timeout);
+  changes.duration("zone_pause", before.zone_pause, after.zone_pause);
+  changes.duration("zone_pause_max", before.zone_pause_max, after.zone_pause_max);
   changes.number("replace_unhealthy", before.replace_unhealthy, after.replace_unhealthy);
   changes.changed("cpu", before.cpu_sources != after.cpu_sources ||
                              before.node_exporter_port != after.node_exporter_port ||

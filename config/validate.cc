@@ -277,8 +277,7 @@ class Validator {
       return;
     }
     if (check.timeout > check.interval) {
-      const bool own = written(path + ".timeout");
-      error(path + (own ? ".timeout" : ".interval"), "E3011",
+      error(path + ".timeout", "E3011",
             fmt::format("the health check's timeout ({}) is longer than its interval ({})",
                         duration_text(check.timeout), duration_text(check.interval)));
     }
@@ -309,6 +308,12 @@ class Validator {
       error(path + ".desired", "E3013",
             fmt::format("desired ({}) is not between min ({}) and max ({})", *group.desired,
                         group.min, group.max));
+    }
+    if (group.zone_pause > group.zone_pause_max) {
+      const bool own = written(path + ".zone_pause");
+      error(path + (own ? ".zone_pause" : ".zone_pause_max"), "E3019",
+            fmt::format("the first pause of a zone ({}) is longer than the longest ({})",
+                        duration_text(group.zone_pause), duration_text(group.zone_pause_max)));
     }
     if (const auto* ec2 = std::get_if<Ec2Provider>(&group.provider)) {
       check_ec2(*ec2, path + ".ec2");

@@ -108,6 +108,7 @@ int run_daemon(const DaemonOptions& options) {
   auto config = std::make_shared<const config::Config>(*loaded.config);
   const config::Node& node = config->node;
 
+  std::signal(SIGPIPE, SIG_IGN);  // a log's reader may go; spawned processes get it back
   StderrLog log(level_of(node.log_level));
   const auto state = StateDirectory::claim(node.state_dir);
   if (!state) return fail(state.error().message);
@@ -122,7 +123,8 @@ int run_daemon(const DaemonOptions& options) {
   }
 
   net::Loop loop;
-  Providers providers(loop, log, Rng(rng.next()), node.state_dir);
+  const std::string& deployment = node.deployment.empty() ? (*store)->identity() : node.deployment;
+  Providers providers(loop, log, Rng(rng.next()), {node.state_dir, deployment});
   control::Plane plane(
       {.loop = loop,
        .log = log,

@@ -90,6 +90,7 @@ bool Group::load() {
   for (const Intent& each : saved->live) live_[each.key()] = each;
   fleet_.restore(saved->live, now);
   counted_changed_ = now;
+  last_request_ = now;
   activity_open_ = true;
   return true;
 }
@@ -100,8 +101,7 @@ void Group::tick() {
   start_calls();
   if (!started_) return;
   const TimePoint now = parts_.clock.now();
-  demand_ = parts_.demand(config_.name);
-  fleet_.hear(demand_, now);
+  hear_demand();
   fleet_.advance(now);
   feed_signals();
   take_events();
@@ -126,6 +126,8 @@ GroupView Group::view() const {
   view.activity_finished = activity_finished_;
   view.changed_at = counted_changed_;
   view.cooldown = Duration(config_.cooldown);
+  view.unserved = unserved_;
+  view.idle_for = now - last_request_;
   for (const Watched& each : watched_) {
     const Duration warm_up = warm_up_of(each.policy, config_);
     PolicyView policy;

@@ -79,6 +79,7 @@ class Group {
   [[nodiscard]] DecisionInputs inputs() const;
 
   // group_signals.cc
+  void hear_demand();
   void feed_signals();
   [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
   struct Figure {
@@ -107,6 +108,8 @@ class Group {
   Fleet fleet_;
   std::vector<Watched> watched_;
   std::vector<InstanceDemand> demand_;
+  std::uint64_t unserved_ = 0;
+  TimePoint last_request_{};
   std::map<std::string, std::map<config::CpuSource, CpuFigure>> cpu_;
   std::vector<Verdict> verdicts_;
   TaskGroup calls_;

@@ -90,6 +90,17 @@ std::optional<Group::Figure> Group::measure(Signal signal,
   return figure;
 }
 
+void Group::hear_demand() {
+  const TimePoint now = parts_.clock.now();
+  demand_ = parts_.demand(config_.name);
+  unserved_ = parts_.unserved ? parts_.unserved(config_.name) : 0;
+  fleet_.hear(demand_, now);
+  const bool busy = std::any_of(demand_.begin(), demand_.end(), [](const InstanceDemand& each) {
+    return each.in_flight > 0 || each.requests_per_second > 0;
+  });
+  if (busy || unserved_ > 0) last_request_ = now;
+}
+
 void Group::feed_signals() {
   const TimePoint now = parts_.clock.now();
   for (Watched& each : watched_) {

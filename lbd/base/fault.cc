@@ -30,6 +30,7 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"body_too_large", "DPE", 413},
     {"header_too_large", "DPE", 431},
     {"unsupported", "DPE", 501},
+    {"bad_expectation", "DPE", 417},
     {"drain_deadline", "DD", 502},
     {"closed", "-", 0},
     {"cancelled", "-", 0},

@@ -28,7 +28,8 @@ enum class Fault : std::uint8_t {
   client_timeout,     // the client did not send its request in time
   body_too_large,     // the request body exceeds its limit
   header_too_large,   // the request head exceeds a limit
-  unsupported,        // a method, version, expectation or upgrade we refuse
+  unsupported,        // a method, version or upgrade we refuse
+  bad_expectation,    // an Expect other than 100-continue
   drain_deadline,     // cut because draining reached its deadline
   // Below: I/O results that are translated before they reach a client.
   closed,     // end of stream

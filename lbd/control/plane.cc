@@ -50,7 +50,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
                           const std::vector<scaler::InstanceTarget>& instances) {
                      targets_.set_instances(group, instances);
                      publish_changes();
-                   }}),
+                   },
+               .unserved =
+                   [this](const std::string& group) { return demand_.unserved(*config_, group); }}),
       admin_(parts_.loop,
              [this](const ServerRequest& request) { return answer_admin(*this, request); }),
       metrics_(parts_.loop,
@@ -74,12 +76,12 @@ Outcome<void> Plane::start() {
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
   heartbeats_.assign(count, 0);
-  if (const auto bound = publisher_.prepare(*config_); !bound) return bound;
-  if (const auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
+  if (auto bound = publisher_.prepare(*config_); !bound) return bound;
+  if (auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
   if (const auto& address = config_->node.admin.metrics) {
     const auto where = net::SocketAddress::parse(address->ip, address->port);
     if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
-    if (const auto up = metrics_.listen_tcp(*where); !up) return up;
+    if (auto up = metrics_.listen_tcp(*where); !up) return up;
   }
   state_.generation = 1;
   state_.last_success = clock().wall();
@@ -145,7 +147,6 @@ void Plane::second() {
 
 /// The scaler's CPU figures go to the workers (zone spill), the targets' own reports to the scaler.
 void Plane::feed_cpu() {
-  const TimePoint now = clock().now();
   std::map<std::string, double> by_instance;
   for (const scaler::GroupStatus& group : scaler_.status()) {
     for (const scaler::InstanceStatus& instance : group.instances) {
@@ -154,25 +155,32 @@ void Plane::feed_cpu() {
   }
   for (const auto& [group, rows] : targets_.rows()) {
     for (const TargetRow& row : rows) {
-      // An idle target reports with its health checks.
-      const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
-      if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond &&
-          !row.instance.empty()) {
-        scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
-                           config::CpuSource::orca);
-      }
+      if (row.instance.empty()) continue;
+      report_orca(group, row);
       const auto live = live_.targets().find({group, row.address.text()});
-      if (live == live_.targets().end() || row.instance.empty()) continue;
+      if (live == live_.targets().end()) continue;
       const auto known = by_instance.find(row.instance);
       live->second->cpu_permille.set(
           known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
-      for (const upstream::TargetLoad& load : live->second->loads()) {
-        const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
-        if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
-        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
-                           config::CpuSource::orca);
-      }
     }
+  }
+}
+
+/// What an instance said of its CPU with its answers and, when idle, with its health checks.
+void Plane::report_orca(const std::string& group, const TargetRow& row) {
+  const TimePoint now = clock().now();
+  const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
+  if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond) {
+    scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
+                       config::CpuSource::orca);
+  }
+  const auto live = live_.targets().find({group, row.address.text()});
+  if (live == live_.targets().end()) return;
+  for (const upstream::TargetLoad& load : live->second->loads()) {
+    const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
+    if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
+    scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
+                       config::CpuSource::orca);
   }
 }
 
@@ -199,6 +207,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   const config::Node& now = config_->node;
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
   if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
@@ -207,8 +216,12 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
 }
 
 ReloadVerdict Plane::reload() {
-  manager_.reloading();
   ReloadVerdict verdict;
+  if (stopping_) {
+    verdict.text = "lbd is stopping: nothing is reloaded any more.\n";
+    return verdict;
+  }
+  manager_.reloading();
   const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
   verdict.text = config::render(loaded);
   Outcome<void> bound;
@@ -276,6 +289,7 @@ void Plane::stop(std::function<void()> done) {
                   {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
+  publisher_.close_listeners();
   for (const auto& worker : workers_) worker->drain();
 }
 

@@ -31,6 +31,8 @@ class Publisher {
               std::string own_zone);
   /// Undoes `prepare`.
   void rollback();
+  /// Lets go of the listening sockets: they close when the workers drain. For good.
+  void close_listeners() { sockets_.clear(); }
 
   /// Compiles the named groups (all others are shared with the last snapshot) and publishes.
   void publish(const Targets& targets, const std::set<std::string>& groups);

@@ -46,7 +46,8 @@ struct RequestRecord {
   std::uint64_t duration_us = 0;
   std::uint64_t ttfb_us = 0;  // from the request's head to the response's, all attempts included
   std::array<AttemptRecord, kAttemptsMax> attempts{};
-  std::uint32_t attempt_count = 0;  // may exceed kAttemptsMax; the first are kept
+  /// May exceed kAttemptsMax: then the first are kept, and the last in the last place.
+  std::uint32_t attempt_count = 0;
 };
 
 /// Takes records without blocking and without allocating. Thread: one worker's.

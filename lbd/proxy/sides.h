@@ -45,7 +45,7 @@ struct ResponseOut {
 };
 
 /// The client's half of one request. Errors: client_gone, client_timeout, client_protocol,
-/// body_too_large, cancelled.
+/// body_too_large, cancelled, and drain_deadline when lbd ends the connection.
 class ClientSide {
  public:
   virtual ~ClientSide() = default;
@@ -63,11 +63,18 @@ class ClientSide {
   virtual Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) = 0;
   virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
 
-  using Gone = void (*)(void* context);
-  /// From now on until `unwatch`, calls `gone` when the client leaves.
+  /// `why`: client_gone, or drain_deadline when lbd itself ends the connection. May be called from
+  /// inside `watch`.
+  using Gone = void (*)(void* context, Fault why);
+  /// From now on until `unwatch`, calls `gone` when the client leaves. While its body is under way
+  /// `read_body` notices that, or, when nobody reads, `look_ahead`.
   virtual void watch(Gone gone, void* context) = 0;
+  /// Before a wait that is not for the client, with its body not whole: reads on until `read_body`,
+  /// as far as there is room. A client that leaves behind more than that is noticed late.
+  virtual void look_ahead() = 0;
   virtual void unwatch() noexcept = 0;
-  /// Ends a wait on this side with `cancelled`.
+  /// Ends what is waited for on this side (`read_body`, a write) with `cancelled`; watching goes
+  /// on.
   virtual void abort() noexcept = 0;
 };
 

@@ -19,12 +19,15 @@ template <class MayServe>
 bool collect_usable(SnapshotGroup& group, const std::string& only_zone, MayServe may_serve) {
   group.usable.assign(group.zones.size(), {});
   group.heaviest.assign(group.zones.size(), 1);
+  group.weight_sums.assign(group.zones.size(), {});
   bool any = false;
   for (std::uint32_t i = 0; i < group.targets.size(); ++i) {
     const SnapshotTarget& target = group.targets[i];
     if (target.weight == 0 || !may_serve(target.state)) continue;
     if (!only_zone.empty() && group.zones[target.zone] != only_zone) continue;
     group.usable[target.zone].push_back(i);
+    std::vector<std::uint64_t>& sums = group.weight_sums[target.zone];
+    sums.push_back((sums.empty() ? 0 : sums.back()) + target.weight);
     group.heaviest[target.zone] = std::max(group.heaviest[target.zone], target.weight);
     any = true;
   }

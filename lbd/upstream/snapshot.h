@@ -40,7 +40,9 @@ struct SnapshotGroup {
   std::vector<std::vector<std::uint32_t>>
       usable;                           // per zone: indices of targets that may be picked
   std::vector<std::uint32_t> heaviest;  // per zone: the largest weight in `usable`, at least 1
-  bool fail_open = false;               // nobody is healthy: `usable` holds everyone not draining
+  /// Per zone: the sum of weights in `usable` up to and including each position.
+  std::vector<std::vector<std::uint64_t>> weight_sums;
+  bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
   std::shared_ptr<LiveGroup> live;
 };
 

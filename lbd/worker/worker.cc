@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <list>
 #include <thread>
 
 #include "lbd/net/acceptor.h"
@@ -34,7 +35,7 @@ struct Worker::Inside {
   }
 
   struct Open {
-    ListenSocket socket;
+    ListenSocket socket;  // its listener changes when a reload gives the address to another
     std::unique_ptr<net::Acceptor> acceptor;
   };
 
@@ -56,7 +57,7 @@ struct Worker::Inside {
   Worker& owner;
   net::Loop loop;
   proxy::WorkerContext context;
-  std::vector<Open> acceptors;
+  std::list<Open> acceptors;
   Timer heartbeat;
   std::thread thread;
   bool stopping = false;
@@ -159,16 +160,17 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
     session = next;
   }
   for (ListenSocket& socket : sockets) {
-    const bool open = std::any_of(acceptors.begin(), acceptors.end(), [&](const Open& each) {
+    const auto known = std::find_if(acceptors.begin(), acceptors.end(), [&](const Open& each) {
       return each.socket.descriptor == socket.descriptor;
     });
-    if (open || context.draining) continue;
-    auto listener = socket.listener;
-    const int fd = socket.descriptor->fd();
-    acceptors.push_back(
-        {std::move(socket), std::make_unique<net::Acceptor>(loop, fd, [this, listener](int client) {
-           accepted(client, listener);
-         })});
+    if (known != acceptors.end()) {
+      known->socket = std::move(socket);
+    } else if (!context.draining) {
+      Open& open = acceptors.emplace_back(Open{std::move(socket), nullptr});
+      open.acceptor = std::make_unique<net::Acceptor>(
+          loop, open.socket.descriptor->fd(),
+          [this, &open](int client) { accepted(client, open.socket.listener); });
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "scaler/aws/client.h"
+#include "scaler/ec2/requests.h"
 #include "scaler/provider.h"
 
 namespace lbd::scaler::ec2 {
@@ -21,6 +22,7 @@ struct Ec2Parts {
   Rng& rng;
   net::HttpClient& http;
   const config::FileReader& machine;
+  std::string deployment;  // tag of every instance: sees and ends only those with it
   std::shared_ptr<aws::AwsShared> shared = std::make_shared<aws::AwsShared>();
   /// EC2 shows a new instance within seconds; a missed one would be launched twice.
   Duration visibility_delay = std::chrono::seconds(30);
@@ -35,12 +37,13 @@ class Ec2Provider final : public Provider {
 
   [[nodiscard]] const std::vector<std::string>& zones() const override { return zones_; }
   /// GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
+  /// Warns of instances that run for a group of this name but belong to another deployment.
   Task<std::optional<CallFailure>> start() override;
   /// A token always goes to the same subnet of its zone. A failure after which an instance may
   /// exist is CallError::unknown.
   Task<LaunchReply> launch(LaunchRequest request) override;
   Task<TerminateReply> terminate(std::string instance) override;
-  /// DescribeInstances by tag, all pages; twice a minute also the status checks, whose failure
+  /// DescribeInstances by its tags, all pages; twice a minute also the status checks, whose failure
   /// fails nothing.
   Task<DescribeReply> describe() override;
   /// CloudWatch, once a minute at most and only when the group's cpu_sources name it; empty in
@@ -55,6 +58,7 @@ class Ec2Provider final : public Provider {
 
  private:
   Task<std::optional<CallFailure>> find_zones();
+  Task<> warn_of_namesakes();
   Task<LaunchReply> find_launch(LaunchRequest request, CallFailure refused);
   void note_status(std::string error);
   Task<> refresh_status(std::vector<std::string> instances);
@@ -64,7 +68,7 @@ class Ec2Provider final : public Provider {
   Clock& clock_;
   Log& log_;
   config::Ec2Provider config_;
-  std::string group_;
+  Owner owner_;
   bool wants_cloudwatch_;
   Duration visibility_delay_;
   aws::Client client_;

@@ -109,6 +109,28 @@ def test_hostile_bytes_cannot_forge_a_line(rig):
 
 
 @test()
+def test_a_request_too_long_for_the_log_is_a_line_all_the_same(rig):
+    """60 KiB of target, of user agent and of host: each is cut, the rest of the line is whole."""
+    long = {
+        "request_line_bytes_max": "64KiB",
+        "header_bytes_max": "64KiB",
+        "headers_bytes_max": "256KiB",
+    }
+    lbd = rig.proxy([rig.origin()], listener={"limits": long})
+    with Wire(rig.port) as wire:
+        target = "/id?" + "q" * (60 * 1024)
+        agent = "user-agent: " + "x\"\\" * (20 * 1024)
+        wire.send(f"GET {target} HTTP/1.1\r\nhost: {'h' * 60000}\r\n{agent}\r\n\r\n")
+        wire.reply()
+    line = log_of(lbd, 1)[0]
+    check(find(line, "uri").startswith("/id?qqq") and find(line, "uri").endswith("\u2026"), "uri")
+    check(find(line, "host").endswith("h\u2026"), "host")
+    check(find(line, "user_agent").endswith("\u2026"), "user agent")
+    check(find(line, "duration_seconds") is not None, "what comes after them")
+    check_equal(lbd.metric("lbd_access_log_dropped_total"), 0, "dropped lines")
+
+
+@test()
 def test_two_hundred_requests_make_two_hundred_lines_even_through_a_stop(rig):
     lbd = rig.proxy([rig.origin()])
     with Wire(rig.port) as wire:

@@ -122,17 +122,18 @@ class ScalerTest : public testing::Test {
   ~ScalerTest() override { end(); }
 
   void begin() {
-    scaler = std::make_unique<Scaler>(
-        ScalerParts{clock, log, store,
-                    [this](const config::ScalingGroup&) {
-                      ++providers;
-                      return std::make_unique<InstantProvider>(cloud, clock);
-                    },
-                    [this](const std::string&) { return demand(); },
-                    [this](const std::string&, const std::vector<InstanceTarget>& list) {
-                      targets = list;
-                      ++published;
-                    }});
+    scaler = std::make_unique<Scaler>(ScalerParts{
+        clock, log, store,
+        [this](const config::ScalingGroup&) {
+          ++providers;
+          return std::make_unique<InstantProvider>(cloud, clock);
+        },
+        [this](const std::string&) { return demand(); },
+        [this](const std::string&, const std::vector<InstanceTarget>& list) {
+          targets = list;
+          ++published;
+        },
+        FleetTimings{}, [this](const std::string&) { return std::exchange(unserved, 0); }});
     scaler->apply(config);
     running = std::make_unique<TaskGroup>();
     running->spawn(scaler->run());
@@ -150,7 +151,7 @@ class ScalerTest : public testing::Test {
       row.health = Health::up;
       row.health_since = clock.now();
       row.drained = each.state == TargetState::draining && drains;
-      row.in_flight = row.drained ? 0 : 2;
+      row.in_flight = row.drained || idle ? 0 : 2;
       list.push_back(row);
     }
     return list;
@@ -182,7 +183,30 @@ class ScalerTest : public testing::Test {
   int published = 0;
   int providers = 0;
   bool drains = true;
+  bool idle = false;
+  std::uint64_t unserved = 0;
 };
+
+TEST_F(ScalerTest, AGroupWithoutRequestsSleepsAtZeroAndTheFirstRequestWakesIt) {
+  config.scaling_groups["web"].min = 0;
+  config.scaling_groups["web"].desired = 1;
+  end();
+  begin();
+  after(seconds(30));
+  ASSERT_EQ(alive(), 1u);
+  cloud.cpu = 0.002;
+  after(minutes(3));
+  EXPECT_EQ(alive(), 1u) << "ended although it had requests";
+  idle = true;
+  after(minutes(3));
+  EXPECT_EQ(alive(), 0u);
+  EXPECT_EQ(cloud.launches, 1) << "it came and went without a request";
+  unserved = 2;
+  after(seconds(5));
+  EXPECT_EQ(alive(), 1u);
+  EXPECT_TRUE(history().front().sentence.starts_with("scale out 0 -> 1: 2 requests found no"))
+      << history().front().sentence;
+}
 
 TEST_F(ScalerTest, FillsToTheMinimumOnePerZoneOneActionATick) {
   after(milliseconds(10));
