@@ -345,18 +345,7 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::pending:
       break;
     case ReportedState::running:
-      if (!instance.running_since) {
-        instance.running_since = seen.now;
-        if (instance.state == InstanceState::draining) {
-          // Begun by an earlier life; the balancer hears of it only now that we know its address.
-          instance.since = seen.now;
-          instance.drain_until = seen.now + Duration(group_.drain_deadline);
-        }
-      }
-      if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
-          seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
-        instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
-      }
+      runs(instance, seen);
       break;
     case ReportedState::stopping:
       if (instance.state != InstanceState::terminating) {
@@ -373,6 +362,21 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::terminated:
       ended(instance, report, seen.now);
       break;
+  }
+}
+
+void Fleet::runs(Instance& instance, const Observation& seen) {
+  if (!instance.running_since) {
+    instance.running_since = seen.now;
+    if (instance.state == InstanceState::draining) {
+      // Begun by an earlier life; the balancer hears of it only now that we know its address.
+      instance.since = seen.now;
+      instance.drain_until = seen.now + Duration(group_.drain_deadline);
+    }
+  }
+  if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
+      seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
+    instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
   }
 }
 

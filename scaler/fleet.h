@@ -184,6 +184,7 @@ class Fleet {
   void see(const ReportedInstance& report, const Observation& seen);
   void adopt(const ReportedInstance& report, const Observation& seen);
   void update(Instance& instance, const ReportedInstance& report, const Observation& seen);
+  void runs(Instance& instance, const Observation& seen);
   void ended(Instance& instance, const ReportedInstance& report, TimePoint now);
   void look_for_missing(const Observation& seen);
   void missed(Instance& instance, const Observation& seen);

@@ -15,13 +15,6 @@ namespace lbd::control {
 
 using Label = prometheus::ClientMetric::Label;
 
-/// Sum of several workers' histograms.
-struct HistogramSum {
-  std::array<std::uint64_t, LatencyHistogram::kBuckets> buckets{};
-  std::uint64_t sum_us = 0;
-  void add(const LatencyHistogram& histogram) noexcept;
-};
-
 /// Series with the same labels are added up, so none appears twice.
 class Families {
  public:

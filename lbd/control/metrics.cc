@@ -101,27 +101,14 @@ void collect_groups(const upstream::LiveState& live, Families& out) {
 }
 
 void collect_targets(Plane& plane, Families& out) {
-  struct Sums {
-    HistogramSum response;
-    HistogramSum connect;
-  };
-  std::map<std::pair<std::string, std::string>, Sums> by_zone;
-  for (const auto& [key, target] : plane.live().targets()) {
-    Sums& sums = by_zone[{target->group(), target->zone()}];
-    for (const upstream::TargetLoad& load : target->loads()) {
-      sums.response.add(load.response);
-      sums.connect.add(load.connect);
-      for (std::size_t digit = 1; digit < load.responses.size(); ++digit) {
-        out.counter("lbd_target_responses_total", "Responses of targets, by class.",
-                    {{"target_group", target->group()},
-                     {"zone", target->zone()},
-                     {"code_class", std::to_string(digit) + "xx"}},
-                    static_cast<double>(load.responses[digit].get()));
-      }
-    }
-  }
-  for (const auto& [key, sums] : by_zone) {
+  for (const auto& [key, sums] : plane.live().zone_totals()) {
     const std::vector<Label> labels{{"target_group", key.first}, {"zone", key.second}};
+    for (std::size_t digit = 1; digit < sums.responses.size(); ++digit) {
+      std::vector<Label> with_class = labels;
+      with_class.push_back({"code_class", std::to_string(digit) + "xx"});
+      out.counter("lbd_target_responses_total", "Responses of targets, by class.",
+                  std::move(with_class), static_cast<double>(sums.responses[digit]));
+    }
     out.histogram("lbd_target_response_seconds",
                   "Time from sending a request to a target to its response's head.", labels,
                   sums.response);

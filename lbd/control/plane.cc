@@ -147,7 +147,6 @@ void Plane::second() {
 
 /// The scaler's CPU figures go to the workers (zone spill), the targets' own reports to the scaler.
 void Plane::feed_cpu() {
-  const TimePoint now = clock().now();
   std::map<std::string, double> by_instance;
   for (const scaler::GroupStatus& group : scaler_.status()) {
     for (const scaler::InstanceStatus& instance : group.instances) {
@@ -156,25 +155,32 @@ void Plane::feed_cpu() {
   }
   for (const auto& [group, rows] : targets_.rows()) {
     for (const TargetRow& row : rows) {
-      // An idle target reports with its health checks.
-      const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
-      if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond &&
-          !row.instance.empty()) {
-        scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
-                           config::CpuSource::orca);
-      }
+      if (row.instance.empty()) continue;
+      report_orca(group, row);
       const auto live = live_.targets().find({group, row.address.text()});
-      if (live == live_.targets().end() || row.instance.empty()) continue;
+      if (live == live_.targets().end()) continue;
       const auto known = by_instance.find(row.instance);
       live->second->cpu_permille.set(
           known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
-      for (const upstream::TargetLoad& load : live->second->loads()) {
-        const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
-        if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
-        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
-                           config::CpuSource::orca);
-      }
     }
+  }
+}
+
+/// What an instance said of its CPU with its answers and, when idle, with its health checks.
+void Plane::report_orca(const std::string& group, const TargetRow& row) {
+  const TimePoint now = clock().now();
+  const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
+  if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond) {
+    scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
+                       config::CpuSource::orca);
+  }
+  const auto live = live_.targets().find({group, row.address.text()});
+  if (live == live_.targets().end()) return;
+  for (const upstream::TargetLoad& load : live->second->loads()) {
+    const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
+    if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
+    scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
+                       config::CpuSource::orca);
   }
 }
 

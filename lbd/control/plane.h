@@ -103,6 +103,7 @@ class Plane {
   void second();
   void become_ready();
   void feed_cpu();
+  void report_orca(const std::string& group, const TargetRow& row);
   void feed_watchdog();
   void check_stopped();
   [[nodiscard]] std::vector<std::string> restart_needed(const config::Config& next) const;

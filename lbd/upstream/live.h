@@ -81,6 +81,16 @@ class LiveTarget {
   std::vector<TargetLoad> loads_;
 };
 
+/// What the targets of a group and zone have done, those that are gone included: counters must not
+/// go down when an instance is terminated.
+struct ZoneTotals {
+  std::array<std::uint64_t, 6> responses{};  // by first digit of the status
+  HistogramSum response;
+  HistogramSum connect;
+
+  void add(const LiveTarget& target) noexcept;
+};
+
 /// One worker's share of a group's counters.
 struct alignas(64) GroupLoad {
   Relaxed<std::uint32_t> in_flight;
@@ -185,9 +195,11 @@ class LiveState {
   std::shared_ptr<LiveGroup> group(const std::string& name);
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
-  /// Forgets what nobody but this registry holds (targets gone from every snapshot). Their series
-  /// end.
+  /// Forgets what nobody but this registry holds (targets gone from every snapshot). A target's
+  /// totals stay with its group and zone; the series of a group, route or listener end.
   void collect_garbage();
+  /// By group and zone.
+  [[nodiscard]] std::map<std::pair<std::string, std::string>, ZoneTotals> zone_totals() const;
 
   [[nodiscard]] const auto& targets() const noexcept { return targets_; }
   [[nodiscard]] const auto& groups() const noexcept { return groups_; }
@@ -198,6 +210,8 @@ class LiveState {
   using Key = std::pair<std::string, std::string>;
   std::size_t workers_;
   std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
+  std::vector<std::shared_ptr<LiveTarget>> replaced_;   // another machine has the address now
+  std::map<Key, ZoneTotals> gone_;                      // (group, zone)
   std::map<std::string, std::shared_ptr<LiveGroup>> groups_;
   std::map<Key, std::shared_ptr<LiveRoute>> routes_;
   std::map<std::string, std::shared_ptr<LiveListener>> listeners_;

@@ -61,7 +61,7 @@ std::string tag_of(const XmlNode& item, std::string_view key) {
 }
 
 std::string reason_of(const XmlNode& item) {
-  const std::string code(item.text_at("stateReason/code"));
+  std::string code(item.text_at("stateReason/code"));
   std::string message(item.text_at("stateReason/message"));
   if (code.empty()) return message.empty() ? std::string(item.text_at("reason")) : message;
   if (message.empty() || message == code) return code;

@@ -105,6 +105,32 @@ TEST(LiveState, WhatNoSnapshotHoldsIsForgotten) {
   EXPECT_TRUE(live.groups().empty());
 }
 
+TEST(LiveState, TheTotalsOfAZoneDoNotGoDownWhenATargetIsForgotten) {
+  LiveState live(2);
+  auto both = compile_group(
+      web(), {input("10.0.0.1", TargetState::healthy), input("10.0.0.2", TargetState::healthy)}, "",
+      live);
+  for (const auto& target : both->targets) {
+    target.live->load(0).responses[2].add(3);
+    target.live->load(1).responses[5].add(1);
+    target.live->load(1).response.record(700);
+  }
+  const std::pair key(both->targets[0].live->group(), both->targets[0].live->zone());
+  const auto whole = [&] { return live.zone_totals().at(key); };
+  EXPECT_EQ(whole().responses[2], 6u);
+  auto one = compile_group(web(), {input("10.0.0.1", TargetState::healthy)}, "", live);
+  both.reset();
+  live.collect_garbage();
+  ASSERT_EQ(live.targets().size(), 1u);
+  EXPECT_EQ(whole().responses[2], 6u);
+  EXPECT_EQ(whole().responses[5], 2u);
+  EXPECT_EQ(whole().response.buckets[1], 2u);
+  EXPECT_EQ(whole().response.sum_us, 1400u);
+  one.reset();
+  live.collect_garbage();
+  EXPECT_TRUE(live.zone_totals().empty());  // the group is gone
+}
+
 TEST(LiveState, OneAddressInTwoGroupsOrAnotherZoneIsNotTheSameTarget) {
   LiveState live(1);
   const auto a = live.target("a", "10.0.0.1:80", "z1");
