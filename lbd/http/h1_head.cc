@@ -233,6 +233,15 @@ bool split_target(RequestHead& out) noexcept {
   return true;
 }
 
+Fault note_expectations(RequestHead& out) noexcept {
+  for (const Header& header : out.headers) {
+    if (header.id != HeaderId::expect) continue;
+    if (!equals_ignoring_case(header.value, "100-continue")) return Fault::bad_expectation;
+    out.expect_continue = out.version == Version::http_1_1;
+  }
+  return Fault::none;
+}
+
 Fault request_framing(const Fields& fields, RequestHead& out) noexcept {
   if (fields.encodings > 0) {
     // Both, several, or on 1.0: two readers could disagree on where the body ends (RFC 9112 §6.1).
@@ -319,12 +328,8 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   out.keep_alive =
       out.version == Version::http_1_1 ? !fields.close : fields.keep_alive && !fields.close;
   out.wants_upgrade = fields.upgrade;
-  for (const Header& header : out.headers) {
-    if (header.id != HeaderId::expect) continue;
-    if (!equals_ignoring_case(header.value, "100-continue")) return Fault::bad_expectation;
-    out.expect_continue = out.version == Version::http_1_1;
-  }
-  return request_framing(fields, out);
+  const Fault fault = note_expectations(out);
+  return fault != Fault::none ? fault : request_framing(fields, out);
 }
 
 Fault parse_response_head(std::string_view head, Method request_method, ResponseHead& out) {
