@@ -124,13 +124,36 @@ struct Rule {
 };
 
 enum class ListenerProtocol : std::uint8_t {
-  http
-};  // https, tcp, tls: not in this version (a clear error)
+  http,
+  https
+};  // tcp, tls: not in this version (a clear error)
+
+/// PEM files: the certificate first, then its chain; and its key.
+struct CertificateFiles {
+  std::string chain;
+  std::string key;
+  Origin origin;
+};
+/// Mozilla's server side TLS profiles, version 6.0.
+enum class TlsPolicy : std::uint8_t { intermediate, modern };
+enum class ClientVerification : std::uint8_t { off, optional, required };
+struct ClientCertificates {
+  ClientVerification verify = ClientVerification::off;
+  std::string trust;  // PEM file of the authorities
+};
+struct ListenerTls {
+  TlsPolicy policy = TlsPolicy::intermediate;
+  std::vector<CertificateFiles> certificates;  // the first for clients without a known name
+  ClientCertificates client_certificates;
+  bool session_tickets = true;
+  milliseconds handshake_timeout{10'000};
+};
 
 struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
+  std::optional<ListenerTls> tls;   // with protocol https
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;

@@ -142,6 +142,19 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   changes.number("log_level", before.log_level, after.log_level);
 }
 
+std::string text_of(const std::optional<ListenerTls>& tls) {
+  if (!tls) return "";
+  std::vector<std::string> parts{fmt::format("{} {} {} {} {}", static_cast<int>(tls->policy),
+                                             tls->session_tickets, tls->handshake_timeout.count(),
+                                             static_cast<int>(tls->client_certificates.verify),
+                                             tls->client_certificates.trust)};
+  for (const CertificateFiles& each : tls->certificates) {
+    parts.push_back(each.chain);
+    parts.push_back(each.key);
+  }
+  return list_text(parts);
+}
+
 std::set<std::string> listen_set(const Listener& listener) {
   std::set<std::string> addresses;
   for (const auto& address : listener.listen) addresses.insert(address.text());
@@ -197,6 +210,8 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
     return l.otherwise ? text_of(*l.otherwise) : "";
   };
   changes.changed("default", default_text(before) != default_text(after));
+  changes.changed("protocol", before.protocol != after.protocol);
+  changes.changed("tls", text_of(before.tls) != text_of(after.tls));
   changes.changed("forwarded_headers",
                   text_of(before.forwarded_headers) != text_of(after.forwarded_headers));
   const auto& [a, b] = std::pair(before.timeouts, after.timeouts);

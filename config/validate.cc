@@ -98,6 +98,30 @@ class Validator {
               "add 'default: { forward: … }'");
     }
     check_listener_limits(listener, path);
+    check_tls(listener, path);
+  }
+
+  void check_tls(const Listener& listener, const std::string& path) {
+    const bool https = listener.protocol == ListenerProtocol::https;
+    if (https && !listener.tls) {
+      error(path, "E3020", fmt::format("listener '{}' speaks https without 'tls'", listener.name),
+            "add 'tls: { certificates: [{ chain: …, key: … }] }'");
+    }
+    if (!listener.tls) return;
+    if (!https) {
+      error(path + ".tls", "E3020",
+            fmt::format("listener '{}' has 'tls' but speaks plain http", listener.name),
+            "add 'protocol: https'");
+    }
+    if (listener.tls->certificates.empty() && !written(path + ".tls.certificates[0]")) {
+      error(path + ".tls", "E3020", "TLS needs a certificate");
+    }
+    const ClientCertificates& clients = listener.tls->client_certificates;
+    if ((clients.verify == ClientVerification::off) != clients.trust.empty()) {
+      error(path + ".tls.client_certificates", "E3020",
+            clients.trust.empty() ? "verifying clients needs 'trust'"
+                                  : "'trust' without 'verify' has no effect");
+    }
   }
 
   static bool matches_everything(const When& when) {

@@ -197,7 +197,8 @@ run_e2e() {
     [ -n "$ONLY_TEXT" ] && return 0
     return 1
   fi
-  LBD_BIN="$ROOT/$binary" "$(python)" tests/e2e/run.py --jobs "$jobs" "${arguments[@]}" | tee "$log" || code=1
+  LBD_BIN="$ROOT/$binary" "$(python)" tests/e2e/run.py --jobs "$jobs" "${arguments[@]}" |
+    tee "$log" || code=1
   count "$(grep -c '^ok ' "$log")" "$(grep -c '^FAIL ' "$log")"
   while read -r title; do
     replay "LBD_BIN=$binary${LBD_SLOW:+ LBD_SLOW=$LBD_SLOW} python3 tests/e2e/run.py" \

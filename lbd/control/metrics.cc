@@ -18,12 +18,48 @@ double seconds_of(WallTime time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
 
-void collect_listeners(const upstream::LiveState& live, Families& out) {
-  for (const auto& [name, listener] : live.listeners()) {
+void collect_handshakes(const std::string& listener, const upstream::HandshakeCounts& counts,
+                        Families& out) {
+  const auto made = [&](const char* version, const char* resumed,
+                        const Relaxed<std::uint64_t>& count) {
+    out.counter("lbd_tls_handshakes_total", "TLS handshakes with clients.",
+                {{"listener", listener}, {"version", version}, {"resumed", resumed}},
+                static_cast<double>(count.get()));
+  };
+  made("TLSv1.2", "false", counts.tls12);
+  made("TLSv1.2", "true", counts.tls12_resumed);
+  made("TLSv1.3", "false", counts.tls13);
+  made("TLSv1.3", "true", counts.tls13_resumed);
+  for (std::size_t fault = 1; fault < counts.failed.size(); ++fault) {
+    const std::string_view reason = net::tls_fault_name(static_cast<net::TlsFault>(fault));
+    out.counter("lbd_tls_errors_total", "TLS handshakes that failed, by reason.",
+                {{"listener", listener}, {"side", "client"}, {"reason", std::string(reason)}},
+                static_cast<double>(counts.failed[fault].get()));
+  }
+}
+
+void collect_certificates(const Certificates& certificates, Families& out) {
+  for (const CertificateRow& row : certificates.rows()) {
+    const std::vector<Label> labels{
+        {"listener", row.listener}, {"name", row.name}, {"file", row.chain_file}};
+    out.gauge("lbd_certificate_not_after_timestamp_seconds", "When a certificate expires.", labels,
+              seconds_of(row.not_after));
+    out.gauge("lbd_certificate_current", "0: its files have changed and are no use as they are.",
+              labels, row.current ? 1 : 0);
+  }
+}
+
+void collect_listeners(Plane& plane, Families& out) {
+  const auto& configured = plane.config().listeners;
+  for (const auto& [name, listener] : plane.live().listeners()) {
+    const auto found = configured.find(name);
+    const bool https = found != configured.end() && found->second.tls.has_value();
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
-                {{"listener", name}, {"protocol", "http"}}, load.connections.get());
+                {{"listener", name}, {"protocol", https ? "https" : "http"}},
+                load.connections.get());
+      if (https) collect_handshakes(name, load.handshakes, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
       out.counter("lbd_connections_shed_total",
@@ -209,7 +245,8 @@ void collect_process(Plane& plane, Families& out) {
 
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
   Families out;
-  collect_listeners(plane_.live(), out);
+  collect_listeners(plane_, out);
+  collect_certificates(plane_.certificates(), out);
   collect_routes(plane_.live(), out);
   collect_groups(plane_.live(), out);
   collect_targets(plane_, out);

@@ -17,6 +17,7 @@ namespace {
 /// Passive health, drains and health flips reach the workers within this.
 constexpr std::chrono::milliseconds kSweep{20};
 constexpr std::chrono::seconds kSecond{1};
+constexpr std::chrono::seconds kCertificatesEvery{3};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
 
@@ -34,8 +35,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
     : parts_(std::move(parts)),
       config_(std::move(config)),
       live_(worker_count(config_->node)),
+      certificates_(parts_.log),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
-      publisher_(live_, workers_),
+      publisher_(live_, workers_, certificates_),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
       scaler_({.clock = parts_.loop.clock(),
                .log = parts_.log,
@@ -76,6 +78,7 @@ Outcome<void> Plane::start() {
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
   heartbeats_.assign(count, 0);
+  if (auto read = certificates_.prepare(*config_); !read) return read;
   if (auto bound = publisher_.prepare(*config_); !bound) return bound;
   if (auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
   if (const auto& address = config_->node.admin.metrics) {
@@ -83,6 +86,7 @@ Outcome<void> Plane::start() {
     if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
     if (auto up = metrics_.listen_tcp(*where); !up) return up;
   }
+  certificates_.commit();
   state_.generation = 1;
   state_.last_success = clock().wall();
   publisher_.commit(config_, state_.generation,
@@ -140,6 +144,7 @@ void Plane::second() {
   second_timer_.set(clock().now() + kSecond);
   live_.collect_garbage();
   feed_cpu();
+  look_at_certificates();
   if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
   if (ready_ && !stopping_) manager_.status(summary());
@@ -184,6 +189,16 @@ void Plane::report_orca(const std::string& group, const TargetRow& row) {
   }
 }
 
+void Plane::look_at_certificates() {
+  const TimePoint now = clock().now();
+  certificates_.rotate_tickets(now);
+  if (now - certificates_seen_ < kCertificatesEvery || stopping_) return;
+  certificates_seen_ = now;
+  if (!certificates_.sweep()) return;
+  publisher_.commit(config_, state_.generation, publisher_.own_zone());
+  publish_now();
+}
+
 /// Only while every worker's loop turns.
 void Plane::feed_watchdog() {
   const auto interval = manager_.watchdog_interval();
@@ -225,9 +240,11 @@ ReloadVerdict Plane::reload() {
   const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
   verdict.text = config::render(loaded);
   Outcome<void> bound;
-  if (loaded.config) bound = publisher_.prepare(*loaded.config);
+  if (loaded.config) bound = certificates_.prepare(*loaded.config);
+  if (loaded.config && bound) bound = publisher_.prepare(*loaded.config);
   if (!loaded.config || !bound) {
     if (loaded.config) verdict.text += bound.error().message + "\n";
+    certificates_.rollback();
     verdict.text += fmt::format("Running config unchanged (generation {}).\n", state_.generation);
     state_.last_reload_successful = false;
     state_.last_error = verdict.text;
@@ -248,6 +265,7 @@ ReloadVerdict Plane::reload() {
   config_ = std::make_shared<const config::Config>(*loaded.config);
   const std::string zone =
       config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
+  certificates_.commit();
   publisher_.commit(config_, state_.generation, zone);
   targets_.configure(config_);
   publish_now();

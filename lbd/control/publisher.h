@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "lbd/base/log.h"
 #include "lbd/base/result.h"
+#include "lbd/control/certificates.h"
 #include "lbd/control/targets.h"
 #include "lbd/upstream/snapshot.h"
 #include "lbd/worker/worker.h"
@@ -19,7 +20,8 @@ namespace lbd::control {
 /// Thread: the control loop.
 class Publisher {
  public:
-  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers);
+  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers,
+            const Certificates& certificates);
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
@@ -55,6 +57,7 @@ class Publisher {
   };
   upstream::LiveState& live_;
   std::vector<std::unique_ptr<worker::Worker>>& workers_;
+  const Certificates& certificates_;
   std::shared_ptr<const config::Config> config_;
   std::string own_zone_;
   std::uint64_t generation_ = 0;

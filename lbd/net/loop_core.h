@@ -86,6 +86,8 @@ class LoopCore final : public Clock {
   /// Handles what is ready, without waiting. For the host.
   void turn() { turn(0); }
   [[nodiscard]] int descriptor() const noexcept { return epoll_; }
+  /// For whoever has the turn, empty between turns; its memory is kept.
+  [[nodiscard]] std::vector<char>& scratch() noexcept { return scratch_; }
   /// The host, made by `make` when there is none yet; before `run`.
   LoopHost& host(const std::function<std::unique_ptr<LoopHost>(LoopCore&)>& make);
 
@@ -130,6 +132,7 @@ class LoopCore final : public Clock {
   Anchor deferred_;
   Anchor slow_;
   bool turning_ = false;
+  std::vector<char> scratch_;
   std::unique_ptr<LoopHost> host_;
 
   std::atomic<bool> stopped_ = false;

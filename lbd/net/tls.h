@@ -130,9 +130,25 @@ struct TlsAccepted {
   TlsInfo info;
 };
 
-/// Shakes hands on an accepted descriptor, which it takes over whatever comes of it. Thread: the
-/// loop's. `server` is kept as long as the stream lives.
-[[nodiscard]] Task<Result<TlsAccepted, TlsFailure>> accept_tls(
-    Loop& loop, int fd, std::shared_ptr<const TlsServer> server, TimePoint deadline);
+/// A handshake with a client that was accepted; those under way form a list, so that their owner
+/// can call them off. Thread: the loop's.
+class TlsHandshake {
+ public:
+  TlsHandshake() = default;
+  virtual ~TlsHandshake() = default;
+  TlsHandshake(const TlsHandshake&) = delete;
+  TlsHandshake& operator=(const TlsHandshake&) = delete;
+
+  /// Once.
+  [[nodiscard]] virtual Task<Result<TlsAccepted, TlsFailure>> run(TimePoint deadline) = 0;
+  virtual void cancel() noexcept = 0;
+
+  TlsHandshake* next = nullptr;
+  TlsHandshake* previous = nullptr;
+};
+
+/// Takes over the descriptor, whatever comes of it. `server` is kept as long as the stream lives.
+[[nodiscard]] std::unique_ptr<TlsHandshake> accept_tls(Loop& loop, int fd,
+                                                       std::shared_ptr<const TlsServer> server);
 
 }  // namespace lbd::net

@@ -94,14 +94,6 @@ Outcome<void> read_chain(const std::string& path, TlsCertificate::Parts& parts) 
   return {};
 }
 
-int seal_ticket(TlsTicketKeys::Ring::Key key, unsigned char* name, unsigned char* iv,
-                EVP_CIPHER_CTX* cipher) {
-  std::copy(key.name.begin(), key.name.end(), name);
-  if (RAND_bytes(iv, 16) != 1) return -1;
-  return EVP_EncryptInit_ex2(cipher, EVP_aes_256_cbc(), key.cipher.data(), iv, nullptr) == 1 ? 1
-                                                                                             : -1;
-}
-
 bool set_mac(EVP_MAC_CTX* mac, std::array<unsigned char, 32>& key) {
   std::array<char, 7> digest{"sha256"};
   const std::array<OSSL_PARAM, 3> params{
@@ -115,22 +107,32 @@ const TlsServer::Parts& parts_of(SSL* ssl) {
   return *static_cast<const TlsServer::Parts*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
 }
 
-// SSL_CTX_set_tlsext_ticket_key_evp_cb(3): 0 unknown key, 1 fine, 2 fine but issue another.
-int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
-              EVP_MAC_CTX* mac, int sealing) {
-  TlsTicketKeys::Ring& ring = parts_of(ssl).tickets->ring();
-  const std::lock_guard lock(ring.mutex);
-  if (sealing == 1) {
-    if (!set_mac(mac, ring.keys.front().mac)) return -1;
-    return seal_ticket(ring.keys.front(), name, iv, cipher);
-  }
-  for (TlsTicketKeys::Ring::Key& key : ring.keys) {
-    if (!std::equal(key.name.begin(), key.name.end(), name)) continue;
-    if (!set_mac(mac, key.mac)) return -1;
-    if (EVP_DecryptInit_ex2(cipher, EVP_aes_256_cbc(), key.cipher.data(), iv, nullptr) != 1) {
+struct TicketCall {
+  unsigned char* name;
+  unsigned char* iv;
+  EVP_CIPHER_CTX* cipher;
+  EVP_MAC_CTX* mac;
+};
+
+// What these return is SSL_CTX_set_tlsext_ticket_key_evp_cb(3)'s: 0 unknown key, 1 fine, 2 fine but
+// issue another.
+int seal_ticket(TlsTicketKeys::Ring::Key& key, const TicketCall& call) {
+  std::copy(key.name.begin(), key.name.end(), call.name);
+  if (!set_mac(call.mac, key.mac) || RAND_bytes(call.iv, 16) != 1) return -1;
+  const int set =
+      EVP_EncryptInit_ex2(call.cipher, EVP_aes_256_cbc(), key.cipher.data(), call.iv, nullptr);
+  return set == 1 ? 1 : -1;
+}
+
+int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& call) {
+  for (TlsTicketKeys::Ring::Key& key : keys) {
+    if (!std::equal(key.name.begin(), key.name.end(), call.name)) continue;
+    if (!set_mac(call.mac, key.mac)) return -1;
+    if (EVP_DecryptInit_ex2(call.cipher, EVP_aes_256_cbc(), key.cipher.data(), call.iv, nullptr) !=
+        1) {
       return -1;
     }
-    return &key == &ring.keys.front() ? 1 : 2;
+    return &key == &keys.front() ? 1 : 2;
   }
   return 0;
 }
@@ -151,18 +153,6 @@ int on_certificate(SSL* ssl, void*) {
     }
   }
   return 1;
-}
-
-int on_alpn(SSL* ssl, const unsigned char** chosen, unsigned char* size,
-            const unsigned char* offered, unsigned int offered_size, void*) {
-  const TlsServer::Parts& parts = parts_of(ssl);
-  unsigned char* match = nullptr;
-  const int found =
-      SSL_select_next_proto(&match, size, parts.alpn.data(),
-                            static_cast<unsigned int>(parts.alpn.size()), offered, offered_size);
-  if (found != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;  // RFC 7301 3.2
-  *chosen = match;
-  return SSL_TLSEXT_ERR_OK;
 }
 
 void add(std::map<std::string, TlsServer::Parts::Certificates, std::less<>>& index,
@@ -213,7 +203,32 @@ void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
   SHA256(reinterpret_cast<const unsigned char*>(settings.session_context.data()),
          settings.session_context.size(), digest.data());
   SSL_CTX_set_session_id_context(context, digest.data(), digest.size());
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(context, &on_ticket);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(
+      context,
+      [](SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+         int sealing) -> int {
+        TlsTicketKeys::Ring& ring = parts_of(ssl).tickets->ring();
+        const std::lock_guard lock(ring.mutex);
+        const TicketCall call{name, iv, cipher, mac};
+        return sealing == 1 ? seal_ticket(ring.keys.front(), call) : open_ticket(ring.keys, call);
+      });
+}
+
+/// Nothing in common is refused (RFC 7301 §3.2).
+void set_alpn(SSL_CTX* context) {
+  SSL_CTX_set_alpn_select_cb(
+      context,
+      [](SSL* ssl, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
+         unsigned int offered_size, void*) -> int {
+        const std::vector<unsigned char>& ours = parts_of(ssl).alpn;
+        unsigned char* match = nullptr;
+        const int found =
+            SSL_select_next_proto(&match, size, ours.data(), static_cast<unsigned int>(ours.size()),
+                                  offered, offered_size);
+        *chosen = match;
+        return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+      },
+      nullptr);
 }
 
 Outcome<void> set_client_certificates(SSL_CTX* context, const TlsServerSettings& settings) {
@@ -338,7 +353,7 @@ Outcome<std::shared_ptr<const TlsServer>> make_tls_server(TlsServerSettings sett
   }
   SSL_CTX_set_tlsext_servername_callback(context, &on_server_name);
   SSL_CTX_set_cert_cb(context, &on_certificate, nullptr);
-  if (!parts->alpn.empty()) SSL_CTX_set_alpn_select_cb(context, &on_alpn, nullptr);
+  if (!parts->alpn.empty()) set_alpn(context);
   return std::make_shared<const TlsServer>(std::move(parts));
 }
 

@@ -23,13 +23,6 @@ constexpr Duration kQuiet = std::chrono::seconds(1);  // then it is "first" agai
 constexpr std::size_t kBatchBytes = 64 * 1024;        // encrypted before they are sent
 constexpr std::size_t kUnsentMax = 256 * 1024;        // a peer that asks and never reads
 
-/// One write's records on their way to `send`; empty between operations. A thread's streams share
-/// it, as none is in the middle of an operation while another is.
-std::vector<char>& outgoing() {
-  thread_local std::vector<char> bytes;
-  return bytes;
-}
-
 class TlsStream final : public SocketStream {
  public:
   TlsStream(LoopCore& core, std::shared_ptr<const TlsServer> server)
@@ -266,6 +259,9 @@ class TlsStream final : public SocketStream {
 
   // --- the BIO under OpenSSL
 
+  /// One operation's records on their way to `send`.
+  [[nodiscard]] std::vector<char>& outgoing() noexcept { return core_.scratch(); }
+
   static TlsStream& of(BIO* bio) { return *static_cast<TlsStream*>(BIO_get_data(bio)); }
 
   static int bio_read(BIO* bio, char* into, int size) {
@@ -288,7 +284,7 @@ class TlsStream final : public SocketStream {
   static int bio_write(BIO* bio, const char* from, int size) {
     TlsStream& self = of(bio);
     BIO_clear_retry_flags(bio);
-    std::vector<char>& to = self.unsent_.empty() ? outgoing() : self.unsent_;
+    std::vector<char>& to = self.unsent_.empty() ? self.outgoing() : self.unsent_;
     if (to.size() > kUnsentMax) {
       self.socket_error_ = ENOBUFS;
       return -1;
@@ -336,23 +332,44 @@ std::string_view tls_fault_name(TlsFault fault) noexcept {
   return kNames[static_cast<std::size_t>(fault)];
 }
 
-Task<Result<TlsAccepted, TlsFailure>> accept_tls(Loop& loop, int fd,
-                                                 std::shared_ptr<const TlsServer> server,
-                                                 TimePoint deadline) {
-  auto stream = std::make_unique<TlsStream>(loop.core(), std::move(server));
-  stream->adopt(fd);
-  IoWait shaken;
-  if (!stream->begin_handshake(shaken)) {
-    StreamDeadline end(loop.clock(), *stream, deadline);
-    co_await Finished(shaken);
-    if (end.passed() && !shaken.result.ok()) {
-      co_return TlsFailure{TlsFault::timeout, "no handshake within its deadline"};
-    }
+namespace {
+
+class Handshake final : public TlsHandshake {
+ public:
+  Handshake(Loop& loop, int fd, std::shared_ptr<const TlsServer> server)
+      : clock_(loop.clock()), stream_(std::make_unique<TlsStream>(loop.core(), std::move(server))) {
+    stream_->adopt(fd);
   }
-  if (!shaken.result.ok()) co_return stream->take_failure();
-  TlsAccepted accepted{nullptr, stream->info()};
-  accepted.stream = std::move(stream);
-  co_return std::move(accepted);
+
+  Task<Result<TlsAccepted, TlsFailure>> run(TimePoint deadline) override {
+    IoWait shaken;
+    if (!stream_->begin_handshake(shaken)) {
+      StreamDeadline end(clock_, *stream_, deadline);
+      co_await Finished(shaken);
+      if (end.passed() && !shaken.result.ok()) {
+        co_return TlsFailure{TlsFault::timeout, "no handshake within its deadline"};
+      }
+    }
+    if (!shaken.result.ok()) co_return stream_->take_failure();
+    TlsAccepted accepted{nullptr, stream_->info()};
+    accepted.stream = std::move(stream_);
+    co_return std::move(accepted);
+  }
+
+  void cancel() noexcept override {
+    if (stream_) stream_->cancel();
+  }
+
+ private:
+  Clock& clock_;
+  std::unique_ptr<TlsStream> stream_;
+};
+
+}  // namespace
+
+std::unique_ptr<TlsHandshake> accept_tls(Loop& loop, int fd,
+                                         std::shared_ptr<const TlsServer> server) {
+  return std::make_unique<Handshake>(loop, fd, std::move(server));
 }
 
 }  // namespace lbd::net

@@ -36,6 +36,8 @@ struct RequestRecord {
   std::string_view authority;
   std::string_view target;  // request-target
   std::string_view user_agent;
+  std::string_view tls_version;  // empty: plain
+  std::string_view tls_cipher;
   int status = 0;          // what the client got; 0: nothing
   bool by_target = false;  // the status is the target's
   bool cut = false;        // the response began but could not be finished

@@ -132,6 +132,10 @@ void Exchange::finish_record() {
   record_.authority = request.authority;
   record_.target = request.target;
   record_.generation = pinned_.snapshot->generation;
+  if (const net::TlsInfo* tls = client_.client().tls.get()) {
+    record_.tls_version = tls->version;
+    record_.tls_cipher = tls->cipher;
+  }
   for (const http::Header& header : request.headers) {
     if (header.id == http::HeaderId::user_agent) record_.user_agent = header.value;
   }

@@ -12,6 +12,7 @@
 #include "lbd/base/task.h"
 #include "lbd/http/message.h"
 #include "lbd/net/address.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::proxy {
 
@@ -28,7 +29,8 @@ struct ClientInfo {
   net::SocketAddress local;
   std::string peer_ip;
   std::string scheme = "http";
-  bool trusted = false;  // a proxy whose forwarding headers are believed
+  std::shared_ptr<const net::TlsInfo> tls;  // null: plain
+  bool trusted = false;                     // a proxy whose forwarding headers are believed
 };
 
 /// What goes to a client: end-to-end fields only; framing and connection fields are the side's

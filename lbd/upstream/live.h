@@ -18,6 +18,7 @@
 #include "lbd/base/histogram.h"
 #include "lbd/base/relaxed.h"
 #include "lbd/base/result.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::upstream {
 
@@ -169,12 +170,22 @@ struct LiveRoute {
   std::vector<RouteLoad> loads;
 };
 
+/// Handshakes by how they ended: the columns of lbd_tls_handshakes_total and lbd_tls_errors_total.
+struct HandshakeCounts {
+  Relaxed<std::uint64_t> tls12;
+  Relaxed<std::uint64_t> tls12_resumed;
+  Relaxed<std::uint64_t> tls13;
+  Relaxed<std::uint64_t> tls13_resumed;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
+};
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint64_t> accepted;
   Relaxed<std::uint64_t> shed;  // closed at once: too many connections
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
       failures;  // before a route was known
+  HandshakeCounts handshakes;
 };
 
 struct LiveListener {

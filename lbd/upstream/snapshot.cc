@@ -97,8 +97,9 @@ std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& se
 
 std::shared_ptr<const SnapshotListener> compile_listener(
     const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
-    LiveState& live) {
+    LiveState& live, std::shared_ptr<const net::TlsServer> tls) {
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
+  listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
     listener->routes.push_back(compile_route(rule.then, group_index));
     listener->routes.back().live = live.route(settings.name, rule.name);

@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "lbd/net/address.h"
+#include "lbd/net/tls.h"
 #include "lbd/route/table.h"
 #include "lbd/upstream/live.h"
 
@@ -63,6 +64,7 @@ struct SnapshotListener {
   std::shared_ptr<LiveRoute> no_route;
   std::shared_ptr<LiveListener> live;
   std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+  std::shared_ptr<const net::TlsServer> tls;                // null: plain
 };
 
 struct Snapshot {
@@ -84,9 +86,9 @@ struct TargetInput {
 [[nodiscard]] std::shared_ptr<const SnapshotGroup> compile_group(
     const config::TargetGroup& settings, const std::vector<TargetInput>& targets,
     const std::string& own_zone, LiveState& live);
-/// `group_index`: position of each target group in Snapshot::groups.
+/// `group_index`: position of each target group in Snapshot::groups. `tls`: null when it is plain.
 [[nodiscard]] std::shared_ptr<const SnapshotListener> compile_listener(
     const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
-    LiveState& live);
+    LiveState& live, std::shared_ptr<const net::TlsServer> tls = nullptr);
 
 }  // namespace lbd::upstream

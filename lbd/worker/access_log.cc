@@ -180,6 +180,10 @@ void write_record(const proxy::RequestRecord& record, Line& line) noexcept {
   line.text("host", record.authority, kHostBytesMax);
   line.text("uri", record.target, kLongBytesMax);
   line.text("user_agent", record.user_agent, kLongBytesMax);
+  if (!record.tls_version.empty()) {
+    line.text("tls_version", record.tls_version, kShortBytesMax);
+    line.text("tls_cipher", record.tls_cipher, kShortBytesMax);
+  }
   line.number("status", static_cast<std::uint64_t>(record.status));
   line.text("origin", record.by_target ? "target" : "lb", kShortBytesMax);
   if (record.reason != Fault::none) {

@@ -18,8 +18,6 @@
 #include <string>
 #include <thread>
 
-#include "lbd/net/loop_core.h"
-
 namespace lbd::net {
 namespace {
 
@@ -129,7 +127,8 @@ class TlsTest : public testing::Test {
   static Task<> accept(Loop& loop, int fd, std::shared_ptr<const TlsServer> server,
                        std::pair<Serve*, std::optional<Accepted>*> out) {
     const TimePoint due = loop.clock().now() + milliseconds(500);
-    *out.second = co_await accept_tls(loop, fd, std::move(server), due);
+    const std::unique_ptr<TlsHandshake> handshake = accept_tls(loop, fd, std::move(server));
+    *out.second = co_await handshake->run(due);
     if (out.second->value().has_value() && *out.first) {
       Stream& stream = *out.second->value()->stream;
       co_await (*out.first)(stream);
@@ -473,36 +472,6 @@ TEST_F(TlsTest, FilesThatDoNotFitAreRefusedWithASentence) {
                   .starts_with(path("b.pem") + ": no private key without a password in it: "));
   EXPECT_EQ(refusal("weak.pem", "weak.key"), path("weak.key") + ": a key of 1024 bits is too weak");
   EXPECT_FALSE(make_tls_server({}).has_value());
-}
-
-TEST(SlowLane, RunsTwoATurnAndLeavesTheRestForTheNext) {
-  struct Counter final : Watch {
-    void ready(std::uint32_t /*events*/) override {}
-    void resume_deferred() override { ++*count; }
-    int* count = nullptr;
-  };
-  Loop loop;
-  LoopCore& core = loop.core();
-  int slow = 0;
-  int quick = 0;
-  std::array<Counter, 7> slow_ones;
-  std::array<Counter, 7> quick_ones;
-  for (Counter& each : slow_ones) {
-    each.count = &slow;
-    core.defer_slow(each);
-  }
-  for (Counter& each : quick_ones) {
-    each.count = &quick;
-    core.defer(each);
-  }
-  core.turn();
-  EXPECT_EQ(quick, 7);
-  EXPECT_EQ(slow, 2);
-  core.turn();
-  EXPECT_EQ(slow, 4);
-  core.turn();
-  core.turn();
-  EXPECT_EQ(slow, 7);
 }
 
 }  // namespace
