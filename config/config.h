@@ -271,7 +271,7 @@ struct Policy {
   // step and simple: an alarm
   bool above = true;                      // which side of the threshold breaches
   double threshold = 0;                   // cpu as a ratio, latency in seconds
-  milliseconds period{1'000};             // one datapoint; M of N below
+  milliseconds period{10'000};            // one datapoint: a mean; M of N below
   std::uint32_t datapoints = 1;           // N
   std::uint32_t datapoints_to_alarm = 1;  // M; `for: 30s` means N = M = 30 s / period
   AdjustmentType adjustment_type = AdjustmentType::change;
@@ -283,10 +283,16 @@ struct Policy {
   double scale_in_ratio = 0.9;  // scale in only below this share of the target (CPU default 0.7)
   milliseconds scale_out_for{30'000};
   milliseconds scale_in_for{900'000};
+  milliseconds scale_in_period{60'000};  // one datapoint of scale_in_for; `period` of scale_out_for
   bool disable_scale_in = false;
   std::optional<milliseconds> warm_up;  // absent: the group's
   Origin origin;
 };
+
+/// The period that suits an alarm over `window` when none is written: 10 s, and a minute from 15
+/// minutes on, but short enough that at least three fit; the window may end up somewhat longer when
+/// it is no multiple of anything near.
+[[nodiscard]] milliseconds default_period(milliseconds window);
 
 struct Ec2Provider {
   std::string region;              // empty: AWS_REGION, AWS_DEFAULT_REGION, profile, IMDS

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
+#include "config/parse_steps.h"
 #include "config/scalars.h"
 #include "config/tables.h"
 
@@ -19,211 +19,19 @@ namespace json = boost::json;
 constexpr std::array<std::string_view, 4> kSignals{"cpu", "requests_per_target",
                                                    "in_flight_per_target", "latency"};
 
+constexpr milliseconds kAlarmSpanMax = 24h;  // CloudWatch's limit, and what a series can hold
+
 /// A policy as written: values whose meaning depends on others wait here.
 struct PolicyDraft {
   Policy policy;
   std::string type;  // empty: not given
   std::string adjustment;
-  std::optional<Cursor> above, below, duration, datapoints, add, remove, set, steps, target,
+  std::optional<Cursor> above, below, duration, period, datapoints, add, remove, set, steps, target,
       scale_in_ratio;
-  milliseconds hold{0};
+  seconds hold{0};
+  seconds period_written{0};
   std::optional<std::uint32_t> datapoints_to_alarm;
 };
-
-enum class Amount : std::uint8_t { value, adjustment, count };
-
-json::object amount_schema(Amount amount) {
-  if (amount == Amount::count) return {{"type", "integer"}, {"minimum", 0}};
-  const json::object text{
-      {"type", "string"},
-      {"pattern", amount == Amount::value ? R"(^-?[0-9]+(\.[0-9]+)?(%|ms|s|m|h|d)?$)"
-                                          : R"(^[0-9]+(\.[0-9]+)?%$)"}};
-  return {
-      {"anyOf",
-       json::array{text, json::object{{"type", amount == Amount::value ? "number" : "integer"}}}}};
-}
-
-/// Keeps the cursor for later; the schema says what is allowed.
-Kind aside(std::optional<Cursor>& out, Amount amount) {
-  return {.read = [&out](Decoder&, const Cursor& at) { out.emplace(at); },
-          .schema = [amount] { return amount_schema(amount); },
-          .fallback = ""};
-}
-
-struct StepDraft {
-  std::optional<Cursor> from, to, add, remove, set;
-};
-
-Table step_table(StepDraft& step) {
-  return {.doc = "One step; its bounds are relative to the threshold.",
-          .fields =
-              {
-                  {"from", aside(step.from, Amount::value), "Where it starts. Default: no bound."},
-                  {"to", aside(step.to, Amount::value), "Where it ends. Default: no bound."},
-                  {"add", aside(step.add, Amount::adjustment), "Instances to add, or a share."},
-                  {"remove", aside(step.remove, Amount::adjustment),
-                   "Instances to remove, or a share."},
-                  {"set", aside(step.set, Amount::count), "Number of instances to have."},
-              },
-          .later = {},
-          .after = {},
-          .one_of = {"add", "remove", "set"}};
-}
-
-std::string_view unit_of(Signal signal) {
-  switch (signal) {
-    case Signal::cpu:
-      return "a percentage such as 90%";
-    case Signal::latency:
-      return "a duration such as 250ms";
-    case Signal::requests_per_target:
-      return "a number of requests per second";
-    case Signal::in_flight_per_target:
-      break;
-  }
-  return "a number of requests";
-}
-
-/// A threshold, target or step bound in the unit of its signal; negative only for bounds.
-std::optional<double> read_amount(Decoder& decoder, const Cursor& at, Signal signal) {
-  const auto* found = scalar_of(decoder, at, unit_of(signal));
-  if (found == nullptr) return std::nullopt;
-  const bool negative = found->starts_with('-');
-  const auto text = std::string_view(*found).substr(negative ? 1 : 0);
-  Outcome<double> value = failure("");
-  if (signal == Signal::cpu) {
-    value = parse_ratio(text);
-  } else if (signal == Signal::latency) {
-    const auto duration = parse_duration(text);
-    if (duration) value = static_cast<double>(duration->count()) / 1000;
-  } else {
-    value = parse_number(text);
-  }
-  if (value) return negative ? -*value : *value;
-  const bool bare = parse_number(text).has_value() && !at.value.secret;
-  decoder.expected(
-      at, unit_of(signal),
-      bare && signal == Signal::latency ? fmt::format("did you mean '{}ms'?", *found) : "");
-  return std::nullopt;
-}
-
-/// A threshold or target: positive, and for cpu at most 100 %.
-std::optional<double> read_level(Decoder& decoder, const Cursor& at, Signal signal) {
-  const auto value = read_amount(decoder, at, signal);
-  if (!value) return std::nullopt;
-  if (*value > 0 && (signal != Signal::cpu || *value <= 1)) return value;
-  const bool forgotten = signal == Signal::cpu && *value > 1 && *value <= 100 &&
-                         at.value.text.find('%') == std::string::npos && !at.value.secret;
-  decoder.error(
-      at.value.place, "E2005",
-      fmt::format("{}: {} is out of range: it must be {}", at.path, describe(at.value),
-                  signal == Signal::cpu ? "more than 0% and at most 100%" : "more than 0"),
-      forgotten ? fmt::format("did you mean '{}%'?", at.value.text) : "");
-  return std::nullopt;
-}
-
-struct Adjustment {
-  AdjustmentType type = AdjustmentType::change;
-  double amount = 0;
-};
-
-struct AdjustmentKeys {
-  const std::optional<Cursor>& add;
-  const std::optional<Cursor>& remove;
-  const std::optional<Cursor>& set;
-};
-
-/// `add: 1`, `remove: 20%` or `set: 3`; exactly one of them.
-std::optional<Adjustment> read_adjustment(Decoder& decoder, const Cursor& at,
-                                          const AdjustmentKeys& keys) {
-  const int count = keys.add.has_value() + keys.remove.has_value() + keys.set.has_value();
-  if (count != 1) {
-    decoder.error(at.label, count == 0 ? "E2004" : "E2010",
-                  fmt::format("{}: exactly one of add, remove and set is needed, found {}", at.path,
-                              count == 0 ? "none" : std::to_string(count)));
-    return std::nullopt;
-  }
-  const Cursor& key = keys.add ? *keys.add : keys.remove ? *keys.remove : *keys.set;
-  const bool share_allowed = !keys.set;
-  const std::string_view what = share_allowed
-                                    ? "a whole number of instances, or a share such as 20%"
-                                    : "a whole number of instances";
-  const auto* text = scalar_of(decoder, key, what);
-  if (text == nullptr) return std::nullopt;
-  const bool share = share_allowed && text->ends_with('%');
-  const auto whole = parse_whole(*text);
-  const auto ratio = parse_ratio(*text);
-  constexpr double kInstancesMax = 10'000;
-  const double amount =
-      share ? (ratio ? *ratio * 100 : -1) : (whole ? static_cast<double>(*whole) : -1);
-  const bool positive = keys.set ? amount >= 0 : amount > 0;
-  if (!positive || amount > kInstancesMax) {
-    decoder.expected(key, what, amount == 0 ? "it must be at least 1" : "");
-    return std::nullopt;
-  }
-  const auto type = keys.set ? AdjustmentType::exact
-                    : share  ? AdjustmentType::percent
-                             : AdjustmentType::change;
-  return Adjustment{type, keys.remove ? -amount : amount};
-}
-
-/// A step and where it was written.
-struct PlacedStep {
-  Step step;
-  AdjustmentType type = AdjustmentType::change;
-  Place place;
-};
-
-std::optional<PlacedStep> read_step(Decoder& decoder, const Cursor& at, Signal signal) {
-  StepDraft draft;
-  decode(decoder, at, step_table(draft));
-  if (at.value.kind != ValueKind::mapping) return std::nullopt;
-  PlacedStep placed;
-  placed.place = at.label;
-  if (draft.from) placed.step.lower = read_amount(decoder, *draft.from, signal);
-  if (draft.to) placed.step.upper = read_amount(decoder, *draft.to, signal);
-  const auto adjustment =
-      read_adjustment(decoder, at, {.add = draft.add, .remove = draft.remove, .set = draft.set});
-  const bool complete = adjustment && draft.from.has_value() == placed.step.lower.has_value() &&
-                        draft.to.has_value() == placed.step.upper.has_value();
-  if (!complete) return std::nullopt;
-  placed.type = adjustment->type;
-  placed.step.adjustment = adjustment->amount;
-  if (placed.step.lower && placed.step.upper && *placed.step.lower >= *placed.step.upper) {
-    decoder.error(at.label, "E2011",
-                  fmt::format("{}: the step ends where it starts, or before", at.path));
-    return std::nullopt;
-  }
-  return placed;
-}
-
-/// No overlap, no gap, at most one open end at each side (EC2 Auto Scaling's rules).
-void check_steps(Decoder& decoder, const Cursor& at, std::vector<PlacedStep>& steps) {
-  constexpr double kSame = 1e-9;
-  const auto infinity = std::numeric_limits<double>::infinity();
-  std::stable_sort(steps.begin(), steps.end(), [&](const PlacedStep& a, const PlacedStep& b) {
-    return a.step.lower.value_or(-infinity) < b.step.lower.value_or(-infinity);
-  });
-  for (std::size_t i = 1; i < steps.size(); ++i) {
-    const double end = steps[i - 1].step.upper.value_or(infinity);
-    const double start = steps[i].step.lower.value_or(-infinity);
-    if (start < end - kSame || std::isinf(start)) {
-      decoder.error(steps[i].place, "E2011",
-                    fmt::format("{}: this step overlaps the one on line {}", at.path,
-                                steps[i - 1].place.line));
-    } else if (start > end + kSame) {
-      decoder.error(steps[i].place, "E2011",
-                    fmt::format("{}: there is a gap between this step and the one on line {}",
-                                at.path, steps[i - 1].place.line));
-    }
-    if (steps[i].type != steps[0].type) {
-      decoder.error(steps[i].place, "E2011",
-                    fmt::format("{}: steps of one policy must all be counts, all shares (20%), or "
-                                "all 'set'",
-                                at.path));
-    }
-  }
-}
 
 void read_steps(Decoder& decoder, PolicyDraft& draft) {
   const Cursor& at = *draft.steps;
@@ -249,6 +57,28 @@ void read_steps(Decoder& decoder, PolicyDraft& draft) {
   }
 }
 
+/// A time that is looked at in datapoints of a written period must be a multiple of it.
+void check_multiple(Decoder& decoder, const Cursor& at, milliseconds window, milliseconds period) {
+  if (window % period == milliseconds(0)) return;
+  decoder.error(at.value.place, "E2005",
+                fmt::format("{}: {} is not a multiple of the period, {}", at.path,
+                            duration_text(window), duration_text(period)));
+}
+
+/// The same of a key that may be absent: then the period does not fit its default.
+void check_multiple_of(Decoder& decoder, const Cursor& policy, std::string_view key,
+                       std::pair<milliseconds, milliseconds> window_and_period) {
+  const auto [window, period] = window_and_period;
+  if (const auto written = member_of(policy, key)) {
+    return check_multiple(decoder, *written, window, period);
+  }
+  if (window % period == milliseconds(0)) return;
+  const auto at = member_of(policy, "period");
+  decoder.error(at->value.place, "E2005",
+                fmt::format("{}: {} does not divide {}, which is {}", at->path,
+                            duration_text(period), key, duration_text(window)));
+}
+
 /// `for: 30s` is so many datapoints of one period each.
 void resolve_duration(Decoder& decoder, PolicyDraft& draft) {
   Policy& policy = draft.policy;
@@ -258,14 +88,20 @@ void resolve_duration(Decoder& decoder, PolicyDraft& draft) {
         fmt::format("{}: 'for' and 'datapoints' say the same: keep one", draft.duration->path));
   }
   if (draft.duration && draft.hold.count() > 0) {
-    if (draft.hold.count() % policy.period.count() != 0) {
-      decoder.error(draft.duration->value.place, "E2005",
-                    fmt::format("{}: {} is not a multiple of the period, {}", draft.duration->path,
-                                duration_text(draft.hold), duration_text(policy.period)));
+    if (draft.period) {
+      check_multiple(decoder, *draft.duration, draft.hold, policy.period);
+    } else {
+      policy.period = default_period(draft.hold);
     }
-    policy.datapoints = static_cast<std::uint32_t>(draft.hold / policy.period);
+    const auto datapoints = (draft.hold + policy.period - 1ms) / policy.period;
+    policy.datapoints = static_cast<std::uint32_t>(datapoints);
   }
   policy.datapoints_to_alarm = draft.datapoints_to_alarm.value_or(policy.datapoints);
+  if (draft.datapoints && policy.period * std::int64_t{policy.datapoints} > kAlarmSpanMax) {
+    decoder.error(draft.datapoints->value.place, "E2005",
+                  fmt::format("{}: {} datapoints of {} are more than a day", draft.datapoints->path,
+                              policy.datapoints, duration_text(policy.period)));
+  }
 }
 
 void resolve_threshold(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
@@ -315,7 +151,20 @@ void resolve_alarm(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
   }
 }
 
-void resolve_tracking(Decoder& decoder, PolicyDraft& draft) {
+/// The periods of target tracking: the one written, or what suits each of its two times.
+void resolve_tracking_periods(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
+  Policy& policy = draft.policy;
+  if (!draft.period) {
+    policy.period = default_period(policy.scale_out_for);
+    policy.scale_in_period = default_period(policy.scale_in_for);
+    return;
+  }
+  policy.scale_in_period = policy.period;
+  check_multiple_of(decoder, at, "scale_out_for", {policy.scale_out_for, policy.period});
+  check_multiple_of(decoder, at, "scale_in_for", {policy.scale_in_for, policy.period});
+}
+
+void resolve_tracking(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
   constexpr double kCpuScaleInRatio = 0.7;
   Policy& policy = draft.policy;
   policy.kind = PolicyKind::target_tracking;
@@ -324,13 +173,15 @@ void resolve_tracking(Decoder& decoder, PolicyDraft& draft) {
   }
   const auto level = read_level(decoder, *draft.target, policy.signal);
   if (level) policy.target = *level;
+  resolve_tracking_periods(decoder, at, draft);
 }
 
 /// Keys that have no meaning in this form of policy.
 void refuse_foreign_keys(Decoder& decoder, const Cursor& at, const PolicyDraft& draft) {
-  static constexpr std::array<std::string_view, 12> kAlarmKeys{
-      "above",      "below",          "for",   "period", "datapoints", "datapoints_to_alarm",
-      "adjustment", "min_adjustment", "steps", "add",    "remove",     "set"};
+  static constexpr std::array<std::string_view, 11> kAlarmKeys{
+      "above",      "below",          "for",   "datapoints", "datapoints_to_alarm",
+      "adjustment", "min_adjustment", "steps", "add",        "remove",
+      "set"};
   static constexpr std::array<std::string_view, 5> kTrackingKeys{
       "target", "scale_in_ratio", "scale_out_for", "scale_in_for", "disable_scale_in"};
   const bool tracking = draft.policy.kind == PolicyKind::target_tracking;
@@ -357,7 +208,7 @@ void resolve(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
     return;
   }
   if (tracking) {
-    resolve_tracking(decoder, draft);
+    resolve_tracking(decoder, at, draft);
   } else {
     resolve_alarm(decoder, at, draft);
   }
@@ -373,12 +224,23 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {
               draft.duration.emplace(at);
-              duration(draft.hold, {.least = 1ms, .most = 24h}).read(decoder, at);
+              duration(draft.hold, {.least = 1s, .most = 24h}).read(decoder, at);
             },
         .schema = duration(draft.hold).schema,
         .fallback = "one period"},
        "How long every datapoint must breach."},
-      {"period", duration(policy.period, {.least = 100ms, .most = 1h}), "Time of one datapoint."},
+      {"period",
+       {.read =
+            [&draft](Decoder& decoder, const Cursor& at) {
+              draft.period.emplace(at);
+              duration(draft.period_written, {.least = 1s, .most = 1h}).read(decoder, at);
+              if (draft.period_written > 0s) draft.policy.period = draft.period_written;
+            },
+        .schema = duration(policy.period).schema,
+        .fallback =
+            "`10s`; `1m` for times of 15 minutes and more; less where fewer than three would "
+            "fit"},
+       "Time of one datapoint, the mean of its seconds."},
       {"datapoints",
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {

@@ -20,8 +20,8 @@
 #include "lbd/daemon_providers.h"
 #include "lbd/net/loop_asio.h"
 #include "lbd/worker/access_log.h"
+#include "scaler/disk_store.h"
 #include "scaler/history.h"
-#include "scaler/memory_store.h"
 
 namespace lbd {
 namespace {
@@ -39,28 +39,40 @@ LogLevel level_of(const std::string& name) {
 /// The state directory, and the lock that makes this process the one scaler on it.
 class StateDirectory {
  public:
-  static Outcome<StateDirectory> claim(const std::string& path) {
-    if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) {
-      return failure(fmt::format("cannot make state directory {}: {}", path, std::strerror(errno)));
-    }
-    const std::string lock = path + "/lock";
-    const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0) return failure(fmt::format("cannot open {}: {}", lock, std::strerror(errno)));
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      ::close(fd);
-      return failure(fmt::format("another lbd runs on state directory {}", path));
-    }
-    return StateDirectory(fd);
-  }
-  StateDirectory(StateDirectory&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  StateDirectory& operator=(StateDirectory&&) = delete;
+  explicit StateDirectory(std::string path) : path_(std::move(path)) {}
   ~StateDirectory() {
     if (fd_ >= 0) ::close(fd_);
   }
+  StateDirectory(const StateDirectory&) = delete;
+  StateDirectory& operator=(const StateDirectory&) = delete;
+
+  /// Makes and locks it; may be called again after a failure.
+  Outcome<void> claim() {
+    if (fd_ >= 0) return {};
+    if (::mkdir(path_.c_str(), 0750) != 0 && errno != EEXIST) {
+      return failure(
+          fmt::format("cannot make state directory {}: {}", path_, std::strerror(errno)));
+    }
+    const std::string lock = path_ + "/lock";
+    const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) return failure(fmt::format("cannot open {}: {}", lock, std::strerror(errno)));
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) {
+      taken_ = false;
+      fd_ = fd;
+      return {};
+    }
+    taken_ = errno == EWOULDBLOCK;
+    const std::string why = taken_ ? "another lbd runs on it" : std::strerror(errno);
+    ::close(fd);
+    return failure(fmt::format("cannot lock state directory {}: {}", path_, why));
+  }
+  /// The last claim failed because another process has it.
+  [[nodiscard]] bool taken() const noexcept { return taken_; }
 
  private:
-  explicit StateDirectory(int fd) : fd_(fd) {}
-  int fd_;
+  std::string path_;
+  int fd_ = -1;
+  bool taken_ = false;
 };
 
 /// Signals as events on the control loop.
@@ -93,6 +105,14 @@ class Signals {
   boost::asio::signal_set set_;
 };
 
+Outcome<std::unique_ptr<scaler::Store>> open_store(StateDirectory& state, const std::string& path,
+                                                   std::uint64_t seed) {
+  if (const auto claimed = state.claim(); !claimed) return claimed.error();
+  auto opened = scaler::SqliteStore::open(path + "/scaler.db", seed);
+  if (!opened) return opened.error();
+  return std::unique_ptr<scaler::Store>(std::move(*opened));
+}
+
 int fail(const std::string& sentence) {
   std::fprintf(stderr, "lbd: %s\n", sentence.c_str());
   return kExitFailed;
@@ -110,11 +130,16 @@ int run_daemon(const DaemonOptions& options) {
 
   std::signal(SIGPIPE, SIG_IGN);  // a log's reader may go; spawned processes get it back
   StderrLog log(level_of(node.log_level));
-  const auto state = StateDirectory::claim(node.state_dir);
-  if (!state) return fail(state.error().message);
   Rng rng(os_seed());
-  auto store = scaler::SqliteStore::open(node.state_dir + "/scaler.db", rng.next());
-  if (!store) return fail(store.error().message);
+  net::Loop loop;
+  StateDirectory state(node.state_dir);
+  scaler::DiskStore store(loop.clock(),
+                          [&] { return open_store(state, node.state_dir, rng.next()); });
+  if (state.taken()) return fail(store.trouble());
+  if (!store.trouble().empty()) {
+    log.error("no state: requests are served, nothing is launched or ended",
+              {{"reason", store.trouble()}});
+  }
   std::unique_ptr<worker::AccessLog> access_log;
   if (node.access_log.enabled) {
     auto opened = worker::AccessLog::open(node.access_log.path, control::worker_count(node));
@@ -122,15 +147,16 @@ int run_daemon(const DaemonOptions& options) {
     access_log = std::move(*opened);
   }
 
-  net::Loop loop;
-  const std::string& deployment = node.deployment.empty() ? (*store)->identity() : node.deployment;
+  const auto deployment = [&] {
+    return node.deployment.empty() ? store.identity() : node.deployment;
+  };
   Providers providers(loop, log, Rng(rng.next()), {node.state_dir, deployment});
   control::Plane plane(
       {.loop = loop,
        .log = log,
        .rng = Rng(rng.next()),
        .config_path = options.config_path,
-       .store = **store,
+       .store = store,
        .make_provider = [&](const config::ScalingGroup& group) { return providers.make(group); },
        .access_log = access_log.get(),
        .every_second = [&](control::Plane& running) { providers.every_second(running); },

@@ -2,6 +2,7 @@
 // scrapers.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,7 +25,7 @@ namespace lbd {
 /// What tells this lbd's instances from those of others.
 struct Household {
   std::string state_dir;   // of processes
-  std::string deployment;  // tag of EC2 instances
+  std::function<std::string()> deployment;  // tag of EC2 instances; empty: not known yet
 };
 
 /// Thread: the control loop. Lifetime: outlives the plane and the providers it makes.

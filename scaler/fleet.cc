@@ -177,6 +177,7 @@ void Fleet::launch_started(const std::string& token, const std::string& zone, Ti
     known->token = token;
     known->zone = zone;
     known->born = now;
+    last_launch_ = now;
     enter(*known, InstanceState::launching, now, "asked for");
   }
   known->in_call = true;

@@ -58,6 +58,7 @@ struct Instance {
   std::string unhealthy;                    // why it must be replaced; empty: it need not
 
   TimePoint drain_until{};
+  bool moving = false;               // drained to be launched again in another zone
   bool adopted = false;              // it ran before this process knew it
   bool in_call = false;              // a launch or terminate call is under way
   bool unsure = false;               // launching: may have happened; look, then ask again
@@ -79,6 +80,8 @@ struct FleetTimings {
   Duration drain_settle = std::chrono::seconds(2);      // until every worker knows of the drain
   Duration terminate_again = std::chrono::seconds(10);
   Duration lost_shown = std::chrono::minutes(2);
+  Duration trial_wait = std::chrono::minutes(2);    // mass failure at the maximum: until one goes
+  Duration trial_again = std::chrono::minutes(10);  // between launches that only try
   std::uint32_t missing_max = 3;
 };
 
@@ -160,10 +163,13 @@ class Fleet {
   /// Deadlines: grace, launch timeout, warm-up. Call once a tick, after `hear`.
   void advance(TimePoint now);
   void start_drain(const std::string& id, TimePoint now, const std::string& why);
+  /// A drain that makes room for a launch in another zone: not taken back while that is possible.
+  void start_move(const std::string& id, TimePoint now, const std::string& why);
   void undrain(const std::string& id, TimePoint now);
 
   // ---- outputs
-  [[nodiscard]] FleetStep next_step(TimePoint now) const;
+  /// `spare`: at the maximum one instance may go before its successor in another zone serves.
+  [[nodiscard]] FleetStep next_step(TimePoint now, bool spare = true) const;
   /// The zone the next launch goes to; empty when none may be used.
   [[nodiscard]] std::string launch_zone(TimePoint now) const;
   [[nodiscard]] FleetCounts count() const;
@@ -193,6 +199,7 @@ class Fleet {
   void give_up_launch(Instance& instance, TimePoint now);
   [[nodiscard]] std::string pending_fault(const Instance& instance, TimePoint now) const;
   [[nodiscard]] std::string serving_fault(const Instance& instance, TimePoint now) const;
+  void watch_mass_failure(TimePoint now);
   void trip(const std::string& zone, TimePoint now, const std::string& reason);
   void check_zone(const std::string& zone, TimePoint now);
   void drop_gone(TimePoint now);
@@ -200,12 +207,19 @@ class Fleet {
   void resume_ending(Instance& instance, TimePoint now);
   [[nodiscard]] FleetStep finish_step(TimePoint now) const;
   [[nodiscard]] FleetStep grow_step(const FleetCounts& counts, TimePoint now) const;
+  [[nodiscard]] FleetStep full_step(const FleetCounts& counts) const;
+  [[nodiscard]] FleetStep trial_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep launch_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep replace_step(const FleetCounts& counts) const;
   [[nodiscard]] FleetStep shrink_step(const FleetCounts& counts) const;
-  [[nodiscard]] FleetStep rebalance_step(const FleetCounts& counts, TimePoint now) const;
+  [[nodiscard]] FleetStep rebalance_step(const FleetCounts& counts, TimePoint now,
+                                         bool spare) const;
+  [[nodiscard]] FleetStep move_step(const std::string& zone, TimePoint now, bool spare) const;
+  [[nodiscard]] bool moves_on(const Instance& instance, TimePoint now) const;
   [[nodiscard]] std::uint32_t replace_at_once() const;
   [[nodiscard]] const Instance* victim() const;
+  /// The unhealthy one to go first: such as never served, then the least busy.
+  [[nodiscard]] const Instance* worst() const;
   [[nodiscard]] std::map<std::string, std::uint32_t> per_zone() const;
 
   config::ScalingGroup group_;
@@ -220,6 +234,10 @@ class Fleet {
   std::vector<FleetEvent> events_;
   TimePoint launches_held_until_{};
   std::uint32_t holds_ = 0;
+  TimePoint last_launch_{};
+  std::optional<TimePoint> mass_failure_since_;
+  std::string mass_failure_;
+  bool braked_ = false;  // a mass failure, and no new instance has passed since
   std::string hold_reason_;
   bool observed_ = false;
 };

@@ -46,6 +46,7 @@ void Fleet::first_pass(Instance& instance, TimePoint now) {
 
 void Fleet::advance(TimePoint now) {
   for (Instance& instance : instances_) judge(instance, now);
+  watch_mass_failure(now);
   std::erase_if(instances_, [](const Instance& each) {
     return each.state == InstanceState::lost && each.id.empty();
   });
@@ -102,6 +103,39 @@ std::string Fleet::serving_fault(const Instance& instance, TimePoint now) const 
   return impaired ? "the provider's status checks fail" : "";
 }
 
+/// When more than half fail their checks at once, the check or our own line is as likely to be the
+/// cause as they are, and the balancer may still be serving from them. Whoever the provider itself
+/// calls impaired is believed. A new instance that passes is the proof that the others are sick.
+void Fleet::watch_mass_failure(TimePoint now) {
+  std::uint32_t served = 0;
+  std::uint32_t failing = 0;
+  bool proof = false;
+  for (const Instance& each : instances_) {
+    const bool there = each.state == InstanceState::pending ||
+                       each.state == InstanceState::warming ||
+                       each.state == InstanceState::in_service;
+    if (!there || each.impaired_since || !(each.serving_since || each.adopted)) continue;
+    ++served;
+    if (!each.unhealthy.empty()) ++failing;
+    proof = proof || (mass_failure_since_ && each.unhealthy.empty() && each.serving_since &&
+                      each.health == Health::up && *each.serving_since >= *mass_failure_since_);
+  }
+  if (failing * 2 <= served) {
+    mass_failure_since_.reset();
+    braked_ = false;
+    return;
+  }
+  mass_failure_ =
+      fmt::format("{} of {} instances fail their health checks at once", failing, served);
+  braked_ = !proof;
+  if (mass_failure_since_) return;
+  mass_failure_since_ = now;
+  FleetEvent made;
+  made.kind = "mass_failure";
+  made.sentence = mass_failure_ + ": none is ended for it until a new one has passed";
+  events_.push_back(std::move(made));
+}
+
 void Fleet::trip(const std::string& zone, TimePoint now, const std::string& reason) {
   for (ZoneBreaker& breaker : zones_) {
     if (breaker.zone != zone || breaker.open(now)) continue;
@@ -138,10 +172,16 @@ void Fleet::start_drain(const std::string& id, TimePoint now, const std::string&
   enter(*instance, InstanceState::draining, now, why);
 }
 
+void Fleet::start_move(const std::string& id, TimePoint now, const std::string& why) {
+  start_drain(id, now, why);
+  if (Instance* instance = edit(id)) instance->moving = true;
+}
+
 void Fleet::undrain(const std::string& id, TimePoint now) {
   Instance* instance = edit(id);
   if (instance == nullptr || instance->state != InstanceState::draining) return;
   if (!instance->serving_since) instance->serving_since = now;  // it served an earlier life of ours
+  instance->moving = false;
   const bool warm = now - *instance->serving_since >= Duration(group_.warm_up);
   enter(*instance, warm ? InstanceState::in_service : InstanceState::warming, now,
         "taken back from draining");

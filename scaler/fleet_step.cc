@@ -8,6 +8,8 @@
 namespace lbd::scaler {
 namespace {
 
+using std::chrono::seconds;
+
 FleetStep step(StepKind kind, std::string_view word, std::string sentence) {
   FleetStep made;
   made.kind = kind;
@@ -36,6 +38,12 @@ bool good(const Instance& each) {
       return false;
   }
 }
+
+/// Whether it may have served anybody: what an earlier life launched probably has.
+bool served(const Instance& each) { return each.serving_since || each.adopted; }
+
+/// Whether it may go in a mass failure too: nobody loses it, or the provider says it is broken.
+bool condemned(const Instance& each) { return !served(each) || each.impaired_since; }
 
 bool can_undrain(const Instance& each) {
   return each.state == InstanceState::draining && each.unhealthy.empty() &&
@@ -120,14 +128,40 @@ const Instance* Fleet::victim() const {
   return best;
 }
 
-FleetStep Fleet::next_step(TimePoint now) const {
+const Instance* Fleet::worst() const {
+  const Instance* worst = nullptr;
+  const auto before = [](const Instance& a, const Instance& b) {
+    if (served(a) != served(b)) return served(b);
+    if (condemned(a) != condemned(b)) return condemned(a);
+    return a.in_flight < b.in_flight;
+  };
+  for (const Instance& each : instances_) {
+    const bool candidate = !each.unhealthy.empty() && (each.state == InstanceState::pending ||
+                                                       each.state == InstanceState::warming ||
+                                                       each.state == InstanceState::in_service);
+    if (candidate && (worst == nullptr || before(each, *worst))) worst = &each;
+  }
+  return worst;
+}
+
+/// Taken back it would only be moved again.
+bool Fleet::moves_on(const Instance& instance, TimePoint now) const {
+  if (!instance.moving) return false;
+  const std::string zone = launch_zone(now);
+  if (zone.empty()) return false;
+  const std::map<std::string, std::uint32_t> per = per_zone();
+  const auto own = per.find(instance.zone);
+  return own != per.end() && per.at(zone) < own->second;
+}
+
+FleetStep Fleet::next_step(TimePoint now, bool spare) const {
   if (!observed_) {
     return step(StepKind::none, "starting", "waiting for the provider's first report");
   }
   const FleetCounts counts = count();
   if (counts.good < desired_) {
     for (const Instance& each : instances_) {
-      if (!can_undrain(each)) continue;
+      if (!can_undrain(each) || moves_on(each, now)) continue;
       return step_for_instance(
           StepKind::undrain, "undrain", each,
           fmt::format("take instance {} back from draining: {} wanted, {} there", each.id, desired_,
@@ -144,7 +178,7 @@ FleetStep Fleet::next_step(TimePoint now) const {
   if (counts.serving > desired_ || counts.alive - counts.draining > group_.max) {
     return shrink_step(counts);
   }
-  return rebalance_step(counts, now);
+  return rebalance_step(counts, now, spare);
 }
 
 /// Ends what must end, and asks again for a launch whose answer was lost.
@@ -181,28 +215,69 @@ FleetStep Fleet::finish_step(TimePoint now) const {
 
 FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {
   const bool only_unhealthy = counts.good + counts.unhealthy >= desired_;
+  const std::uint32_t ending = counts.draining + counts.terminating;
+  const Instance* first = worst();
+  // One that never served makes room for the next try; or each try would take another place.
+  if (only_unhealthy && first != nullptr && !served(*first) && ending < replace_at_once()) {
+    return step_for_instance(
+        StepKind::drain, "replace", *first,
+        fmt::format("drain instance {}, to launch another: {}", first->id, first->unhealthy));
+  }
+  const bool braked = braked_ && (first == nullptr || !condemned(*first));
+  if (only_unhealthy && braked) return trial_step(counts, now);
   const std::uint32_t under_way = counts.coming + counts.terminating;
   if (only_unhealthy && under_way >= replace_at_once()) {
     return step(StepKind::none, "replacing",
                 fmt::format("{} unhealthy; {} being replaced, at most {} at once", counts.unhealthy,
                             under_way, replace_at_once()));
   }
-  if (counts.alive < group_.max) return launch_step(counts, now);
-  // At the maximum the room has to be made first.
-  for (const Instance& each : instances_) {
-    if (each.unhealthy.empty() || each.state == InstanceState::draining ||
-        each.state == InstanceState::terminating || each.state == InstanceState::lost) {
-      continue;
-    }
-    if (counts.draining > 0) break;
+  return counts.alive < group_.max ? launch_step(counts, now) : full_step(counts);
+}
+
+/// At the maximum the room has to be made first.
+FleetStep Fleet::full_step(const FleetCounts& counts) const {
+  const Instance* first = worst();
+  if (first != nullptr && counts.draining == 0 && (!braked_ || condemned(*first))) {
     return step_for_instance(
-        StepKind::drain, "replace", each,
+        StepKind::drain, "replace", *first,
         fmt::format("drain instance {} to replace it (the group is at its maximum of {}): {}",
-                    each.id, group_.max, each.unhealthy));
+                    first->id, group_.max, first->unhealthy));
   }
   return step(StepKind::none, "full",
               fmt::format("{} wanted, but {} instances still end and the maximum is {}", desired_,
                           counts.alive - counts.good, group_.max));
+}
+
+/// In a mass failure: one launch to see whether a new instance passes, and nothing else. At the
+/// maximum one has to go for it, once, when waiting has not helped.
+FleetStep Fleet::trial_step(const FleetCounts& counts, TimePoint now) const {
+  const bool tried = last_launch_ > *mass_failure_since_;
+  TimePoint due = tried ? last_launch_ + timings_.trial_again : *mass_failure_since_;
+  const bool room = counts.alive < group_.max;
+  if (!room) due = std::max(due, *mass_failure_since_ + timings_.trial_wait);
+  const bool under_way = counts.coming + counts.draining + counts.terminating > 0;
+  if (under_way || now < due) {
+    return step(
+        StepKind::none, "mass_failure",
+        fmt::format("{}: nothing is replaced; {}", mass_failure_,
+                    under_way ? "a new one shows whether the check can be passed"
+                              : fmt::format("the next try is in {} s",
+                                            std::chrono::ceil<seconds>(due - now).count())));
+  }
+  const Instance* first = worst();
+  FleetStep trial;
+  if (room || first == nullptr) {
+    trial = launch_step(counts, now);
+  } else {
+    trial = step_for_instance(StepKind::drain, "replace", *first,
+                              fmt::format("drain instance {} (the group is at its maximum of {})",
+                                          first->id, group_.max));
+  }
+  if (trial.kind != StepKind::none) {
+    trial.sentence +=
+        fmt::format("; {}: one new instance shows whether the check can be passed", mass_failure_);
+  }
+  return trial;
 }
 
 FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
@@ -232,17 +307,13 @@ FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
 
 FleetStep Fleet::replace_step(const FleetCounts& counts) const {
   if (counts.draining + counts.terminating >= replace_at_once()) return {};
-  for (const Instance& each : instances_) {
-    const bool candidate = !each.unhealthy.empty() && (each.state == InstanceState::pending ||
-                                                       each.state == InstanceState::warming ||
-                                                       each.state == InstanceState::in_service);
-    if (!candidate) continue;
-    if (each.serving_since && counts.serving < desired_) continue;  // its replacement comes first
-    return step_for_instance(
-        StepKind::drain, "replace", each,
-        fmt::format("drain instance {}: {}; its replacement serves", each.id, each.unhealthy));
-  }
-  return {};
+  const Instance* first = worst();
+  if (first == nullptr) return {};
+  if (braked_ && !condemned(*first)) return {};
+  if (served(*first) && counts.serving < desired_) return {};  // its replacement comes first
+  return step_for_instance(
+      StepKind::drain, "replace", *first,
+      fmt::format("drain instance {}: {}; its replacement serves", first->id, first->unhealthy));
 }
 
 FleetStep Fleet::shrink_step(const FleetCounts& counts) const {
@@ -254,21 +325,46 @@ FleetStep Fleet::shrink_step(const FleetCounts& counts) const {
                   chosen->id, counts.good, desired_, chosen->zone, chosen->in_flight));
 }
 
-FleetStep Fleet::rebalance_step(const FleetCounts& counts, TimePoint now) const {
+FleetStep Fleet::rebalance_step(const FleetCounts& counts, TimePoint now, bool spare) const {
   const bool calm = counts.coming == 0 && counts.warming == 0 && counts.unhealthy == 0 &&
                     counts.draining == 0 && counts.terminating == 0;
-  if (!calm || counts.alive >= group_.max || now < launches_held_until_) return {};
+  if (!calm || now < launches_held_until_) return {};
   const std::map<std::string, std::uint32_t> per = per_zone();
   std::uint32_t most = 0;
   for (const auto& [zone, instances] : per) most = std::max(most, instances);
   std::string zone = launch_zone(now);
   if (zone.empty() || most - per.at(zone) <= 1) return {};
+  if (counts.alive >= group_.max) return move_step(zone, now, spare);
   FleetStep launch = step(StepKind::launch, "rebalance",
                           fmt::format("launch 1 in zone {} to even out the zones: it has {}, the "
                                       "fullest has {}; the surplus is drained afterwards",
                                       zone, per.at(zone), most));
   launch.zone = std::move(zone);
   return launch;
+}
+
+/// At the maximum one has to go first, so it must be spared, and where it is to be launched should
+/// work: a zone that failed and may be tried again is given as long as a breaker can last.
+FleetStep Fleet::move_step(const std::string& zone, TimePoint now, bool spare) const {
+  const Instance* chosen = victim();
+  if (chosen == nullptr) return {};
+  const std::string uneven =
+      fmt::format("zone {} has {} instances, zone {} has {}", zone, per_zone().at(zone),
+                  chosen->zone, per_zone().at(chosen->zone));
+  const auto breaker = std::find_if(zones_.begin(), zones_.end(),
+                                    [&](const ZoneBreaker& each) { return each.zone == zone; });
+  const bool shaky = breaker->failures > 0 && now < breaker->open_until + Duration(group_.zone_pause_max);
+  if (!spare || shaky) {
+    return step(StepKind::none, "uneven",
+                fmt::format("{}; the group is at its maximum of {} and {}", uneven, group_.max,
+                            shaky ? "launches there failed not long ago"
+                                  : "no instance can be spared for a move"));
+  }
+  return step_for_instance(
+      StepKind::drain, "rebalance", *chosen,
+      fmt::format("drain instance {} to launch one in zone {}: {}, and the group is at its maximum "
+                  "of {}",
+                  chosen->id, zone, uneven, group_.max));
 }
 
 }  // namespace lbd::scaler

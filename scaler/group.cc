@@ -53,10 +53,14 @@ void Group::configure(const config::ScalingGroup& config) {
 void Group::watch_policies() {
   std::vector<Watched> next;
   for (const config::Policy& policy : config_.policies) {
-    Watched fresh{policy, Series(span_of(policy)), 0};
+    Watched fresh{policy, Series(span_of(policy)), 0, {}, 0, {}};
     for (const Watched& old : watched_) {
       if (old.policy.name == policy.name && old.policy.signal == policy.signal) {
         fresh.series.take_over(old.series);
+        fresh.counted = old.counted;
+        fresh.measured_at = old.measured_at;
+        fresh.measured_of = old.measured_of;
+        fresh.joined = old.joined;
       }
     }
     next.push_back(std::move(fresh));
@@ -68,36 +72,67 @@ void Group::watch_policies() {
 bool Group::load() {
   Outcome<SavedGroup> saved = parts_.store.load(config_.name);
   if (!saved) {
+    if (store_error_ != saved.error().message) {
+      parts_.log.error("the scaler's plan cannot be read; nothing is launched or ended",
+                       {{"group", config_.name}, {"reason", saved.error().message}});
+    }
     store_error_ = saved.error().message;
     return false;
   }
+  if (!store_error_.empty()) {
+    parts_.log.warning("the scaler's plan can be read again", {{"group", config_.name}});
+    fleet_ = Fleet(config_, timings_for(parts_.timings, *provider_));  // seen without the plan
+    fleet_.set_zones(provider_->zones());
+  }
   store_error_.clear();
+  last_decision_ = std::max(last_decision_, parts_.store.last_decision());
   loaded_ = true;
+  restore(*saved);
+  return true;
+}
+
+void Group::restore(const SavedGroup& saved) {
   const TimePoint now = parts_.clock.now();
   const WallTime wall = parts_.clock.wall();
   const std::uint32_t most = std::max(config_.min, config_.max);
   std::uint32_t desired = config_.desired.value_or(config_.min);
-  if (saved->state) {
-    desired = saved->state->desired;
-    if (saved->state->activity_finished) {
-      activity_finished_ = now - std::max<Duration>(wall - *saved->state->activity_finished, {});
+  if (saved.state) {
+    desired = saved.state->desired;
+    if (saved.state->activity_finished) {
+      activity_finished_ = now - std::max<Duration>(wall - *saved.state->activity_finished, {});
     }
-    if (saved->state->paused_until && *saved->state->paused_until > wall) {
-      paused_until_ = now + (*saved->state->paused_until - wall);
+    if (saved.state->paused_until && *saved.state->paused_until > wall) {
+      paused_until_ = now + (*saved.state->paused_until - wall);
     }
   }
   fleet_.set_desired(std::clamp(desired, config_.min, most));
-  for (const Intent& each : saved->live) live_[each.key()] = each;
-  fleet_.restore(saved->live, now);
+  for (const Intent& each : saved.live) live_[each.key()] = each;
+  served_ = saved.served;
+  publish_saved();
+  fleet_.restore(saved.live, now);
   counted_changed_ = now;
   last_request_ = now;
-  activity_open_ = true;
-  return true;
+  activity_open_ = !activity_finished_;
+}
+
+/// Without the plan nothing may be launched or ended, but what runs can be found and served.
+void Group::hold() {
+  totals_.kind = "held";
+  totals_.sentence = fmt::format("nothing is launched or ended: {}", store_error_);
+  start_calls();
+  if (!started_) return;
+  const TimePoint now = parts_.clock.now();
+  hear_demand();
+  fleet_.advance(now);
+  for (const FleetEvent& each : fleet_.take_events()) {
+    if (!each.sentence.empty()) parts_.log.info(each.sentence, {{"group", config_.name}});
+  }
+  publish();
 }
 
 void Group::tick() {
   if (stopped_) return;
-  if (!loaded_ && !load()) return;
+  if (!loaded_ && !load()) return hold();
   start_calls();
   if (!started_) return;
   const TimePoint now = parts_.clock.now();
@@ -107,8 +142,9 @@ void Group::tick() {
   take_events();
   if (fleet_.observed()) track_activity();
   decide();
-  commit({});
   publish();
+  if (fleet_.observed()) keep_served();
+  commit({});
 }
 
 bool Group::paused() const { return paused_until_ && parts_.clock.now() < *paused_until_; }
@@ -134,6 +170,8 @@ GroupView Group::view() const {
     policy.policy = &each.policy;
     policy.series = &each.series;
     policy.counted = each.counted;
+    policy.measured_at = each.measured_at;
+    policy.joined = each.joined;
     policy.warming = counts.coming > 0 || each.counted < counts.serving ||
                      (counts.warming > 0 && warm_up > Duration(0));
     view.policies.push_back(policy);
@@ -153,11 +191,12 @@ void Group::decide() {
     return note_quiet(
         "store", fmt::format("nothing is done while the plan cannot be written: {}", store_error_));
   }
-  const Recommendation advice = recommend(view());
+  const GroupView seen = view();
+  const Recommendation advice = recommend(seen);
   verdicts_ = advice.verdicts;
   const std::uint32_t before = fleet_.desired();
   fleet_.set_desired(advice.desired);
-  const FleetStep step = fleet_.next_step(parts_.clock.now());
+  const FleetStep step = fleet_.next_step(parts_.clock.now(), spares_one(seen));
   fleet_.set_desired(before);
   if (advice.direction != Direction::none || step.kind != StepKind::none) {
     return act(advice, step);
@@ -177,11 +216,14 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
     token = client_token({parts_.store.identity(), config_.name, decision.id, step.zone, 0});
   }
   const std::uint32_t before = fleet_.desired();
+  const bool open_before = activity_open_;
   fleet_.set_desired(advice.desired);
+  activity_open_ = activity_open_ || resized;
   Batch batch = plan_of(decision, step, token);
   if (resized) batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
+    activity_open_ = open_before;
     return;
   }
   for (const Intent& each : batch.intents) {
@@ -193,7 +235,6 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
   }
   recent_[decision.id] = decision;
   while (recent_.size() > 256) recent_.erase(recent_.begin());
-  activity_open_ = activity_open_ || resized;
   carry_out(step, token, decision.id);
 }
 
@@ -249,7 +290,11 @@ void Group::carry_out(const FleetStep& step, const std::string& token, std::uint
       fleet_.undrain(step.instance, now);
       break;
     case StepKind::drain:
-      fleet_.start_drain(step.instance, now, step.sentence);
+      if (step.word == "rebalance") {
+        fleet_.start_move(step.instance, now, step.sentence);
+      } else {
+        fleet_.start_drain(step.instance, now, step.sentence);
+      }
       break;
     case StepKind::terminate:
       fleet_.terminate_started(step.instance, now);
@@ -299,6 +344,33 @@ std::vector<InstanceTarget> Group::targets() const {
   return list;
 }
 
+/// Instances outlive us and their provider's API: what was in service is offered again before the
+/// first report, which may be long in coming. Health checks decide who gets requests.
+void Group::publish_saved() {
+  if (fleet_.observed() || served_.empty() || !published_.empty()) return;
+  for (const ServedInstance& each : served_) {
+    published_.push_back({each.instance, each.address, each.port, each.zone, TargetState::serving});
+  }
+  parts_.publish(config_.name, published_);
+}
+
+/// Keeps on disk who is in service and where.
+void Group::keep_served() {
+  std::vector<ServedInstance> now;
+  for (const InstanceTarget& each : published_) {
+    const Instance* instance = fleet_.find(each.id);
+    // After a restart it has to pass a check first; until then it stays as it was.
+    const bool known = std::any_of(served_.begin(), served_.end(),
+                                   [&](const auto& before) { return before.instance == each.id; });
+    const bool serves = each.state == TargetState::serving && instance != nullptr &&
+                        (instance->serving_since || known);
+    if (serves) now.push_back({each.id, each.zone, each.address, each.port});
+  }
+  if (now == served_) return;
+  served_ = std::move(now);
+  unsaved_.served = {{config_.name, served_}};
+}
+
 void Group::publish() {
   if (!fleet_.observed()) return;
   std::vector<InstanceTarget> now = targets();
@@ -318,13 +390,15 @@ Outcome<void> Group::set_desired(std::uint32_t desired, std::string_view by) {
   Batch batch;
   batch.decisions.push_back(make_decision(
       "set_desired", fmt::format("desired {} -> {}: set by {}", before, desired, by), true));
+  const bool open_before = activity_open_;
   fleet_.set_desired(desired);
+  activity_open_ = true;
   batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
+    activity_open_ = open_before;
     return failure(store_error_);
   }
-  activity_open_ = true;
   return {};
 }
 

@@ -27,6 +27,8 @@ class Group {
   [[nodiscard]] bool idle() const noexcept { return calls_.running() == 0; }
   [[nodiscard]] TaskGroup& calls() noexcept { return calls_; }
 
+  /// What the balancer has from the group that this one replaces stays until the first report.
+  void succeed(const Group& before) { published_ = before.published_; }
   void report_cpu(const CpuSample& sample, config::CpuSource source);
   Outcome<void> set_desired(std::uint32_t desired, std::string_view by);
   Outcome<void> pause(Duration span, std::string_view by);
@@ -39,10 +41,15 @@ class Group {
     config::Policy policy;
     Series series;
     std::uint32_t counted = 0;
+    /// Where the series ends, when its figures come minutes late; absent: now.
+    std::optional<TimePoint> measured_at;
+    std::size_t measured_of = 0;  // instances in that newest late figure
+    TimePoint joined{};           // see PolicyView
   };
   struct CpuFigure {
     double ratio = 0;
     TimePoint at{};
+    Duration span{};
   };
   struct Attempt {  // one launch call
     std::string token;
@@ -54,6 +61,8 @@ class Group {
 
   // group.cc: the tick
   bool load();
+  void restore(const SavedGroup& saved);
+  void hold();
   void watch_policies();
   [[nodiscard]] GroupView view() const;
   void decide();
@@ -62,6 +71,8 @@ class Group {
   void carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision);
   void track_activity();
   void publish();
+  void publish_saved();
+  void keep_served();
   [[nodiscard]] bool paused() const;
 
   // group_record.cc: history and plan
@@ -81,6 +92,11 @@ class Group {
   // group_signals.cc
   void hear_demand();
   void feed_signals();
+  void feed(Watched& watched);
+  void feed_late(Watched& watched, const std::vector<const Instance*>& counted);
+  [[nodiscard]] bool is_late(const Watched& watched,
+                             const std::vector<const Instance*>& counted) const;
+  [[nodiscard]] const CpuFigure* cpu_figure(const std::string& instance) const;
   [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
   struct Figure {
     double value = 0;
@@ -143,6 +159,7 @@ class Group {
   GroupStatus totals_;  // kind, sentence, decision and the counters
   std::vector<InstanceTarget> published_;
   bool published_once_ = false;
+  std::vector<ServedInstance> served_;  // as on disk, or about to be
 };
 
 }  // namespace lbd::scaler

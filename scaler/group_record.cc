@@ -64,7 +64,8 @@ GroupState Group::make_state() const {
     if (!at) return std::nullopt;
     return std::chrono::time_point_cast<WallTime::duration>(wall + (*at - now));
   };
-  return {config_.name, fleet_.desired(), wall_at(activity_finished_), wall_at(paused_until_)};
+  const auto finished = activity_open_ ? std::nullopt : wall_at(activity_finished_);
+  return {config_.name, fleet_.desired(), finished, wall_at(paused_until_)};
 }
 
 /// Non-decisions of one kind in a row share a row; it is written when it begins, each minute, and
@@ -171,7 +172,8 @@ bool Group::commit(const Batch& action) {
   batch.decisions.insert(batch.decisions.end(), action.decisions.begin(), action.decisions.end());
   batch.intents.insert(batch.intents.end(), action.intents.begin(), action.intents.end());
   batch.groups.insert(batch.groups.end(), action.groups.begin(), action.groups.end());
-  if (batch.decisions.empty() && batch.intents.empty() && batch.groups.empty()) return true;
+  batch.served.insert(batch.served.end(), action.served.begin(), action.served.end());
+  if (batch.empty()) return true;
   Outcome<void> saved = parts_.store.save(batch);
   if (saved) {
     unsaved_ = {};
@@ -221,7 +223,7 @@ GroupStatus Group::status() const {
     SignalStatus row;
     row.policy = each.policy.name;
     row.signal = each.policy.signal;
-    row.value = each.series.latest(now);
+    row.value = each.series.latest(each.measured_at.value_or(now));
     row.age = each.series.age(now);
     row.threshold = each.policy.kind == config::PolicyKind::target_tracking ? each.policy.target
                                                                             : each.policy.threshold;

@@ -38,19 +38,25 @@ const InstanceDemand* Group::demand_of(const std::string& instance) const {
 void Group::report_cpu(const CpuSample& sample, CpuSource source) {
   if (fleet_.find(sample.instance) == nullptr) return;
   CpuFigure& figure = cpu_[sample.instance][source];
-  if (sample.at >= figure.at) figure = {sample.ratio, sample.at};
+  if (sample.at >= figure.at) figure = {sample.ratio, sample.at, sample.span};
 }
 
-std::optional<double> Group::cpu_of(const std::string& instance) const {
+const Group::CpuFigure* Group::cpu_figure(const std::string& instance) const {
   const auto found = cpu_.find(instance);
-  if (found == cpu_.end()) return std::nullopt;
+  if (found == cpu_.end()) return nullptr;
   const TimePoint now = parts_.clock.now();
   for (const CpuSource source : config_.cpu_sources) {
     const auto figure = found->second.find(source);
     if (figure == found->second.end() || now - figure->second.at > fresh_for(source)) continue;
-    return figure->second.ratio;
+    return &figure->second;
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+std::optional<double> Group::cpu_of(const std::string& instance) const {
+  const CpuFigure* figure = cpu_figure(instance);
+  if (figure == nullptr) return std::nullopt;
+  return figure->ratio;
 }
 
 bool Group::wants_cpu() const {
@@ -101,17 +107,66 @@ void Group::hear_demand() {
   if (busy || unserved_ > 0) last_request_ = now;
 }
 
-void Group::feed_signals() {
-  const TimePoint now = parts_.clock.now();
-  for (Watched& each : watched_) {
-    const Duration warm_up =
-        each.policy.warm_up ? Duration(*each.policy.warm_up) : Duration(config_.warm_up);
-    const std::vector<const Instance*> counted = fleet_.counted(now, warm_up);
-    each.counted = static_cast<std::uint32_t>(counted.size());
-    if (counted.empty()) continue;
-    const std::optional<Figure> figure = measure(each.policy.signal, counted);
-    if (figure) each.series.add(now, figure->value, figure->complete);
+/// Whether most instances have only figures that are the mean of a time gone by.
+bool Group::is_late(const Watched& watched, const std::vector<const Instance*>& counted) const {
+  if (watched.policy.signal != Signal::cpu) return false;
+  std::size_t late = 0;
+  std::size_t live = 0;
+  for (const Instance* each : counted) {
+    const CpuFigure* figure = cpu_figure(each->id);
+    if (figure == nullptr) continue;
+    ++(figure->span > Duration(0) ? late : live);
   }
+  return late > 0 && live * 2 < counted.size();
+}
+
+/// A late figure belongs to the time it was measured in, and it is told once: repeated each second
+/// as if it were of now, one datapoint would be an alarm for as long as nothing newer comes.
+void Group::feed_late(Watched& watched, const std::vector<const Instance*>& counted) {
+  std::vector<const CpuFigure*> figures;
+  TimePoint newest{};
+  for (const Instance* each : counted) {
+    const CpuFigure* figure = cpu_figure(each->id);
+    if (figure == nullptr || figure->span == Duration(0)) continue;
+    figures.push_back(figure);
+    newest = std::max(newest, figure->at);
+  }
+  double sum = 0;
+  std::size_t known = 0;
+  Duration span{};
+  for (const CpuFigure* each : figures) {
+    if (each->at <= newest - each->span / 2) continue;  // of the datapoint before
+    sum += each->ratio;
+    span = std::max(span, each->span);
+    ++known;
+  }
+  const bool told =
+      watched.measured_at && *watched.measured_at >= newest && watched.measured_of >= known;
+  const bool of_fewer = newest - span < watched.joined;
+  if (known * 2 < counted.size() || told || of_fewer) return;
+  for (TimePoint at = newest; at > newest - span; at -= seconds(1)) {
+    watched.series.add(at, sum / static_cast<double>(known), known == counted.size());
+  }
+  watched.measured_at = newest;
+  watched.measured_of = known;
+}
+
+void Group::feed(Watched& watched) {
+  const TimePoint now = parts_.clock.now();
+  const config::Policy& policy = watched.policy;
+  const Duration warm_up = policy.warm_up ? Duration(*policy.warm_up) : Duration(config_.warm_up);
+  const std::vector<const Instance*> counted = fleet_.counted(now, warm_up);
+  if (counted.size() > watched.counted) watched.joined = now - warm_up;
+  watched.counted = static_cast<std::uint32_t>(counted.size());
+  if (counted.empty()) return;
+  if (is_late(watched, counted)) return feed_late(watched, counted);
+  watched.measured_at.reset();
+  const std::optional<Figure> figure = measure(policy.signal, counted);
+  if (figure) watched.series.add(now, figure->value, figure->complete);
+}
+
+void Group::feed_signals() {
+  for (Watched& each : watched_) feed(each);
 }
 
 }  // namespace lbd::scaler

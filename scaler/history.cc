@@ -23,6 +23,9 @@ constexpr const char* kSchema =
     "CREATE INDEX IF NOT EXISTS intents_open ON intents (grp, state);"
     "CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, desired INTEGER NOT NULL,"
     " activity_finished INTEGER, paused_until INTEGER) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS served (grp TEXT NOT NULL, instance TEXT NOT NULL,"
+    " zone TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL,"
+    " PRIMARY KEY (grp, instance)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS decisions (id INTEGER PRIMARY KEY, grp TEXT NOT NULL,"
     " acted INTEGER NOT NULL, kind TEXT NOT NULL, sentence TEXT NOT NULL, outcome TEXT NOT NULL,"
     " inputs TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
@@ -239,6 +242,15 @@ Outcome<SavedGroup> SqliteStore::load(const std::string& group) {
   open.add(group);
   while ((result = open.step()) == SQLITE_ROW) saved.live.push_back(open.intent());
   if (result != SQLITE_DONE) return broken("read");
+  Statement served(db_,
+                   "SELECT instance, zone, address, port FROM served WHERE grp=?"
+                   " ORDER BY instance");
+  served.add(group);
+  while ((result = served.step()) == SQLITE_ROW) {
+    saved.served.push_back({served.string(0), served.string(1), served.string(2),
+                            static_cast<std::uint16_t>(served.integer(3))});
+  }
+  if (result != SQLITE_DONE) return broken("read");
   return saved;
 }
 
@@ -266,6 +278,9 @@ Outcome<void> SqliteStore::write(const Batch& batch) {
   for (const GroupState& each : batch.groups) {
     if (!(done = write_group(each))) return done;
   }
+  for (const ServedList& each : batch.served) {
+    if (!(done = write_served(each))) return done;
+  }
   return done;
 }
 
@@ -291,6 +306,18 @@ Outcome<void> SqliteStore::write_group(const GroupState& row) {
   put.add(row.group).add(static_cast<std::int64_t>(row.desired));
   put.add(row.activity_finished).add(row.paused_until);
   return finish(put);
+}
+
+Outcome<void> SqliteStore::write_served(const ServedList& list) {
+  Statement clear(db_, "DELETE FROM served WHERE grp=?");
+  Outcome<void> done = finish(clear.add(list.group));
+  for (const ServedInstance& each : list.instances) {
+    if (!done) return done;
+    Statement put(db_, "INSERT OR REPLACE INTO served VALUES (?,?,?,?,?)");
+    put.add(list.group).add(each.instance).add(each.zone).add(each.address);
+    done = finish(put.add(std::int64_t{each.port}));
+  }
+  return done;
 }
 
 Outcome<std::vector<Decision>> SqliteStore::decisions(const HistoryQuery& query) {

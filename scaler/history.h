@@ -42,6 +42,7 @@ class SqliteStore final : public Store {
   [[nodiscard]] Outcome<void> write_decision(const Decision& decision);
   [[nodiscard]] Outcome<void> write_intent(const Intent& intent);
   [[nodiscard]] Outcome<void> write_group(const GroupState& state);
+  [[nodiscard]] Outcome<void> write_served(const ServedList& list);
   [[nodiscard]] Failure broken(const char* doing) const;
 
   sqlite3* db_;

@@ -69,11 +69,13 @@ void Scaler::apply(const config::Config& config) {
       group->configure(wanted);
       continue;
     }
+    std::unique_ptr<Group> fresh = make_group(wanted);
     if (group) {
       group->stop();
+      fresh->succeed(*group);
       retiring_.push_back(std::move(group));
     }
-    group = make_group(wanted);
+    group = std::move(fresh);
   }
 }
 

@@ -45,8 +45,9 @@ struct ScalerParts {
   /// The balancer's view of a group's instances, as of now; called once a tick. Instances it does
   /// not know yet are left out.
   std::function<std::vector<InstanceDemand>(const std::string& group)> demand;
-  /// Called when a group's targets change, never before the provider's first report (so that a
-  /// restart or reload takes nothing away). Must not call back into the Scaler.
+  /// Called when a group's targets change; before the provider's first report only with what an
+  /// earlier life had in service, so that a restart or reload takes nothing away. Must not call
+  /// back into the Scaler.
   std::function<void(const std::string& group, const std::vector<InstanceTarget>&)> publish;
   FleetTimings timings = {};
   /// Requests for a group's instances that found none, since the last call; called once a tick.

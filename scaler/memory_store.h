@@ -20,6 +20,8 @@ class MemoryStore final : public Store {
     SavedGroup saved;
     const auto state = groups_.find(group);
     if (state != groups_.end()) saved.state = state->second;
+    const auto served = served_.find(group);
+    if (served != served_.end()) saved.served = served->second;
     for (const auto& [key, intent] : intents_) {
       if (intent.group == group && intent.live()) saved.live.push_back(intent);
     }
@@ -29,6 +31,7 @@ class MemoryStore final : public Store {
     for (const Decision& each : batch.decisions) decisions_[each.id] = each;
     for (const Intent& each : batch.intents) intents_[each.key()] = each;
     for (const GroupState& each : batch.groups) groups_[each.group] = each;
+    for (const ServedList& each : batch.served) served_[each.group] = each.instances;
     return {};
   }
   [[nodiscard]] Outcome<std::vector<Decision>> decisions(const HistoryQuery& query) override {
@@ -72,6 +75,7 @@ class MemoryStore final : public Store {
   std::map<std::uint64_t, Decision> decisions_;
   std::map<std::string, Intent> intents_;
   std::map<std::string, GroupState> groups_;
+  std::map<std::string, std::vector<ServedInstance>> served_;
 };
 
 }  // namespace lbd::scaler

@@ -18,6 +18,13 @@ constexpr double kTolerance = 0.01;
 /// After the fleet changed, a scale-in wants this much of a look at the new size.
 constexpr Duration kSettle = seconds(60);
 
+/// Datapoints of `period` that cover `span`; at least one.
+std::uint32_t datapoints_in(Duration span, Duration period) {
+  const auto whole = [](Duration of) { return std::chrono::ceil<seconds>(of).count(); };
+  const std::int64_t each = std::max<std::int64_t>(1, whole(period));
+  return static_cast<std::uint32_t>(std::max<std::int64_t>(1, (whole(span) + each - 1) / each));
+}
+
 Duration alarm_window(const Policy& policy) {
   return Duration(policy.period) * static_cast<std::int64_t>(std::max(1u, policy.datapoints));
 }
@@ -44,21 +51,24 @@ AlarmRule alarm_rule(const Policy& policy) {
   return rule;
 }
 
-AlarmRule all_of(double threshold, bool above, Duration span) {
+/// The alarms of target tracking: every datapoint breaches.
+AlarmRule high_rule(const Policy& policy) {
   AlarmRule rule;
-  rule.above = above;
-  rule.threshold = threshold;
-  rule.datapoints = static_cast<std::uint32_t>(
-      std::max<std::int64_t>(1, std::chrono::ceil<seconds>(span).count()));
+  rule.threshold = policy.target * (1 + kTolerance);
+  rule.period = policy.period;
+  rule.datapoints = datapoints_in(policy.scale_out_for, policy.period);
   rule.datapoints_to_alarm = rule.datapoints;
   return rule;
 }
 
-bool may_scale_in(const Policy& policy) {
-  if (policy.kind == PolicyKind::target_tracking) return !policy.disable_scale_in;
-  if (policy.adjustment_type == AdjustmentType::exact) return !policy.above;
-  return std::any_of(policy.steps.begin(), policy.steps.end(),
-                     [](const config::Step& step) { return step.adjustment < 0; });
+AlarmRule low_rule(const Policy& policy) {
+  AlarmRule rule;
+  rule.above = false;
+  rule.threshold = policy.target * policy.scale_in_ratio;
+  rule.period = policy.scale_in_period;
+  rule.datapoints = datapoints_in(policy.scale_in_for, policy.scale_in_period);
+  rule.datapoints_to_alarm = rule.datapoints;
+  return rule;
 }
 
 /// Above which value the policy adds capacity; nothing when it never does.
@@ -71,16 +81,44 @@ std::optional<double> scale_out_limit(const Policy& policy) {
   return policy.threshold;
 }
 
+TimePoint end_of(const PolicyView& view, TimePoint now) { return view.measured_at.value_or(now); }
+
+/// How far back the mean may reach without taking in a smaller group; at least a second.
+Duration window_of(const PolicyView& view, TimePoint end, Duration window) {
+  const Duration since = std::chrono::floor<seconds>(end - view.joined);
+  return std::clamp<Duration>(since, seconds(1), std::max<Duration>(window, seconds(1)));
+}
+
+/// Whether an upward alarm still stands by what was measured at the group's present size alone.
+bool stands(const PolicyView& view, TimePoint end, const AlarmRule& rule) {
+  const Duration window = rule.period * static_cast<std::int64_t>(std::max(1u, rule.datapoints));
+  if (end - view.joined >= window) return true;
+  if (end - view.joined < rule.period) return false;
+  const std::optional<double> value = view.series->average(end, window_of(view, end, window));
+  return value && (*value > rule.threshold || (rule.inclusive && *value == rule.threshold));
+}
+
+std::string alarm_note(const Policy& policy, double value) {
+  return fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
+                     signal_text(policy.signal, value), policy.above ? "above" : "below",
+                     signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
+}
+
 void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
   const Policy& policy = *view.policy;
+  const Duration window = alarm_window(policy);
   verdict.threshold = policy.threshold;
-  verdict.value = view.series->average(now, alarm_window(policy));
-  const AlarmState state = view.series->evaluate(alarm_rule(policy), now);
+  verdict.value = view.series->average(now, policy.above ? window_of(view, now, window) : window);
+  const AlarmRule rule = alarm_rule(policy);
+  const AlarmState state = view.series->evaluate(rule, now);
   if (state == AlarmState::insufficient || !verdict.value) {
     verdict.no_data = true;
     return;
   }
   if (state != AlarmState::alarm) return;
+  verdict.note = alarm_note(policy, *verdict.value);
+  verdict.outdated = policy.above && !stands(view, now, rule);
+  if (verdict.outdated) return;
   const config::Step* step = step_for(policy, *verdict.value);
   // M of N may alarm while the mean is back inside: the smallest step is what the alarm asks for.
   if (step == nullptr) step = step_for(policy, policy.threshold);
@@ -90,10 +128,6 @@ void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
   if (step == nullptr) return;
   const std::int64_t change = adjustment_of(policy, step->adjustment, view.counted);
   verdict.want = plus(view.counted, change);
-  verdict.note =
-      fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
-                  signal_text(policy.signal, *verdict.value), policy.above ? "above" : "below",
-                  signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
   if (change > 0) verdict.direction = Direction::out;
   if (change < 0) verdict.direction = Direction::in;
 }
@@ -101,7 +135,7 @@ void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
 void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
   const Policy& policy = *view.policy;
   verdict.threshold = policy.target;
-  verdict.value = view.series->average(now, policy.scale_out_for);
+  verdict.value = view.series->average(now, window_of(view, now, policy.scale_out_for));
   if (!view.series->latest(now) || !verdict.value || policy.target <= 0) {
     verdict.no_data = true;
     return;
@@ -110,21 +144,21 @@ void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
     const double exact = view.counted * value / policy.target;
     return static_cast<std::uint32_t>(std::clamp(std::ceil(exact - 1e-9), 0.0, 1e9));
   };
-  const AlarmRule high = all_of(policy.target * (1 + kTolerance), true, policy.scale_out_for);
+  const AlarmRule high = high_rule(policy);
   if (view.series->evaluate(high, now) == AlarmState::alarm) {
-    verdict.direction = Direction::out;
-    verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
     verdict.note =
         fmt::format("{} {} above the target of {} for {}", signal_name(policy.signal),
                     signal_text(policy.signal, *verdict.value),
                     signal_text(policy.signal, policy.target), span_text(policy.scale_out_for));
+    verdict.outdated = !stands(view, now, high);
+    if (verdict.outdated) return;
+    verdict.direction = Direction::out;
+    verdict.want = std::max(wanted(*verdict.value), view.counted + 1);
     return;
   }
   if (policy.disable_scale_in || view.counted == 0) return;
+  if (view.series->evaluate(low_rule(policy), now) != AlarmState::alarm) return;
   const double floor = policy.target * policy.scale_in_ratio;
-  if (view.series->evaluate(all_of(floor, false, policy.scale_in_for), now) != AlarmState::alarm) {
-    return;
-  }
   const double slow = view.series->average(now, policy.scale_in_for).value_or(*verdict.value);
   const double recent = view.series->average(now, kSettle).value_or(*verdict.value);
   verdict.want = wanted(std::max(slow, recent));
@@ -173,8 +207,10 @@ void refuse(Recommendation& result, std::string_view kind, std::string sentence)
 bool consider_out(const GroupView& group, Recommendation& result) {
   const Verdict* best = nullptr;
   std::string cooling;
+  const Verdict* outdated = nullptr;
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
     const Verdict& verdict = result.verdicts[i];
+    if (verdict.outdated) outdated = &verdict;
     if (verdict.direction != Direction::out) continue;
     std::string note = cooldown_note(group, *group.policies[i].policy);
     if (!note.empty()) {
@@ -184,9 +220,15 @@ bool consider_out(const GroupView& group, Recommendation& result) {
     if (best == nullptr || verdict.want > best->want) best = &verdict;
   }
   if (best == nullptr) {
-    if (cooling.empty()) return false;
-    refuse(result, "cooldown", cooling);
-    return true;
+    if (!cooling.empty()) {
+      refuse(result, "cooldown", cooling);
+    } else if (outdated != nullptr) {
+      refuse(
+          result, "settling",
+          fmt::format("no change: {}, but not by what is measured since the last instance joined",
+                      outdated->note));
+    }
+    return !cooling.empty() || outdated != nullptr;
   }
   const std::uint32_t want = std::min(best->want, group.max);
   if (want > group.desired) {
@@ -223,8 +265,9 @@ std::uint32_t guarded(const GroupView& group, std::uint32_t wanted, std::string&
   for (const PolicyView& view : group.policies) {
     const std::optional<double> limit = scale_out_limit(*view.policy);
     if (!limit) continue;
-    const double value = std::max(view.series->average(group.now, kSettle).value_or(*limit),
-                                  view.series->average(group.now, seconds(10)).value_or(*limit));
+    const TimePoint end = end_of(view, group.now);
+    const double value = std::max(view.series->average(end, kSettle).value_or(*limit),
+                                  view.series->average(end, seconds(10)).value_or(*limit));
     while (allowed > 0 && !survives_removal(value, *limit, view.counted, allowed)) {
       const std::uint32_t left = view.counted > allowed ? view.counted - allowed : 0;
       const double after = left == 0 ? 0 : value * view.counted / left;
@@ -263,42 +306,62 @@ bool scale_in_blocked(const GroupView& group, const std::string& because, Recomm
   return false;
 }
 
-void consider_in(const GroupView& group, Recommendation& result) {
-  const Verdict* lead = nullptr;  // the one that leaves most
-  const Verdict* against = nullptr;
-  Duration settle = kSettle;
-  std::string cooling;
+/// Who speaks for a scale-in: the one that leaves most. Target tracking speaks only when every
+/// such policy agrees; a step or simple policy speaks for itself, as in EC2 Auto Scaling.
+struct Lead {
+  const PolicyView* view = nullptr;
+  const Verdict* verdict = nullptr;
+  std::string cooling;  // of one that may not speak now
+};
+
+Lead lead_in(const GroupView& group, const Recommendation& result, const Verdict* against) {
+  Lead lead;
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
     const Policy& policy = *group.policies[i].policy;
     const Verdict& verdict = result.verdicts[i];
-    if (!may_scale_in(policy)) continue;
-    if (verdict.direction != Direction::in) {
-      against = &verdict;
+    if (verdict.direction != Direction::in) continue;
+    if (policy.kind == PolicyKind::target_tracking && against != nullptr) continue;
+    std::string cooling = cooldown_note(group, policy);
+    if (!cooling.empty()) {
+      lead.cooling = fmt::format("no scale-in: {}, but {}", verdict.note, cooling);
       continue;
     }
-    const Duration window = policy.kind == PolicyKind::target_tracking
-                                ? Duration(policy.scale_in_for)
-                                : alarm_window(policy);
-    settle = std::min(settle, window);
-    if (cooling.empty()) cooling = cooldown_note(group, policy);
-    if (lead == nullptr || verdict.want > lead->want) lead = &verdict;
+    if (lead.verdict != nullptr && verdict.want <= lead.verdict->want) continue;
+    lead.view = &group.policies[i];
+    lead.verdict = &verdict;
   }
-  if (lead == nullptr) return;
-  if (against != nullptr) {
-    return refuse(
-        result, "disagree",
-        fmt::format("no scale-in: {}, but policy {} does not agree", lead->note, against->policy));
+  return lead;
+}
+
+void consider_in(const GroupView& group, Recommendation& result) {
+  const Verdict* against = nullptr;
+  const Verdict* tracking = nullptr;
+  for (std::size_t i = 0; i < group.policies.size(); ++i) {
+    const Policy& policy = *group.policies[i].policy;
+    if (policy.kind != PolicyKind::target_tracking || policy.disable_scale_in) continue;
+    (result.verdicts[i].direction == Direction::in ? tracking : against) = &result.verdicts[i];
   }
+  const Lead found = lead_in(group, result, against);
+  const Verdict* lead = found.verdict;
+  if (lead == nullptr) {
+    if (!found.cooling.empty()) return refuse(result, "cooldown", found.cooling);
+    if (tracking == nullptr || against == nullptr) return;
+    return refuse(result, "disagree",
+                  fmt::format("no scale-in: {}, but policy {} does not agree", tracking->note,
+                              against->policy));
+  }
+  const Policy& policy = *found.view->policy;
+  const Duration window = policy.kind == PolicyKind::target_tracking ? Duration(policy.scale_in_for)
+                                                                     : alarm_window(policy);
+  const Duration settle = std::min(kSettle, window);
+  const TimePoint measured = end_of(*found.view, group.now);
   if (group.desired <= group.min) {
     return refuse(
         result, "at_min",
         fmt::format("no change: {}, but desired {} is the minimum", lead->note, group.desired));
   }
   if (scale_in_blocked(group, lead->note, result)) return;
-  if (!cooling.empty()) {
-    return refuse(result, "cooldown", fmt::format("no scale-in: {}, but {}", lead->note, cooling));
-  }
-  if (group.now - group.changed_at < settle) {
+  if (measured - group.changed_at < settle) {
     return refuse(result, "settling",
                   fmt::format("no scale-in: {}, but the fleet changed less than {} ago", lead->note,
                               span_text(settle)));
@@ -394,9 +457,16 @@ bool survives_removal(double value, double limit, std::uint32_t n, std::uint32_t
   return value * n / (n - removed) < limit;
 }
 
+bool spares_one(const GroupView& group) {
+  std::string why;
+  return guarded(group, 1, why) == 1;
+}
+
 Duration span_of(const Policy& policy) {
   if (policy.kind == PolicyKind::target_tracking) {
-    return std::max({Duration(policy.scale_out_for), Duration(policy.scale_in_for), kSettle});
+    const Duration out = Duration(policy.period) + Duration(policy.scale_out_for);
+    const Duration in = Duration(policy.scale_in_period) + Duration(policy.scale_in_for);
+    return std::max({out, in, kSettle});
   }
   return std::max(alarm_window(policy), kSettle);
 }
@@ -406,7 +476,9 @@ Recommendation recommend(const GroupView& group) {
   result.desired = group.desired;
   result.sentence =
       fmt::format("no change: {} wanted, no policy asks for another number", group.desired);
-  for (const PolicyView& view : group.policies) result.verdicts.push_back(judge(view, group.now));
+  for (const PolicyView& view : group.policies) {
+    result.verdicts.push_back(judge(view, end_of(view, group.now)));
+  }
   for (const Verdict& verdict : result.verdicts) {
     if (verdict.no_data) {
       refuse(result, "no_data", fmt::format("no change: {}", verdict.note));

@@ -23,6 +23,11 @@ struct PolicyView {
   const Series* series = nullptr;
   std::uint32_t counted = 0;  // instances in service past the policy's warm-up: the series' n
   bool warming = false;       // some capacity is launching, pending or within the warm-up
+  /// Where the series ends when its figures come late; absent: now.
+  std::optional<TimePoint> measured_at;
+  /// Since when the newest counted instance takes its share: what was measured before is of a
+  /// smaller group, and adds nothing to this one.
+  TimePoint joined{};
 };
 
 struct GroupView {
@@ -49,7 +54,8 @@ struct Verdict {
   Direction direction = Direction::none;
   std::uint32_t want = 0;  // with a direction
   bool no_data = false;
-  std::string note;  // "cpu 93.1 % above 90 % for 30 s"
+  bool outdated = false;  // it breaches upward only by what was measured before `joined`
+  std::string note;       // "cpu 93.1 % above 90 % for 30 s"
 };
 
 struct Recommendation {
@@ -74,6 +80,9 @@ struct Recommendation {
 /// Whether removing `removed` of `n` instances keeps `value` below `limit` on the rest.
 [[nodiscard]] bool survives_removal(double value, double limit, std::uint32_t n,
                                     std::uint32_t removed);
+/// Whether the group's signals stay below every scale-out limit with one instance fewer, as far as
+/// is known.
+[[nodiscard]] bool spares_one(const GroupView& group);
 /// The longest past the policy looks at.
 [[nodiscard]] Duration span_of(const config::Policy& policy);
 [[nodiscard]] std::string_view signal_name(config::Signal signal);

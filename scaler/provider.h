@@ -69,6 +69,7 @@ struct CpuSample {
   std::string instance;
   double ratio = 0;  // 0..1 (and above, where a share can be exceeded)
   TimePoint at{};    // when it was true, not when it was read
+  Duration span{};   // it is the mean of this long up to `at`; 0: of the last moments
 };
 struct CpuReply {
   std::optional<CallFailure> failure;

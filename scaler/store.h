@@ -47,8 +47,23 @@ struct Decision {
 struct GroupState {
   std::string group;
   std::uint32_t desired = 0;
-  std::optional<WallTime> activity_finished;
+  std::optional<WallTime> activity_finished;  // absent: it goes on, or there was none yet
   std::optional<WallTime> paused_until;
+};
+
+/// An instance in service and where it is: what a start can offer the balancer, behind health
+/// checks, until the provider has answered.
+struct ServedInstance {
+  std::string instance;
+  std::string zone;
+  std::string address;
+  std::uint16_t port = 0;  // 0: the target group's
+  friend bool operator==(const ServedInstance&, const ServedInstance&) = default;
+};
+
+struct ServedList {
+  std::string group;
+  std::vector<ServedInstance> instances;
 };
 
 /// Written all or nothing.
@@ -56,11 +71,17 @@ struct Batch {
   std::vector<Decision> decisions;  // replaces the row of the same id
   std::vector<Intent> intents;      // replaces the row of the same key
   std::vector<GroupState> groups;
+  std::vector<ServedList> served;  // replaces the whole list of the group
+
+  [[nodiscard]] bool empty() const noexcept {
+    return decisions.empty() && intents.empty() && groups.empty() && served.empty();
+  }
 };
 
 struct SavedGroup {
   std::optional<GroupState> state;
   std::vector<Intent> live;  // Intent::live
+  std::vector<ServedInstance> served;
 };
 
 struct HistoryQuery {

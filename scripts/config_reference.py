@@ -44,6 +44,11 @@ A policy watches one `signal` of its scaling group and is of one type:
 - **target tracking** (`target`): keeps the signal near the target; scales in only below
   `scale_in_ratio` of it.
 
+A signal is measured every second; what is compared is its mean over a `period`, so that noise does
+not keep an alarm from being raised. "For 30 seconds" means that each of the last three means of 10
+seconds was beyond the threshold. They are formed anew every second. A group that must react within
+seconds uses `for: 3s` (three means of one second) and pays for it with a twitch now and then.
+
 | Signal | Reads | Threshold is written as |
 |---|---|---|
 | `cpu` | mean over the instances in service of use ÷ what the instance has | `90%` |
@@ -51,9 +56,10 @@ A policy watches one `signal` of its scaling group and is of one type:
 | `in_flight_per_target` | requests under way per instance | `10` |
 | `latency` | mean time to the response head | `500ms` |
 
-Several policies: scale-out wins over scale-in, and the largest number wanted wins. No policy acts
-on instances that are still warming up, and no scale-in happens that would put the rest above the
-scale-out threshold: value × n ÷ (n - removed) must stay below it.
+Several policies: scale-out wins over scale-in, and the largest number wanted wins. Any one of them
+may add and any step or simple policy may remove; target tracking removes when every policy of its
+type agrees. No policy acts on instances that are still warming up, and no scale-in happens that
+would put the rest above the scale-out threshold: value × n ÷ (n - removed) must stay below it.
 """
 
 

@@ -197,6 +197,9 @@ void collect_scaling_group(const scaler::GroupStatus& group, Families& out) {
   out.gauge("lbd_scaler_max_instances", "Most instances allowed.", labels, group.max);
   out.gauge("lbd_scaler_paused", "1 while scaling is paused by an admin.", labels,
             group.paused ? 1 : 0);
+  out.gauge("lbd_scaler_held",
+            "1 while nothing is launched or ended because the plan cannot be read or written.",
+            labels, group.store_error.empty() ? 0 : 1);
   out.gauge("lbd_scaler_decision", "Id of the last decision, for lbd why-scale.", labels,
             static_cast<double>(group.decision));
   for (const scaler::InstanceStatus& instance : group.instances) {

@@ -63,14 +63,21 @@ Ec2Provider::Ec2Provider(const Ec2Parts& parts, const config::ScalingGroup& grou
     : clock_(parts.clock),
       log_(parts.log),
       config_(config),
-      owner_{parts.deployment, group.name},
+      deployment_(parts.deployment),
+      owner_{parts.deployment(), group.name},
       wants_cloudwatch_(names_cloudwatch(group)),
       visibility_delay_(parts.visibility_delay),
-      client_(aws_parts(parts), client_config(config), parts.shared) {
-  LBD_CHECK(!owner_.deployment.empty());
-}
+      client_(aws_parts(parts), client_config(config), parts.shared) {}
 
 Task<std::optional<CallFailure>> Ec2Provider::start() {
+  owner_.deployment = deployment_();
+  if (owner_.deployment.empty()) {
+    std::optional<CallFailure> unknown = CallFailure{
+        CallError::invalid, "NoDeployment",
+        "which instances are ours is written in the state directory, which cannot be used; or set "
+        "node.deployment"};
+    co_return unknown;
+  }
   aws::AwsCall call = get_caller_identity();
   const AwsReply reply = co_await client_.call(std::move(call));
   std::optional<CallFailure> failed = reply.failure;
@@ -299,7 +306,7 @@ void Ec2Provider::keep_cpu(const aws::XmlNode& body, const std::vector<std::stri
   for (const CpuPoint& each : read_cpu(body)) {
     if (each.query >= asked.size()) continue;
     const auto age = std::max(wall - each.until, WallTime::duration::zero());
-    reply.samples.push_back({asked[each.query], each.ratio, now - age});
+    reply.samples.push_back({asked[each.query], each.ratio, now - age, kCpuPeriod});
   }
 }
 

@@ -1,6 +1,7 @@
 // Instances on EC2: one subnet or more per zone, launched from a template, found by tag.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -22,7 +23,8 @@ struct Ec2Parts {
   Rng& rng;
   net::HttpClient& http;
   const config::FileReader& machine;
-  std::string deployment;  // tag of every instance: sees and ends only those with it
+  /// The tag of every instance: a provider sees and ends only those with it. Empty: not known yet.
+  std::function<std::string()> deployment;
   std::shared_ptr<aws::AwsShared> shared = std::make_shared<aws::AwsShared>();
   /// EC2 shows a new instance within seconds; a missed one would be launched twice.
   Duration visibility_delay = std::chrono::seconds(30);
@@ -36,7 +38,7 @@ class Ec2Provider final : public Provider {
               const config::Ec2Provider& config);
 
   [[nodiscard]] const std::vector<std::string>& zones() const override { return zones_; }
-  /// GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
+  /// Fails while the deployment is not known. GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
   /// Warns of instances that run for a group of this name but belong to another deployment.
   Task<std::optional<CallFailure>> start() override;
   /// A token always goes to the same subnet of its zone. A failure after which an instance may
@@ -68,6 +70,7 @@ class Ec2Provider final : public Provider {
   Clock& clock_;
   Log& log_;
   config::Ec2Provider config_;
+  std::function<std::string()> deployment_;
   Owner owner_;
   bool wants_cloudwatch_;
   Duration visibility_delay_;

@@ -11,8 +11,6 @@ namespace {
 
 using aws::XmlNode;
 
-constexpr std::chrono::seconds kCpuPeriod{60};
-
 template <class T>
 std::optional<T> number(std::string_view text) {
   T value{};

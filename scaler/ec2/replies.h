@@ -39,6 +39,8 @@ struct Subnet {
 /// STS GetCallerIdentity: the ARN.
 [[nodiscard]] std::optional<std::string> read_identity(const aws::XmlNode& reply);
 
+constexpr std::chrono::seconds kCpuPeriod{60};  // what a CloudWatch figure is the mean of
+
 struct CpuPoint {
   std::size_t query = 0;  // as numbered by get_cpu
   double ratio = 0;

@@ -95,6 +95,8 @@ struct Incarnation {
     made.impaired_hold = seconds(8);
     made.unhealthy_drain = seconds(6);
     made.terminate_again = seconds(3);
+    made.trial_wait = seconds(5);
+    made.trial_again = seconds(12);
     made.lost_shown = seconds(10);
     return made;
   }
@@ -122,12 +124,14 @@ config::ScalingGroup make_group(Rng& rng) {
   config::Policy out;
   out.name = "out";
   out.threshold = 0.9;
+  out.period = seconds(1 + rng.below(2));
   out.datapoints = out.datapoints_to_alarm = 4;
   out.steps = {{0.0, std::nullopt, 1}};
   config::Policy in;
   in.name = "in";
   in.above = false;
   in.threshold = 0.6;
+  in.period = out.period;
   in.datapoints = in.datapoints_to_alarm = 8;
   in.steps = {{std::nullopt, 0.0, -1}};
   config::Policy track;
@@ -136,6 +140,7 @@ config::ScalingGroup make_group(Rng& rng) {
   track.target = 0.7;
   track.scale_out_for = seconds(4);
   track.scale_in_for = seconds(10);
+  track.period = track.scale_in_period = out.period;
   if (rng.below(2) == 0) {
     group.policies = {track};
   } else {
@@ -157,6 +162,8 @@ Faults make_faults(Rng& rng) {
   faults.dies = maybe(0.7);
   faults.fails_health = maybe(0.5);
   faults.zone_dies = maybe(0.8);
+  faults.blind = maybe(0.5);
+  faults.cpu_noise = maybe(0.1);
   faults.describe_gap = maybe(0.1);
   faults.crash = maybe(3);
   faults.crash_on_save = maybe(0.05);
@@ -217,8 +224,24 @@ class Schedule {
 
   void begin() {
     alive_ = std::make_unique<Incarnation>(*cloud_, clock_, store(), options_.hides_drains);
+    cloud_->new_life();
     alive_->scaler.apply(config_);
     alive_->running.spawn(alive_->scaler.run());
+    check_offered();
+  }
+
+  /// What was in service is offered from the start, not only after the provider's first report.
+  void check_offered() {
+    const Outcome<scaler::SavedGroup> saved = store().load("web");
+    if (!saved) return;
+    for (const scaler::ServedInstance& each : saved->served) {
+      const auto found = cloud_->instances().find(each.instance);
+      if (found == cloud_->instances().end()) {
+        cloud_->violated("saved as in service, but it never existed: " + each.instance);
+      } else if (!found->second.published) {
+        cloud_->violated(each.instance + " was in service and is not offered after a restart");
+      }
+    }
   }
 
   /// kill -9: everything under way is cut, nothing more is written.
@@ -229,6 +252,7 @@ class Schedule {
     while (alive_->running.running() > 0 && clock_.run_next(clock_.now() + seconds(60))) {
     }
     alive_.reset();
+    cloud_->forget_targets();
     if (disk_) {  // a new process opens the file anew
       disk_.reset();
       auto opened = scaler::SqliteStore::open(directory_ + "/scaler.db", 1);
@@ -264,7 +288,7 @@ class Schedule {
       clock_.set_wall_offset(std::chrono::hours(24 * 365 * 56) + jump);
       cloud_->say("the wall clock jumps");
     }
-    if (cloud_->strikes(cloud_->faults.reload, step)) reload();
+    if (!cloud_->blind() && cloud_->strikes(cloud_->faults.reload, step)) reload();
     if (!alive_->life.dead && !cloud_->strikes(cloud_->faults.crash, step)) return;
     cloud_->say("kill -9 of the scaler");
     ++crashes_;
@@ -323,6 +347,21 @@ class Schedule {
     if (status.counts.good < status.desired && status.counts.coming == 0) {
       cloud_->violated(fmt::format("calm, but {} of {} wanted; {}", status.counts.good,
                                    status.desired, status.sentence));
+    }
+    std::uint32_t most = 0;
+    std::uint32_t least = UINT32_MAX;
+    for (const scaler::ZoneStatus& each : status.zones) {
+      most = std::max(most, each.instances);
+      least = std::min(least, each.instances);
+    }
+    if (most > least + 1 && status.kind == "steady") {
+      cloud_->violated(fmt::format("calm, but one zone has {} and another {}; {}", most, least,
+                                   status.sentence));
+    }
+    const std::uint32_t serving = cloud_->serving();
+    if (serving > 0 && cloud_->load / serving > 1 && status.desired < group_.max) {
+      cloud_->violated(fmt::format("calm, but {} carry a load of {:.2f} and the maximum is {}; {}",
+                                   serving, cloud_->load, group_.max, status.sentence));
     }
     const Outcome<scaler::SavedGroup> saved = store().load("web");
     const bool busy =

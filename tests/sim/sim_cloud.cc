@@ -13,6 +13,7 @@ using scaler::ReportedState;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr Duration kBlindKnown = seconds(8);  // what was drained before it was decided seeing
 constexpr Duration kEndedShown = seconds(40);
 constexpr Duration kJustDown = seconds(30);  // it recovered while it was already being replaced
 
@@ -92,6 +93,7 @@ void SimCloud::check_terminate(const SimInstance& each) {
   const Outcome<std::optional<scaler::Intent>> intent = store_().intent("terminate:" + each.id);
   if (!intent || !intent->has_value()) violated("termination without a persisted intent");
   if (!each.alive() || !each.ever_up) return;
+  check_blind(each);
   const TimePoint now = clock_.now();
   const bool failing = each.seen_down && now - *each.seen_down < kJustDown;
   if (!each.draining_since) {
@@ -104,6 +106,16 @@ void SimCloud::check_terminate(const SimInstance& each) {
   if (!empty && !late && !failing) {
     violated(fmt::format("{} is terminated with requests in flight", each.id));
   }
+}
+
+/// That all fail at once says more of the check than of them: at most one may go, to try a new one.
+void SimCloud::check_blind(const SimInstance& each) {
+  const bool drained_blind = each.draining_since && blind_until_ > TimePoint{} &&
+                             *each.draining_since >= blind_since_ + kBlindKnown &&
+                             *each.draining_since < blind_until_;
+  const bool served = each.first_up < blind_since_;
+  if (!drained_blind || !served || !healthy(each) || ++ended_while_blind_ <= 1) return;
+  violated(fmt::format("{} serves and is ended because every check fails", each.id));
 }
 
 // ---- the provider's side
@@ -201,7 +213,8 @@ scaler::CpuReply SimCloud::cpu() {
   for (const auto& [id, each] : instances_) {
     if (each.state != ReportedState::running) continue;
     const bool works = healthy(each) && each.published && !each.draining_since;
-    const double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
+    double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
+    ratio = std::max(0.0, ratio + faults.cpu_noise * (rng_.unit() - 0.5));
     reply.samples.push_back({id, ratio, clock_.now()});
   }
   return reply;
@@ -217,9 +230,10 @@ std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
     scaler::InstanceDemand row;
     row.instance = id;
     if (now - checks_since >= seconds(2)) {
-      const bool up = healthy(each);
+      const bool up = healthy(each) && !blind();
       row.health = up ? Health::up : each.ever_up ? Health::down : Health::unknown;
       if (up) {
+        if (!each.ever_up) each.first_up = now;
         each.ever_up = true;
         each.down_since.reset();
       } else {
@@ -260,6 +274,10 @@ void SimCloud::publish(const std::vector<scaler::InstanceTarget>& targets) {
   }
 }
 
+void SimCloud::forget_targets() {
+  for (auto& [id, each] : instances_) each.published = false;
+}
+
 // ---- the world
 
 void SimCloud::end(SimInstance& each) {
@@ -270,6 +288,12 @@ void SimCloud::end(SimInstance& each) {
 void SimCloud::step(Duration passed) {
   const TimePoint now = clock_.now();
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
+  if (!blind() && strikes(faults.blind, passed)) {
+    blind_since_ = now;
+    blind_until_ = now + seconds(15) + within(seconds(45));
+    ended_while_blind_ = 0;
+    say("every check fails from here");
+  }
   if (strikes(faults.zone_dies, passed) && dead_zones_.empty()) {
     const std::string& zone = zones[rng_.below(static_cast<std::uint32_t>(zones.size()))];
     dead_zones_[zone] = now + seconds(10) + within(seconds(60));
@@ -301,9 +325,10 @@ void SimCloud::step(Duration passed) {
 }
 
 void SimCloud::heal() {
-  const bool ignores = faults.ignores_tokens;
-  faults = {};
-  faults.ignores_tokens = ignores;
+  Faults left;
+  left.ignores_tokens = faults.ignores_tokens;
+  faults = left;
+  blind_until_ = std::min(blind_until_, clock_.now());
   dead_zones_.clear();
 }
 

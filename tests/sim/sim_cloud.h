@@ -31,11 +31,13 @@ struct Faults {
   double dies = 0;              // per instance and minute
   double fails_health = 0;      // per instance and minute: impaired for good
   double zone_dies = 0;         // per minute
+  double blind = 0;             // per minute: for a while every check fails, though all serve
   double describe_gap = 0;      // a known instance is missing from one report
   double crash = 0;             // of the scaler, per minute
   double crash_on_save = 0;     // of the scaler, per write
   double wall_jump = 0;         // per minute
   double reload = 0;            // per minute: another provider setting, or another number wanted
+  double cpu_noise = 0;         // how far a figure may be off
   bool ignores_tokens = false;  // as moto: the same token launches again
   Duration visible_after_max{};
 };
@@ -56,6 +58,7 @@ struct SimInstance {
   std::optional<TimePoint> down_since;  // failing its checks without a break
   std::optional<TimePoint> seen_down;   // last time
   bool ever_up = false;
+  TimePoint first_up{};
   std::optional<TimePoint> draining_since;  // as published to the balancer
   Duration drain_takes{};
   bool published = false;
@@ -89,6 +92,8 @@ class SimCloud {
   [[nodiscard]] std::vector<scaler::InstanceDemand> demand(TimePoint checks_since);
   void publish(const std::vector<scaler::InstanceTarget>& targets);
   [[nodiscard]] std::uint64_t unserved() const { return load > 0 && serving() == 0 ? 1 : 0; }
+  /// The balancer's process has ended.
+  void forget_targets();
 
   // ---- the world
   void step(Duration passed);  // moves lives on and strikes
@@ -102,6 +107,10 @@ class SimCloud {
   [[nodiscard]] const std::map<std::string, SimInstance>& instances() const { return instances_; }
   [[nodiscard]] const std::optional<std::string>& violation() const { return violation_; }
   [[nodiscard]] bool healthy(const SimInstance& instance) const;
+  [[nodiscard]] bool blind() const { return clock_.now() < blind_until_; }
+  [[nodiscard]] std::uint32_t serving() const;
+  /// A new process knows nothing of what the one before has tried.
+  void new_life() { ended_while_blind_ = 0; }
   [[nodiscard]] Rng& rng() { return rng_; }
 
   std::uint64_t launches = 0;
@@ -111,10 +120,10 @@ class SimCloud {
   void check_launch(const scaler::LaunchRequest& request);
   void check_bounds();
   void check_terminate(const SimInstance& instance);
+  void check_blind(const SimInstance& instance);
   const SimInstance& boot(const scaler::LaunchRequest& request);
   [[nodiscard]] scaler::ReportedInstance report(const SimInstance& instance) const;
   void end(SimInstance& instance);
-  [[nodiscard]] std::uint32_t serving() const;
 
   ManualClock& clock_;
   Rng rng_;
@@ -122,6 +131,9 @@ class SimCloud {
   const config::ScalingGroup& group_;
   std::map<std::string, SimInstance> instances_;
   std::map<std::string, TimePoint> dead_zones_;  // until
+  TimePoint blind_since_{};
+  TimePoint blind_until_{};
+  std::uint32_t ended_while_blind_ = 0;
   std::optional<std::string> violation_;
   std::uint64_t made_ = 0;
 };

@@ -128,7 +128,7 @@ class Ec2Test : public ::testing::Test {
   Rng rng{1};
   FakeHttp http{clock};
   config::MemoryReader machine;
-  Ec2Parts parts{clock, log, rng, http, machine, "here"};
+  Ec2Parts parts{clock, log, rng, http, machine, [] { return "here"; }};
   config::ScalingGroup group;
   config::Ec2Provider config;
   std::unique_ptr<Ec2Provider> provider;

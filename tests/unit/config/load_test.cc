@@ -98,8 +98,9 @@ TEST(Policies, ShortFormIsAStepPolicyWithOneStep) {
   ASSERT_EQ(policies.size(), 3U);
   EXPECT_EQ(policies[0].name, "cpu-above-1");
   EXPECT_DOUBLE_EQ(policies[0].threshold, 0.9);
-  EXPECT_EQ(policies[0].datapoints, 30U);
-  EXPECT_EQ(policies[0].datapoints_to_alarm, 30U);
+  EXPECT_EQ(policies[0].period, 10s);
+  EXPECT_EQ(policies[0].datapoints, 3U);
+  EXPECT_EQ(policies[0].datapoints_to_alarm, 3U);
   EXPECT_EQ(policies[0].steps.at(0).lower, 0.0);
   EXPECT_FALSE(policies[0].steps.at(0).upper);
   EXPECT_DOUBLE_EQ(policies[0].steps.at(0).adjustment, 1);
@@ -109,6 +110,38 @@ TEST(Policies, ShortFormIsAStepPolicyWithOneStep) {
   EXPECT_EQ(policies[1].steps.at(0).upper, 0.0);
   EXPECT_EQ(policies[2].adjustment_type, AdjustmentType::exact);
   EXPECT_EQ(policies[2].datapoints, 1U);
+  EXPECT_EQ(policies[2].period, 10s);
+}
+
+// A datapoint is a mean of seconds, so that noise does not decide; but a short alarm stays short.
+TEST(Policies, ThePeriodSuitsTheTimeWhenNoneIsWritten) {
+  const struct {
+    const char* window;
+    std::chrono::seconds period;
+    std::uint32_t datapoints;
+  } rows[] = {{"1s", 1s, 1},    {"3s", 1s, 3},    {"5s", 1s, 5},     {"10s", 2s, 5},
+              {"15s", 5s, 3},   {"20s", 5s, 4},   {"30s", 10s, 3},   {"1m", 10s, 6},
+              {"97s", 10s, 10}, {"5m", 10s, 30},  {"15m", 60s, 15},  {"1h", 60s, 60},
+              {"2m", 10s, 12},  {"16m", 60s, 16}, {"24h", 60s, 1440}};
+  for (const auto& row : rows) {
+    const std::string text = row.window;
+    const auto alarm =
+        scaling_group("      - { signal: cpu, above: 90%, add: 1, for: " + text + " }\n").policies;
+    EXPECT_EQ(alarm.at(0).period, row.period) << text;
+    EXPECT_EQ(alarm.at(0).datapoints, row.datapoints) << text;
+    const auto tracking =
+        scaling_group("      - { signal: cpu, target: 60%, scale_out_for: " + text + " }\n");
+    EXPECT_EQ(tracking.policies.at(0).period, row.period) << text;
+    EXPECT_EQ(tracking.policies.at(0).scale_in_period, 60s) << text;
+  }
+}
+
+TEST(Policies, TargetTrackingTakesAPeriodForBothOfItsTimes) {
+  const auto policy =
+      scaling_group("      - { signal: cpu, target: 60%, period: 30s, scale_in_for: 10m }\n")
+          .policies.at(0);
+  EXPECT_EQ(policy.period, 30s);
+  EXPECT_EQ(policy.scale_in_period, 30s);
 }
 
 TEST(Policies, StepsAreSortedAndInTheUnitOfTheSignal) {

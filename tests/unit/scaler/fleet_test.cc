@@ -1,84 +1,7 @@
-#include "scaler/fleet.h"
-
-#include <gtest/gtest.h>
+#include "tests/unit/scaler/fleet_fixture.h"
 
 namespace lbd::scaler {
 namespace {
-
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-/// A fleet with a provider that shows exactly what the test put there.
-class FleetTest : public testing::Test {
- protected:
-  FleetTest() : fleet(group(), FleetTimings{}) {
-    fleet.set_zones({"a", "b", "c"});
-    fleet.set_desired(3);
-  }
-
-  static config::ScalingGroup group() {
-    config::ScalingGroup made;
-    made.name = "web";
-    made.min = 1;
-    made.max = 5;
-    return made;
-  }
-
-  ReportedInstance& run(const std::string& id, const std::string& zone,
-                        const std::string& token = "") {
-    ReportedInstance made;
-    made.id = id;
-    made.zone = zone;
-    made.client_token = token;
-    made.state = ReportedState::running;
-    made.address = "10.0.0.1";
-    made.launched = WallTime(seconds(++age));
-    cloud.push_back(made);
-    return cloud.back();
-  }
-  void describe() { fleet.observe(Observation{cloud, now, now, WallTime{}}); }
-  /// Everyone reported and, unless in `down`, healthy.
-  void hear(const std::string& down = "", std::uint32_t in_flight = 1) {
-    std::vector<InstanceDemand> demand;
-    for (const ReportedInstance& each : cloud) {
-      InstanceDemand row;
-      row.instance = each.id;
-      row.health = each.id == down ? Health::down : Health::up;
-      row.health_since = now - minutes(1);
-      row.in_flight = in_flight;
-      row.drained = in_flight == 0;
-      demand.push_back(row);
-    }
-    fleet.hear(demand, now);
-    fleet.advance(now);
-  }
-  void serve(const std::vector<std::string>& in_zones) {
-    int i = 0;
-    for (const std::string& zone : in_zones) run("i-" + std::to_string(++i), zone);
-    describe();
-    hear();
-    now += minutes(1);
-    hear();
-    (void)fleet.take_events();
-  }
-  FleetStep next() { return fleet.next_step(now); }
-  bool happened(std::string_view kind) {
-    bool found = false;
-    for (const FleetEvent& each : fleet.take_events()) found = found || each.kind == kind;
-    return found;
-  }
-  const Instance& at(const std::string& id) { return *fleet.find(id); }
-  static LaunchReply refused(CallError error) {
-    LaunchReply reply;
-    reply.failure = CallFailure{error, "Code", "message"};
-    return reply;
-  }
-
-  Fleet fleet;
-  std::vector<ReportedInstance> cloud;
-  TimePoint now{std::chrono::hours(5)};
-  int age = 0;
-};
 
 TEST_F(FleetTest, DoesNothingBeforeTheFirstReport) {
   EXPECT_EQ(next().kind, StepKind::none);
@@ -345,17 +268,9 @@ TEST_F(FleetTest, NeverLaunchesOverTheMaximumWhileAnythingStillRuns) {
 }
 
 TEST_F(FleetTest, ReplacesAtMostATenthAndAtLeastOneAtATime) {
-  serve({"a", "b", "c"});
-  std::vector<InstanceDemand> demand;
-  for (const char* id : {"i-1", "i-2", "i-3"}) {
-    InstanceDemand row;
-    row.instance = id;
-    row.health = Health::down;
-    row.health_since = now - minutes(1);
-    demand.push_back(row);
-  }
-  fleet.hear(demand, now);
-  fleet.advance(now);
+  fleet.set_desired(4);
+  serve({"a", "b", "c", "a"});
+  hear_down({"i-1", "i-2"});
   EXPECT_EQ(next().kind, StepKind::launch);
   fleet.launch_started("t", "a", now);
   EXPECT_EQ(next().word, "replacing");
@@ -384,6 +299,56 @@ TEST_F(FleetTest, EvensOutTheZonesByLaunchingFirst) {
   hear();
   EXPECT_EQ(next().kind, StepKind::drain);
   EXPECT_EQ(at(next().instance).zone, "a");
+}
+
+// A group with min = max would stay uneven for ever.
+TEST_F(FleetTest, AtTheMaximumTheZonesAreEvenedOutByDrainingFirst) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  serve({"a", "a", "b"});
+  EXPECT_EQ(fleet.next_step(now, false).word, "uneven");
+  EXPECT_EQ(fleet.next_step(now, false).kind, StepKind::none);
+  const FleetStep step = next();
+  EXPECT_EQ(step.kind, StepKind::drain);
+  EXPECT_EQ(step.word, "rebalance");
+  EXPECT_EQ(at(step.instance).zone, "a");
+  fleet.start_move(step.instance, now, step.sentence);
+  now += seconds(1);
+  hear();
+  EXPECT_EQ(next().kind, StepKind::none) << next().sentence;  // neither taken back nor a fourth
+  end(step.instance);
+  EXPECT_EQ(next().kind, StepKind::launch);
+  EXPECT_EQ(next().zone, "c");
+}
+
+TEST_F(FleetTest, AMoveIsTakenBackWhenItsZoneCannotBeLaunchedIn) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  serve({"a", "a", "b"});
+  fleet.start_move(next().instance, now, "uneven");
+  fleet.set_zones({"a", "b"});
+  hear();
+  EXPECT_EQ(next().kind, StepKind::undrain);
+}
+
+TEST_F(FleetTest, NobodyIsMovedIntoAZoneThatFailedHalfAnHourAgo) {
+  config::ScalingGroup full = group();
+  full.max = 3;
+  fleet.configure(full);
+  fleet.set_desired(4);
+  describe();
+  fleet.launch_started("t", "c", now);
+  fleet.launch_answered("t", refused(CallError::capacity), now);
+  fleet.set_desired(3);
+  serve({"a", "a", "b"});
+  now += minutes(3) + minutes(30) - seconds(90);
+  hear();
+  EXPECT_EQ(next().word, "uneven");
+  now += minutes(1);
+  hear();
+  EXPECT_EQ(next().word, "rebalance");
 }
 
 TEST_F(FleetTest, DoesNotEvenOutADifferenceOfOne) {

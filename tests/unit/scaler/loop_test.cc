@@ -1,191 +1,7 @@
-// The scaler as a whole over a provider that answers at once.
-#include "scaler/loop.h"
-
-#include <gtest/gtest.h>
-
-#include "scaler/memory_store.h"
-#include "tests/support/manual_clock.h"
+#include "tests/unit/scaler/scaler_fixture.h"
 
 namespace lbd::scaler {
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-struct Cloud {
-  std::vector<std::string> zones{"a", "b", "c"};
-  std::vector<ReportedInstance> instances;
-  std::string closed_zone;
-  double cpu = 0.5;
-  int launches = 0;
-};
-
-class InstantProvider final : public Provider {
- public:
-  explicit InstantProvider(Cloud& cloud, ManualClock& clock) : cloud_(cloud), clock_(clock) {}
-  [[nodiscard]] const std::vector<std::string>& zones() const override { return cloud_.zones; }
-  Task<std::optional<CallFailure>> start() override {
-    std::optional<CallFailure> none;
-    co_return none;
-  }
-  Task<LaunchReply> launch(LaunchRequest request) override {
-    LaunchReply reply;
-    ++cloud_.launches;
-    if (request.zone == cloud_.closed_zone) {
-      reply.failure = CallFailure{CallError::capacity, "InsufficientInstanceCapacity", "none"};
-      co_return reply;
-    }
-    reply.instance.id = "i-" + std::to_string(cloud_.instances.size() + 1);
-    reply.instance.zone = request.zone;
-    reply.instance.client_token = request.client_token;
-    reply.instance.state = ReportedState::running;
-    reply.instance.address = "10.0.0.1";
-    cloud_.instances.push_back(reply.instance);
-    co_return reply;
-  }
-  Task<TerminateReply> terminate(std::string instance) override {
-    TerminateReply reply;
-    for (ReportedInstance& each : cloud_.instances) {
-      if (each.id == instance) each.state = ReportedState::terminated;
-    }
-    co_return reply;
-  }
-  Task<DescribeReply> describe() override {
-    DescribeReply reply;
-    reply.instances = cloud_.instances;
-    co_return reply;
-  }
-  Task<CpuReply> cpu(std::vector<std::string> instances) override {
-    CpuReply reply;
-    for (const std::string& id : instances) reply.samples.push_back({id, cloud_.cpu, clock_.now()});
-    co_return reply;
-  }
-  [[nodiscard]] Duration describe_interval() const override { return seconds(1); }
-
- private:
-  Cloud& cloud_;
-  ManualClock& clock_;
-};
-
-/// A store whose disk can be full.
-class FullStore final : public Store {
- public:
-  explicit FullStore(Store& store) : store_(store) {}
-  [[nodiscard]] const std::string& identity() const override { return store_.identity(); }
-  [[nodiscard]] std::uint64_t last_decision() const override { return store_.last_decision(); }
-  Outcome<SavedGroup> load(const std::string& group) override { return store_.load(group); }
-  Outcome<void> save(const Batch& batch) override {
-    if (full) return failure("disk is full");
-    return store_.save(batch);
-  }
-  Outcome<std::vector<Decision>> decisions(const HistoryQuery& query) override {
-    return store_.decisions(query);
-  }
-  Outcome<std::optional<Decision>> decision(std::uint64_t id) override {
-    return store_.decision(id);
-  }
-  Outcome<std::optional<Intent>> intent(const std::string& key) override {
-    return store_.intent(key);
-  }
-  Outcome<void> prune(WallTime oldest, std::uint64_t rows) override {
-    return store_.prune(oldest, rows);
-  }
-  bool full = false;
-
- private:
-  Store& store_;
-};
-
-class ScalerTest : public testing::Test {
- protected:
-  ScalerTest() {
-    config::ScalingGroup group;
-    group.name = "web";
-    group.min = 3;
-    group.max = 5;
-    group.warm_up = milliseconds(5'000);
-    config::Policy out;
-    out.name = "out";
-    out.threshold = 0.9;
-    out.datapoints = out.datapoints_to_alarm = 5;
-    out.steps = {{0.0, std::nullopt, 1}};
-    config::Policy in = out;
-    in.name = "in";
-    in.above = false;
-    in.threshold = 0.6;
-    in.steps = {{std::nullopt, 0.0, -1}};
-    group.policies = {out, in};
-    config.scaling_groups["web"] = group;
-    begin();
-  }
-  ~ScalerTest() override { end(); }
-
-  void begin() {
-    scaler = std::make_unique<Scaler>(ScalerParts{
-        clock, log, store,
-        [this](const config::ScalingGroup&) {
-          ++providers;
-          return std::make_unique<InstantProvider>(cloud, clock);
-        },
-        [this](const std::string&) { return demand(); },
-        [this](const std::string&, const std::vector<InstanceTarget>& list) {
-          targets = list;
-          ++published;
-        },
-        FleetTimings{}, [this](const std::string&) { return std::exchange(unserved, 0); }});
-    scaler->apply(config);
-    running = std::make_unique<TaskGroup>();
-    running->spawn(scaler->run());
-  }
-  void end() {
-    scaler->stop();
-    running.reset();
-    scaler.reset();
-  }
-  std::vector<InstanceDemand> demand() {
-    std::vector<InstanceDemand> list;
-    for (const InstanceTarget& each : targets) {
-      InstanceDemand row;
-      row.instance = each.id;
-      row.health = Health::up;
-      row.health_since = clock.now();
-      row.drained = each.state == TargetState::draining && drains;
-      row.in_flight = row.drained || idle ? 0 : 2;
-      list.push_back(row);
-    }
-    return list;
-  }
-  void after(Duration span) { clock.advance(span); }
-  std::size_t alive() const {
-    std::size_t count = 0;
-    for (const ReportedInstance& each : cloud.instances) {
-      count += each.state == ReportedState::running ? 1 : 0;
-    }
-    return count;
-  }
-  std::vector<Decision> history(bool acted_only = true) {
-    HistoryQuery query;
-    query.acted_only = acted_only;
-    query.rows_max = 1000;
-    return *store.decisions(query);
-  }
-
-  ManualClock clock;
-  NullLog log;
-  MemoryStore memory{"test"};
-  FullStore store{memory};
-  Cloud cloud;
-  config::Config config;
-  std::unique_ptr<Scaler> scaler;
-  std::unique_ptr<TaskGroup> running;
-  std::vector<InstanceTarget> targets;
-  int published = 0;
-  int providers = 0;
-  bool drains = true;
-  bool idle = false;
-  std::uint64_t unserved = 0;
-};
 
 TEST_F(ScalerTest, AGroupWithoutRequestsSleepsAtZeroAndTheFirstRequestWakesIt) {
   config.scaling_groups["web"].min = 0;
@@ -320,32 +136,6 @@ TEST_F(ScalerTest, PausedItDoesNothingUntilTheTimeIsOver) {
   EXPECT_GT(alive(), 3u);
 }
 
-TEST_F(ScalerTest, APauseSurvivesARestart) {
-  after(seconds(15));
-  ASSERT_TRUE(scaler->pause("web", minutes(5), "test"));
-  end();
-  begin();
-  cloud.cpu = 0.95;
-  after(minutes(4));
-  EXPECT_EQ(alive(), 3u);
-}
-
-TEST_F(ScalerTest, ARestartAdoptsAndChangesNothing) {
-  after(seconds(15));
-  cloud.cpu = 0.7;
-  ASSERT_TRUE(scaler->set_desired("web", 4, "test"));
-  after(seconds(20));
-  end();
-  const int before = cloud.launches;
-  targets.clear();
-  begin();
-  after(minutes(2));
-  EXPECT_EQ(cloud.launches, before);
-  EXPECT_EQ(alive(), 4u);
-  EXPECT_EQ(targets.size(), 4u);
-  EXPECT_EQ(scaler->status("web")->desired, 4u);
-}
-
 TEST_F(ScalerTest, AReloadKeepsTheFleetAndAppliesTheNewBounds) {
   cloud.cpu = 0.7;
   after(seconds(15));
@@ -397,6 +187,37 @@ TEST_F(ScalerTest, ThePreferredCpuSourceWinsWhileItIsFresh) {
   EXPECT_EQ(alive(), 3u);
   after(minutes(1));  // no header for long: the provider's figure counts again
   EXPECT_GT(alive(), 3u);
+}
+
+// Metrics of the cloud come minutes late and once in minutes.
+TEST_F(ScalerTest, OneLateDatapointAddsOneInstanceAndNotOneASecond) {
+  config.scaling_groups["web"].provider = config::Ec2Provider{};
+  scaler->apply(config);
+  cloud.cpu = 0.93;
+  cloud.cpu_minute = clock.now();
+  after(minutes(4));
+  EXPECT_EQ(alive(), 3u) << "of before there were three";
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(9));
+  EXPECT_EQ(alive(), 4u) << "one datapoint, one instance";
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(2));
+  EXPECT_EQ(alive(), 5u) << "measured with four";
+}
+
+TEST_F(ScalerTest, OneLateDatapointRemovesOneInstanceAndNotOneASecond) {
+  config.scaling_groups["web"].provider = config::Ec2Provider{};
+  scaler->apply(config);
+  cloud.cpu = 0.7;
+  cloud.cpu_minute = clock.now();
+  after(seconds(20));
+  ASSERT_TRUE(scaler->set_desired("web", 5, "test"));
+  after(minutes(4));
+  EXPECT_EQ(alive(), 5u);
+  cloud.cpu = 0.1;
+  cloud.cpu_minute = clock.now() - seconds(90);
+  after(minutes(9));
+  EXPECT_EQ(alive(), 4u);
 }
 
 TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "lbd/base/rng.h"
+
 namespace lbd::scaler {
 namespace {
 
@@ -19,7 +21,7 @@ Policy step(bool above, double threshold, double adjustment) {
   policy.name = above ? "out" : "in";
   policy.above = above;
   policy.threshold = threshold;
-  policy.datapoints = policy.datapoints_to_alarm = 30;
+  policy.datapoints = policy.datapoints_to_alarm = 3;  // of 10 s
   config::Step only;
   (above ? only.lower : only.upper) = 0.0;
   only.adjustment = adjustment;
@@ -236,6 +238,98 @@ TEST(TargetTracking, NeverShrinksWhenScaleInIsDisabled) {
   EXPECT_EQ(group.ask().direction, Direction::none);
 }
 
+/// Seconds until a group whose signal has this mean and this spread is resized; at most `limit`.
+std::int64_t seconds_until_resized(const Policy& policy, double mean, std::uint64_t seed) {
+  constexpr double kSpread = 0.04;
+  constexpr std::int64_t kLimit = 3'600;
+  Case group({policy}, mean, 4);
+  group.series[0] = Series(span_of(policy));
+  Rng rng(seed);
+  for (std::int64_t second = 1; second <= kLimit; ++second) {
+    double noise = -6;  // twelve uniform draws: nearly normal, spread 1
+    for (int i = 0; i < 12; ++i) noise += rng.unit();
+    group.view.now = kNow + seconds(second);
+    group.series[0].add(group.view.now, mean + kSpread * noise);
+    if (group.ask().direction != Direction::none) return second;
+  }
+  return kLimit;
+}
+
+Policy alarm_for(bool above, double threshold, seconds window) {
+  Policy policy = step(above, threshold, above ? 1 : -1);
+  policy.period = config::default_period(window);
+  policy.datapoints = static_cast<std::uint32_t>(window / policy.period);
+  policy.datapoints_to_alarm = policy.datapoints;
+  return policy;
+}
+
+TEST(NoisySignal, FivePointsOverTheThresholdScaleOutWithinTwiceTheWindow) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    EXPECT_LE(seconds_until_resized(alarm_for(true, 0.9, seconds(30)), 0.95, seed), 60) << seed;
+    EXPECT_LE(seconds_until_resized(tracking(0.9), 0.95, seed), 60) << seed;
+  }
+}
+
+TEST(NoisySignal, FivePointsUnderTheThresholdScaleInAfterAQuarterOfAnHour) {
+  Policy slow = tracking(0.9);  // in below 63 %
+  slow.scale_in_for = minutes(15);
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    EXPECT_LE(seconds_until_resized(alarm_for(false, 0.6, minutes(15)), 0.55, seed), 1'200) << seed;
+    EXPECT_LE(seconds_until_resized(slow, 0.58, seed), 1'200) << seed;
+  }
+}
+
+TEST(NoisySignal, FivePointsUnderTheThresholdNeverScaleOut) {
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    EXPECT_EQ(seconds_until_resized(alarm_for(true, 0.9, seconds(30)), 0.85, seed), 3'600) << seed;
+    EXPECT_EQ(seconds_until_resized(tracking(0.9), 0.85, seed), 3'600) << seed;
+  }
+}
+
+TEST(NewSize, AnAlarmFromBeforeTheLastInstanceJoinedAddsNoOther) {
+  Case group({step(true, 0.9, 1)}, 0.95, 4);
+  group.view.policies[0].joined = kNow - seconds(9);
+  EXPECT_EQ(group.ask().kind, "settling");
+  EXPECT_EQ(group.ask().direction, Direction::none);
+  group.view.policies[0].joined = kNow - seconds(10);  // one datapoint at the new size
+  EXPECT_EQ(group.ask().desired, 5u);
+}
+
+TEST(NewSize, TwoOfThreeDatapointsDoNotAddWhenTheOneSinceTheLastInstanceJoinedIsFine) {
+  Case group({step(true, 0.9, 1)}, 0.95, 4);
+  group.policies[0].datapoints_to_alarm = 2;
+  for (int i = 0; i < 10; ++i) group.series[0].add(kNow - seconds(i), 0.8);
+  group.view.policies[0].joined = kNow - seconds(10);
+  EXPECT_EQ(group.ask().kind, "settling");
+  group.view.policies[0].joined = kNow - minutes(5);
+  EXPECT_EQ(group.ask().desired, 5u);
+}
+
+TEST(NewSize, TargetTrackingMultipliesTheNewNumberByTheNewMeanOnly) {
+  Case group({tracking(0.5)}, 1.0, 6);
+  for (int i = 0; i < 15; ++i) group.series[0].add(kNow - seconds(i), 0.55);
+  group.view.policies[0].joined = kNow - seconds(15);
+  EXPECT_EQ(group.ask().desired, 7u);
+}
+
+TEST(LateFigures, AreJudgedAtTheTimeTheyAreOf) {
+  Case group({step(true, 0.9, 1)}, 0.95, 3);
+  group.view.now = kNow + minutes(3);
+  EXPECT_EQ(group.ask().kind, "no_data");
+  group.view.policies[0].measured_at = kNow;
+  EXPECT_EQ(group.ask().desired, 4u);
+}
+
+TEST(LateFigures, FromBeforeTheLastChangeShrinkNothing) {
+  Case group({step(false, 0.6, -1)}, 0.1, 4);
+  group.view.now = kNow + minutes(3);
+  group.view.policies[0].measured_at = kNow;
+  group.view.changed_at = kNow + minutes(1);
+  EXPECT_EQ(group.ask().kind, "settling");
+  group.view.changed_at = kNow - minutes(1);
+  EXPECT_EQ(group.ask().desired, 3u);
+}
+
 TEST(SeveralPolicies, TheLargestCapacityWins) {
   Policy big = step(true, 0.8, 3);
   big.name = "big";
@@ -243,14 +337,41 @@ TEST(SeveralPolicies, TheLargestCapacityWins) {
   EXPECT_EQ(group.ask().desired, 6u);
 }
 
-TEST(SeveralPolicies, ShrinkOnlyWhenAllThatMayAgreeAndThenByTheLeast) {
+TEST(SeveralPolicies, OneStepPolicyShrinksWithoutTheOthers) {
+  Policy deep = step(false, 0.3, -2);
+  deep.name = "deep";
+  Case group({step(false, 0.6, -1), deep}, 0.45, 8);
+  EXPECT_EQ(group.ask().desired, 7u);
+  EXPECT_NE(group.ask().sentence.find("(policy in)"), std::string::npos);
+}
+
+TEST(SeveralPolicies, ASimplePolicyInItsCooldownLeavesTheWordToTheOthers) {
+  Policy simple = step(false, 0.6, -1);
+  simple.kind = PolicyKind::simple;
+  Case group({simple, step(false, 0.6, -2)}, 0.1, 8);
+  group.view.activity_finished = kNow - seconds(10);
+  EXPECT_EQ(group.ask().desired, 6u);
+  group.view.activity_finished.reset();
+  EXPECT_EQ(group.ask().desired, 7u);
+}
+
+TEST(SeveralPolicies, TargetTrackingShrinksOnlyWhenEverySuchPolicyAgrees) {
+  Policy other = tracking(0.5);
+  other.name = "other";
+  Case group({tracking(0.5), other}, 0.2, 8);
+  EXPECT_EQ(group.ask().desired, 4u);
+  group.series[1] = Case::steadily(0.45);
+  EXPECT_EQ(group.ask().kind, "disagree");
+  group.policies[1].disable_scale_in = true;  // has no say, but its target is not passed
+  EXPECT_EQ(group.ask().kind, "guard");
+}
+
+TEST(SeveralPolicies, OfThoseThatShrinkTheOneThatLeavesMostWins) {
   Policy percent = step(false, 0.6, -50);
   percent.name = "half";
   percent.adjustment_type = AdjustmentType::percent;
   Case group({step(false, 0.6, -1), percent}, 0.05, 8);
   EXPECT_EQ(group.ask().desired, 7u);
-  group.series[1] = Case::steadily(0.7);
-  EXPECT_EQ(group.ask().kind, "disagree");
 }
 
 TEST(SeveralPolicies, OutBeatsIn) {
@@ -333,6 +454,18 @@ TEST(FromZero, NotBeyondAMaximumOfZeroNorWithoutAnyPolicy) {
   manual.view.min = 0;
   manual.view.unserved = 1;
   EXPECT_EQ(manual.ask().direction, Direction::none);
+}
+
+TEST(Guard, OneIsSparedForAMoveOnlyWhenTheRestCarryItsLoad) {
+  const Case light({step(true, 0.9, 1)}, 0.5, 3);
+  EXPECT_TRUE(spares_one(light.view));
+  const Case heavy({step(true, 0.9, 1)}, 0.7, 3);
+  EXPECT_FALSE(spares_one(heavy.view));
+  Case unknown({step(true, 0.9, 1)}, 0.5, 3);
+  unknown.series[0] = Series(minutes(5));
+  EXPECT_FALSE(spares_one(unknown.view));
+  const Case without({}, 0, 3);
+  EXPECT_TRUE(spares_one(without.view));
 }
 
 TEST(Guard, LastInstanceGoesOnlyWhenIdle) {

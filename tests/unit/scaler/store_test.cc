@@ -14,6 +14,10 @@ namespace {
 using std::chrono::hours;
 using std::chrono::seconds;
 
+ServedInstance served(const std::string& id, std::uint16_t port) {
+  return {id, "a", "10.0.0.1", port};
+}
+
 class StoreTest : public testing::Test {
  protected:
   StoreTest() {
@@ -168,6 +172,22 @@ TEST(ClientToken, IsShortAsciiAndChangesWithEveryPart) {
   }
   EXPECT_EQ(tokens.size(), 32u);
   EXPECT_EQ(client_token({"s1", "web", 1, "a", 0}), client_token({"s1", "web", 1, "a", 0}));
+}
+
+TEST_F(StoreTest, KeepsWhoIsInServicePerGroupAndReplacesTheWholeList) {
+  Batch batch;
+  batch.served = {{"web", {served("i-1", 80), served("i-2", 0)}}, {"api", {served("i-3", 8080)}}};
+  ASSERT_TRUE(open()->save(batch));
+  batch = {};
+  batch.served = {{"web", {served("i-2", 0), served("i-4", 80)}}};
+  ASSERT_TRUE(open()->save(batch));
+  const auto store = open();
+  const std::vector<ServedInstance> web{served("i-2", 0), served("i-4", 80)};
+  EXPECT_EQ(store->load("web")->served, web);
+  EXPECT_EQ(store->load("api")->served, std::vector<ServedInstance>{served("i-3", 8080)});
+  batch.served = {{"web", {}}};
+  ASSERT_TRUE(store->save(batch));
+  EXPECT_TRUE(store->load("web")->served.empty());
 }
 
 }  // namespace
