@@ -38,8 +38,9 @@ class Ec2Provider final : public Provider {
               const config::Ec2Provider& config);
 
   [[nodiscard]] const std::vector<std::string>& zones() const override { return zones_; }
-  /// Fails while the deployment is not known. GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
-  /// Warns of instances that run for a group of this name but belong to another deployment.
+  /// Fails while the deployment is not known. GetCallerIdentity, then DescribeSubnets: the zones,
+  /// in the order of the configured subnets. Warns of instances that run for a group of this name
+  /// but belong to another deployment.
   Task<std::optional<CallFailure>> start() override;
   /// A token always goes to the same subnet of its zone. A failure after which an instance may
   /// exist is CallError::unknown.

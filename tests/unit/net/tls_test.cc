@@ -124,9 +124,9 @@ class TlsTest : public testing::Test {
   using Serve = std::function<Task<>(Stream&)>;
   using Accepted = Result<TlsAccepted, TlsFailure>;
 
-  static Task<> accept(Loop& loop, int fd, std::shared_ptr<const TlsServer> server,
-                       std::pair<Serve*, std::optional<Accepted>*> out) {
-    const TimePoint due = loop.clock().now() + milliseconds(500);
+  Task<> accept(Loop& loop, int fd, std::shared_ptr<const TlsServer> server,
+                std::pair<Serve*, std::optional<Accepted>*> out) {
+    const TimePoint due = loop.clock().now() + patience;
     const std::unique_ptr<TlsHandshake> handshake = accept_tls(loop, fd, std::move(server));
     *out.second = co_await handshake->run(due);
     if (out.second->value().has_value() && *out.first) {
@@ -173,6 +173,7 @@ class TlsTest : public testing::Test {
   }
 
   std::filesystem::path folder;
+  Duration patience = seconds(20);  // for a handshake
 };
 
 TEST_F(TlsTest, AHandshakeSaysWhatWasAgreed) {
@@ -301,6 +302,7 @@ TEST_F(TlsTest, HttpInTheClearIsRecognisedAsSuch) {
 }
 
 TEST_F(TlsTest, AClientThatSaysNothingIsGivenUpAtTheDeadline) {
+  patience = milliseconds(200);
   const auto accepted = meet(simple_server(), [](Client& client) {
     char byte = 0;
     EXPECT_LE(::recv(client.fd, &byte, 1, 0), 0);
