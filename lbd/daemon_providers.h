@@ -24,7 +24,7 @@ namespace lbd {
 
 /// What tells this lbd's instances from those of others.
 struct Household {
-  std::string state_dir;   // of processes
+  std::string state_dir;                    // of processes
   std::function<std::string()> deployment;  // tag of EC2 instances; empty: not known yet
 };
 

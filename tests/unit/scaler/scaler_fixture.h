@@ -143,19 +143,18 @@ class ScalerTest : public testing::Test {
   ~ScalerTest() override { end(); }
 
   void begin() {
-    scaler = std::make_unique<Scaler>(
-        ScalerParts{clock, log, store,
-                    [this](const config::ScalingGroup&) {
-                      ++providers;
-                      return std::make_unique<InstantProvider>(cloud, clock);
-                    },
-                    [this](const std::string&) { return demand(); },
-                    [this](const std::string&, const std::vector<InstanceTarget>& list) {
-                      targets = list;
-                      ++published;
-                    },
-                    FleetTimings{},
-                    [this](const std::string&) { return std::exchange(unserved, 0); }});
+    scaler = std::make_unique<Scaler>(ScalerParts{
+        clock, log, store,
+        [this](const config::ScalingGroup&) {
+          ++providers;
+          return std::make_unique<InstantProvider>(cloud, clock);
+        },
+        [this](const std::string&) { return demand(); },
+        [this](const std::string&, const std::vector<InstanceTarget>& list) {
+          targets = list;
+          ++published;
+        },
+        FleetTimings{}, [this](const std::string&) { return std::exchange(unserved, 0); }});
     scaler->apply(config);
     running = std::make_unique<TaskGroup>();
     running->spawn(scaler->run());
