@@ -22,7 +22,6 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"bad_response", "UPE", 502},
     {"target_timeout", "UT", 504},
     {"queue_full", "UO", 503},
-    {"retries_exhausted", "URX", 502},
     {"overload_shed", "OM", 503},
     {"client_gone", "DC", 499},
     {"client_protocol", "DPE", 400},

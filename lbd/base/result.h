@@ -21,8 +21,7 @@ enum class Fault : std::uint8_t {
   bad_response,       // the target's bytes are not an HTTP response
   target_timeout,     // no response head within the deadline, or the body stalled
   queue_full,         // every permitted slot at the targets is taken
-  retries_exhausted,  // each permitted attempt failed
-  overload_shed,      // lbd itself is out of a resource (connections, memory)
+  overload_shed,      // lbd itself is out of a resource (descriptors, local ports, memory)
   client_gone,        // the client closed before its response was complete
   client_protocol,    // the client's bytes are not an HTTP request we accept
   client_timeout,     // the client did not send its request in time

@@ -165,6 +165,9 @@ void collect_targets(Plane& plane, Families& out) {
       }
     }
   }
+  out.counter("lbd_health_checks_skipped_total",
+              "Health checks that gave no verdict because lbd was short of a resource.", {},
+              static_cast<double>(plane.targets().checker().shortages()));
   out.counter("lbd_ejections_total", "Targets taken out because their requests failed.", {},
               static_cast<double>(plane.targets().ejections()));
 }

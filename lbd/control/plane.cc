@@ -20,6 +20,8 @@ constexpr std::chrono::seconds kSecond{1};
 constexpr std::chrono::seconds kCertificatesEvery{3};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
+/// A shortage of our own is told again when it lasts this long.
+constexpr std::chrono::seconds kShortageQuiet{60};
 
 }  // namespace
 
@@ -147,6 +149,7 @@ void Plane::second() {
   look_at_certificates();
   if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
+  report_shortages();
   if (ready_ && !stopping_) manager_.status(summary());
 }
 
@@ -215,6 +218,18 @@ void Plane::feed_watchdog() {
   }
   last_watchdog_ = clock().now();
   manager_.watchdog();
+}
+
+/// Checks that lbd could not make: told at the first, and once a minute while it goes on.
+void Plane::report_shortages() {
+  const std::uint64_t count = targets_.checker().shortages();
+  if (count == std::exchange(shortages_, count)) return;
+  if (shortage_told_ != TimePoint::min() && clock().now() - shortage_told_ < kShortageQuiet) return;
+  shortage_told_ = clock().now();
+  parts_.log.error(
+      "lbd is out of descriptors, memory or local ports: health checks cannot be made and give no "
+      "verdict",
+      {{"checks_skipped", std::to_string(count)}});
 }
 
 std::vector<std::string> Plane::restart_needed(const config::Config& next) const {

@@ -108,6 +108,7 @@ class Plane {
   void report_orca(const std::string& group, const TargetRow& row);
   void feed_watchdog();
   void look_at_certificates();
+  void report_shortages();
   void check_stopped();
   [[nodiscard]] std::vector<std::string> restart_needed(const config::Config& next) const;
   static void on_sweep(void* self);
@@ -136,6 +137,8 @@ class Plane {
   TimePoint stop_by_{};
   std::vector<std::uint64_t> heartbeats_;
   std::function<void()> on_stopped_;
+  std::uint64_t shortages_ = 0;  // Checker::shortages as last seen
+  TimePoint shortage_told_ = TimePoint::min();
   bool ready_ = false;
   bool stopping_ = false;
   bool forced_ = false;

@@ -49,6 +49,20 @@ std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd) {
   return stream;
 }
 
+bool is_own_shortage(int error) noexcept {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case ENOSPC:         // epoll's max_user_watches
+    case EADDRNOTAVAIL:  // every local port to that address is taken
+      return true;
+    default:
+      return false;
+  }
+}
+
 Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
   auto stream = std::make_unique<TcpStream>(loop.core());
   IoWait dialled;
@@ -59,7 +73,11 @@ Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
       co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
     }
   }
-  if (!dialled.result.ok()) co_return DialFailure{Fault::connect_failed, dialled.result.error};
+  if (!dialled.result.ok()) {
+    const int error = dialled.result.error;
+    co_return DialFailure{is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed,
+                          error};
+  }
   co_return std::unique_ptr<Stream>(std::move(stream));
 }
 

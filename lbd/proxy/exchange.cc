@@ -234,7 +234,8 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
     // At the same moment as its timer: whichever comes first.
     if (worker_.clock.now() >= total_due_) called_off_ = Fault::target_timeout;
     if (called_off_ != Fault::none) co_return called_off_error();
-    co_return Error{dialled.error().fault, Side::upstream, true};
+    const bool ours = dialled.error().fault == Fault::overload_shed;
+    co_return Error{dialled.error().fault, ours ? Side::self : Side::upstream, true};
   }
   const Duration took = worker_.clock.now() - attempt_started_;
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
@@ -436,6 +437,7 @@ void Exchange::note_head(const Choice& choice) {
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
+  if (error.fault == Fault::overload_shed) this_attempt().fault = error.fault;
   if (error.side != Side::upstream || error.fault == Fault::none) return;
   group_load_->trouble.add(1);
   this_attempt().fault = error.fault;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <string>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/exchange_rig.h"
 
 namespace lbd {
@@ -191,6 +192,32 @@ TEST_F(Exchange, TheTotalDeadlineInAnUploadIsAnsweredAndNotTheTargetsFault) {
   EXPECT_TRUE(target.sees_end());
   EXPECT_EQ(last_record(1).reason, Fault::target_timeout);
   EXPECT_EQ(plant.live_target(origin.port())->loads()[0].broken.get(), 0u);
+}
+
+TEST_F(Exchange, RunningOutOfDescriptorsIsNoTargetsFault) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  target.close();
+  {
+    const NoDescriptors none;
+    user.send(kGet);
+    const std::string answer = user.read_message();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
+  }
+  EXPECT_EQ(last_record(2).reason, Fault::overload_shed);
+  EXPECT_EQ(last_record(2).attempts, 1u);  // another try would find no descriptor either
+  EXPECT_EQ(plant.live_target(origin.port())->load(0).connect_failures.get(), 0u);
+  EXPECT_EQ(plant.live.group("web")->loads[0].trouble.get(), 0u);
+  user.send(kGet);
+  target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
 }
 
 TEST_F(Exchange, ATargetIsGivenItsTimeAfterTheClientHasSentAll) {
