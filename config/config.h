@@ -252,6 +252,8 @@ enum class Signal : std::uint8_t {
   in_flight_per_target,
   latency,  // seconds, mean response time of the window
 };
+/// How the figures of the instances become one.
+enum class Statistic : std::uint8_t { average, minimum, maximum };
 enum class PolicyKind : std::uint8_t { step, simple, target_tracking };
 enum class AdjustmentType : std::uint8_t { change, exact, percent };
 
@@ -269,8 +271,9 @@ struct Policy {
   PolicyKind kind = PolicyKind::step;
   Signal signal = Signal::cpu;
   // step and simple: an alarm
-  bool above = true;                      // which side of the threshold breaches
-  double threshold = 0;                   // cpu as a ratio, latency in seconds
+  bool above = true;     // which side of the threshold breaches
+  double threshold = 0;  // cpu as a ratio, latency in seconds
+  Statistic statistic = Statistic::average;
   milliseconds period{10'000};            // one datapoint: a mean; M of N below
   std::uint32_t datapoints = 1;           // N
   std::uint32_t datapoints_to_alarm = 1;  // M; `for: 30s` means N = M = 30 s / period

@@ -103,14 +103,14 @@ std::string text_of(const Policy& policy) {
     steps += fmt::format("[{} {} {}]", step.lower ? fmt::format("{}", *step.lower) : "",
                          step.upper ? fmt::format("{}", *step.upper) : "", step.adjustment);
   }
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
-                     static_cast<int>(policy.kind), static_cast<int>(policy.signal), policy.above,
-                     policy.threshold, policy.period.count(), policy.datapoints,
-                     policy.datapoints_to_alarm, static_cast<int>(policy.adjustment_type), steps,
-                     policy.min_adjustment, policy.cooldown ? policy.cooldown->count() : -1,
-                     policy.target, policy.scale_in_ratio, policy.scale_out_for.count(),
-                     policy.scale_in_for.count(), policy.scale_in_period.count(),
-                     policy.disable_scale_in, policy.warm_up ? policy.warm_up->count() : -1);
+  return fmt::format(
+      "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", static_cast<int>(policy.kind),
+      static_cast<int>(policy.signal), static_cast<int>(policy.statistic), policy.above,
+      policy.threshold, policy.period.count(), policy.datapoints, policy.datapoints_to_alarm,
+      static_cast<int>(policy.adjustment_type), steps, policy.min_adjustment,
+      policy.cooldown ? policy.cooldown->count() : -1, policy.target, policy.scale_in_ratio,
+      policy.scale_out_for.count(), policy.scale_in_for.count(), policy.scale_in_period.count(),
+      policy.disable_scale_in, policy.warm_up ? policy.warm_up->count() : -1);
 }
 
 std::string text_of(const std::variant<ProcessProvider, Ec2Provider>& provider) {

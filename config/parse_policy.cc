@@ -178,10 +178,9 @@ void resolve_tracking(Decoder& decoder, const Cursor& at, PolicyDraft& draft) {
 
 /// Keys that have no meaning in this form of policy.
 void refuse_foreign_keys(Decoder& decoder, const Cursor& at, const PolicyDraft& draft) {
-  static constexpr std::array<std::string_view, 11> kAlarmKeys{
-      "above",      "below",          "for",   "datapoints", "datapoints_to_alarm",
-      "adjustment", "min_adjustment", "steps", "add",        "remove",
-      "set"};
+  static constexpr std::array<std::string_view, 12> kAlarmKeys{
+      "statistic",  "above",          "below", "for", "datapoints", "datapoints_to_alarm",
+      "adjustment", "min_adjustment", "steps", "add", "remove",     "set"};
   static constexpr std::array<std::string_view, 5> kTrackingKeys{
       "target", "scale_in_ratio", "scale_out_for", "scale_in_for", "disable_scale_in"};
   const bool tracking = draft.policy.kind == PolicyKind::target_tracking;
@@ -241,6 +240,10 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
             "`10s`; `1m` for times of 15 minutes and more; less where fewer than three would "
             "fit"},
        "Time of one datapoint, the mean of its seconds."},
+      {"statistic",
+       choice({.words = {"average", "minimum", "maximum"}, .later = {}}, 3,
+              [&policy](std::size_t i) { policy.statistic = static_cast<Statistic>(i); }),
+       "What of the instances' figures is compared: their mean, the lowest, the highest."},
       {"datapoints",
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {

@@ -55,7 +55,8 @@ void Group::watch_policies() {
   for (const config::Policy& policy : config_.policies) {
     Watched fresh{policy, Series(span_of(policy)), 0, {}, 0, {}};
     for (const Watched& old : watched_) {
-      if (old.policy.name == policy.name && old.policy.signal == policy.signal) {
+      if (old.policy.name == policy.name && old.policy.signal == policy.signal &&
+          old.policy.statistic == policy.statistic) {
         fresh.series.take_over(old.series);
         fresh.counted = old.counted;
         fresh.measured_at = old.measured_at;

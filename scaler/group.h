@@ -102,8 +102,11 @@ class Group {
     double value = 0;
     bool complete = true;
   };
-  [[nodiscard]] std::optional<Figure> measure(config::Signal signal,
+  [[nodiscard]] std::optional<Figure> measure(const config::Policy& policy,
                                               const std::vector<const Instance*>& counted) const;
+  [[nodiscard]] std::optional<double> figure_of(config::Signal signal,
+                                                const std::string& instance) const;
+  [[nodiscard]] double mean_latency(const std::vector<const Instance*>& counted) const;
   [[nodiscard]] const InstanceDemand* demand_of(const std::string& instance) const;
   [[nodiscard]] bool wants_cpu() const;
 

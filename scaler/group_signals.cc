@@ -1,5 +1,6 @@
 // A group's signals: from per-instance figures to one datapoint per policy and second.
 #include <algorithm>
+#include <numeric>
 
 #include "scaler/group.h"
 
@@ -8,6 +9,7 @@ namespace {
 
 using config::CpuSource;
 using config::Signal;
+using config::Statistic;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
@@ -24,6 +26,19 @@ Duration fresh_for(CpuSource source) {
       return minutes(10);
   }
   return seconds(10);
+}
+
+/// `figures` is not empty.
+double combine(Statistic statistic, const std::vector<double>& figures) {
+  switch (statistic) {
+    case Statistic::average:
+      break;
+    case Statistic::minimum:
+      return *std::min_element(figures.begin(), figures.end());
+    case Statistic::maximum:
+      return *std::max_element(figures.begin(), figures.end());
+  }
+  return std::accumulate(figures.begin(), figures.end(), 0.0) / static_cast<double>(figures.size());
 }
 
 }  // namespace
@@ -64,35 +79,47 @@ bool Group::wants_cpu() const {
                      [](const config::Policy& each) { return each.signal == Signal::cpu; });
 }
 
-/// One datapoint; nothing when fewer than half of the instances have a figure.
-std::optional<Group::Figure> Group::measure(Signal signal,
-                                            const std::vector<const Instance*>& counted) const {
+std::optional<double> Group::figure_of(Signal signal, const std::string& instance) const {
+  if (signal == Signal::cpu) return cpu_of(instance);
+  const InstanceDemand* demand = demand_of(instance);
+  if (demand == nullptr) return std::nullopt;
+  switch (signal) {
+    case Signal::requests_per_target:
+      return demand->requests_per_second;
+    case Signal::in_flight_per_target:
+      return demand->in_flight;
+    default:
+      return demand->latency_seconds;
+  }
+}
+
+/// Each request counts once, not each instance. No requests: nobody waits, 0.
+double Group::mean_latency(const std::vector<const Instance*>& counted) const {
   double sum = 0;
   double requests = 0;
-  std::size_t known = 0;
   for (const Instance* each : counted) {
-    if (signal == Signal::cpu) {
-      const std::optional<double> cpu = cpu_of(each->id);
-      if (!cpu) continue;
-      sum += *cpu;
-    } else {
-      const InstanceDemand* demand = demand_of(each->id);
-      if (demand == nullptr) continue;
-      requests += demand->requests_per_second;
-      if (signal == Signal::requests_per_target) sum += demand->requests_per_second;
-      if (signal == Signal::in_flight_per_target) sum += demand->in_flight;
-      if (signal == Signal::latency) sum += demand->latency_seconds * demand->requests_per_second;
-    }
-    ++known;
+    const InstanceDemand* demand = demand_of(each->id);
+    if (demand == nullptr) continue;
+    requests += demand->requests_per_second;
+    sum += demand->latency_seconds * demand->requests_per_second;
   }
-  if (known == 0 || known * 2 < counted.size()) return std::nullopt;
+  return requests > 0 ? sum / requests : 0;
+}
+
+/// One datapoint; nothing when fewer than half of the instances have a figure.
+std::optional<Group::Figure> Group::measure(const config::Policy& policy,
+                                            const std::vector<const Instance*>& counted) const {
+  std::vector<double> figures;
+  for (const Instance* each : counted) {
+    const std::optional<double> figure = figure_of(policy.signal, each->id);
+    if (figure) figures.push_back(*figure);
+  }
+  if (figures.empty() || figures.size() * 2 < counted.size()) return std::nullopt;
   Figure figure;
-  figure.complete = known == counted.size();
-  if (signal != Signal::latency) {
-    figure.value = sum / static_cast<double>(known);
-  } else if (requests > 0) {
-    figure.value = sum / requests;  // no requests: nobody waits, 0
-  }
+  figure.complete = figures.size() == counted.size();
+  const bool by_request =
+      policy.signal == Signal::latency && policy.statistic == Statistic::average;
+  figure.value = by_request ? mean_latency(counted) : combine(policy.statistic, figures);
   return figure;
 }
 
@@ -131,21 +158,21 @@ void Group::feed_late(Watched& watched, const std::vector<const Instance*>& coun
     figures.push_back(figure);
     newest = std::max(newest, figure->at);
   }
-  double sum = 0;
-  std::size_t known = 0;
+  std::vector<double> ratios;
   Duration span{};
   for (const CpuFigure* each : figures) {
     if (each->at <= newest - each->span / 2) continue;  // of the datapoint before
-    sum += each->ratio;
+    ratios.push_back(each->ratio);
     span = std::max(span, each->span);
-    ++known;
   }
+  const std::size_t known = ratios.size();
   const bool told =
       watched.measured_at && *watched.measured_at >= newest && watched.measured_of >= known;
   const bool of_fewer = newest - span < watched.joined;
   if (known * 2 < counted.size() || told || of_fewer) return;
+  const double value = combine(watched.policy.statistic, ratios);
   for (TimePoint at = newest; at > newest - span; at -= seconds(1)) {
-    watched.series.add(at, sum / static_cast<double>(known), known == counted.size());
+    watched.series.add(at, value, known == counted.size());
   }
   watched.measured_at = newest;
   watched.measured_of = known;
@@ -161,7 +188,7 @@ void Group::feed(Watched& watched) {
   if (counted.empty()) return;
   if (is_late(watched, counted)) return feed_late(watched, counted);
   watched.measured_at.reset();
-  const std::optional<Figure> figure = measure(policy.signal, counted);
+  const std::optional<Figure> figure = measure(policy, counted);
   if (figure) watched.series.add(now, figure->value, figure->complete);
 }
 

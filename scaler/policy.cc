@@ -98,10 +98,23 @@ bool stands(const PolicyView& view, TimePoint end, const AlarmRule& rule) {
   return value && (*value > rule.threshold || (rule.inclusive && *value == rule.threshold));
 }
 
+std::string_view statistic_text(config::Statistic statistic) {
+  switch (statistic) {
+    case config::Statistic::average:
+      break;
+    case config::Statistic::minimum:
+      return "lowest ";
+    case config::Statistic::maximum:
+      return "highest ";
+  }
+  return "";
+}
+
 std::string alarm_note(const Policy& policy, double value) {
-  return fmt::format("{} {} {} {} for {}", signal_name(policy.signal),
-                     signal_text(policy.signal, value), policy.above ? "above" : "below",
-                     signal_text(policy.signal, policy.threshold), span_text(alarm_window(policy)));
+  return fmt::format("{}{} {} {} {} for {}", statistic_text(policy.statistic),
+                     signal_name(policy.signal), signal_text(policy.signal, value),
+                     policy.above ? "above" : "below", signal_text(policy.signal, policy.threshold),
+                     span_text(alarm_window(policy)));
 }
 
 void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {

@@ -1,4 +1,6 @@
 """What the EC2 tests share: lbd on moto's cloud, and the checks that hold after every fault."""
+import re
+
 from moto_rig import PORT, ZONES, MotoRig
 from rig import QUICK_CHECK, check, check_equal, free_port, wait_until
 
@@ -88,8 +90,9 @@ class Case:
         """So many instances were ever made: no double launch, no launch without a reason."""
         check_equal(len(self.launched()), count, "instances ever launched")
 
-    def check_sentence(self, *words):
-        """Some sentence of the history has one of these words (any case)."""
+    def check_sentence(self, *patterns):
+        """Each of these regular expressions is found in some sentence of the history."""
         found = self.sentences()
-        hit = any(word.lower() in s.lower() for s in found for word in words)
-        check(hit, f"no sentence with {' or '.join(words)} in {found}")
+        for pattern in patterns:
+            hit = any(re.search(pattern, sentence) for sentence in found)
+            check(hit, f"no sentence with {pattern!r} in {found}")

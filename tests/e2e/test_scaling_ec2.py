@@ -48,7 +48,12 @@ def test_real_load_takes_it_to_4_then_5_never_6_and_back_to_3(rig):
     check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
     case.check_bounds()
     case.check_launches(BOUND)
-    case.check_sentence("cpu")
+    case.check_sentence(
+        r"scale out 3 -> 4: cpu [0-9.]+ % above 90 % for 3 s",
+        r"scale out 4 -> 5: cpu [0-9.]+ % above 90 % for 3 s",
+        r"scale in 5 -> 4: cpu [0-9.]+ % below 50 % for 5 s",
+        r"scale in 4 -> 3: cpu [0-9.]+ % below 50 % for 5 s",
+    )
 
 
 @test("default", 150)

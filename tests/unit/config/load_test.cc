@@ -136,6 +136,17 @@ TEST(Policies, ThePeriodSuitsTheTimeWhenNoneIsWritten) {
   }
 }
 
+TEST(Policies, AnAlarmMayLookAtTheLowestOrTheHighest) {
+  const auto policies = scaling_group(
+                            "      - { signal: cpu, above: 90%, add: 1 }\n"
+                            "      - { signal: cpu, above: 90%, add: 1, statistic: maximum }\n"
+                            "      - { signal: cpu, below: 9%, remove: 1, statistic: minimum }\n")
+                            .policies;
+  EXPECT_EQ(policies.at(0).statistic, Statistic::average);
+  EXPECT_EQ(policies.at(1).statistic, Statistic::maximum);
+  EXPECT_EQ(policies.at(2).statistic, Statistic::minimum);
+}
+
 TEST(Policies, TargetTrackingTakesAPeriodForBothOfItsTimes) {
   const auto policy =
       scaling_group("      - { signal: cpu, target: 60%, period: 30s, scale_in_for: 10m }\n")

@@ -189,6 +189,51 @@ TEST_F(ScalerTest, ThePreferredCpuSourceWinsWhileItIsFresh) {
   EXPECT_GT(alive(), 3u);
 }
 
+class StatisticTest : public ScalerTest {
+ protected:
+  double value_of(config::Signal signal, config::Statistic statistic) {
+    config::Policy policy = config.scaling_groups["web"].policies[0];
+    policy.signal = signal;
+    policy.statistic = statistic;
+    policy.threshold = 1000;
+    config.scaling_groups["web"].policies = {policy};
+    scaler->apply(config);
+    after(seconds(10));
+    return scaler->status("web")->signals.at(0).value.value_or(-1);
+  }
+};
+
+TEST_F(StatisticTest, IsTakenOverTheInstances) {
+  using config::Signal;
+  using config::Statistic;
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  cloud.cpu_of = {{"i-1", 0.2}, {"i-2", 0.9}};
+  EXPECT_NEAR(value_of(Signal::cpu, Statistic::average), 0.6, 1e-9);
+  EXPECT_NEAR(value_of(Signal::cpu, Statistic::minimum), 0.2, 1e-9);
+  EXPECT_NEAR(value_of(Signal::cpu, Statistic::maximum), 0.9, 1e-9);
+  rates = {{"i-1", 10}, {"i-2", 1}, {"i-3", 1}};
+  EXPECT_NEAR(value_of(Signal::requests_per_target, Statistic::average), 4, 1e-9);
+  EXPECT_NEAR(value_of(Signal::requests_per_target, Statistic::maximum), 10, 1e-9);
+  EXPECT_NEAR(value_of(Signal::requests_per_target, Statistic::minimum), 1, 1e-9);
+  latencies = {{"i-1", 0.1}, {"i-2", 1.3}, {"i-3", 0.7}};
+  EXPECT_NEAR(value_of(Signal::latency, Statistic::average), 0.25, 1e-9) << "by requests";
+  EXPECT_NEAR(value_of(Signal::latency, Statistic::maximum), 1.3, 1e-9);
+  EXPECT_NEAR(value_of(Signal::in_flight_per_target, Statistic::minimum), 2, 1e-9);
+}
+
+TEST_F(ScalerTest, TheHighestCpuScalesOutWhenThePolicySaysMaximum) {
+  config.scaling_groups["web"].policies[0].statistic = config::Statistic::maximum;
+  scaler->apply(config);
+  cloud.cpu = 0.7;
+  cloud.cpu_of["i-1"] = 0.95;
+  after(seconds(40));
+  EXPECT_GT(alive(), 3u);
+  std::string sentences;
+  for (const Decision& each : history()) sentences += each.sentence + "\n";
+  EXPECT_NE(sentences.find("highest cpu 95 % above 90 %"), std::string::npos) << sentences;
+}
+
 // Metrics of the cloud come minutes late and once in minutes.
 TEST_F(ScalerTest, OneLateDatapointAddsOneInstanceAndNotOneASecond) {
   config.scaling_groups["web"].provider = config::Ec2Provider{};

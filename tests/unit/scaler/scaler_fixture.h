@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,7 +24,8 @@ struct Cloud {
   std::vector<ReportedInstance> instances;
   std::string closed_zone;
   double cpu = 0.5;
-  std::optional<TimePoint> cpu_minute;  // the only figures are the means of the minute up to here
+  std::map<std::string, double> cpu_of;  // by instance, where it is another
+  std::optional<TimePoint> cpu_minute;   // the only figures are the means of the minute up to here
   int launches = 0;
   bool unreachable = false;  // no call is answered
 };
@@ -68,7 +70,8 @@ class InstantProvider final : public Provider {
   Task<CpuReply> cpu(std::vector<std::string> instances) override {
     CpuReply reply;
     for (const std::string& id : instances) {
-      CpuSample sample{id, cloud_.cpu, clock_.now()};
+      const auto own = cloud_.cpu_of.find(id);
+      CpuSample sample{id, own == cloud_.cpu_of.end() ? cloud_.cpu : own->second, clock_.now()};
       if (cloud_.cpu_minute) sample.at = *cloud_.cpu_minute;
       if (cloud_.cpu_minute) sample.span = minutes(1);
       reply.samples.push_back(sample);
@@ -173,6 +176,8 @@ class ScalerTest : public testing::Test {
       row.health_since = clock.now();
       row.drained = each.state == TargetState::draining && drains;
       row.in_flight = row.drained || idle ? 0 : 2;
+      row.requests_per_second = rates[each.id];
+      row.latency_seconds = latencies[each.id];
       list.push_back(row);
     }
     return list;
@@ -203,6 +208,8 @@ class ScalerTest : public testing::Test {
   std::vector<InstanceTarget> targets;
   int published = 0;
   int providers = 0;
+  std::map<std::string, double> rates;
+  std::map<std::string, double> latencies;
   bool drains = true;
   bool idle = false;
   std::uint64_t unserved = 0;
