@@ -52,6 +52,7 @@ struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
   std::string state_dir = "/var/lib/lbd";
+  std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
   AccessLog access_log;
   std::uint32_t connections_max =
@@ -123,13 +124,36 @@ struct Rule {
 };
 
 enum class ListenerProtocol : std::uint8_t {
-  http
-};  // https, tcp, tls: not in this version (a clear error)
+  http,
+  https
+};  // tcp, tls: not in this version (a clear error)
+
+/// PEM files: the certificate first, then its chain; and its key.
+struct CertificateFiles {
+  std::string chain;
+  std::string key;
+  Origin origin;
+};
+/// Mozilla's server side TLS profiles, version 6.0.
+enum class TlsPolicy : std::uint8_t { intermediate, modern };
+enum class ClientVerification : std::uint8_t { off, optional, required };
+struct ClientCertificates {
+  ClientVerification verify = ClientVerification::off;
+  std::string trust;  // PEM file of the authorities
+};
+struct ListenerTls {
+  TlsPolicy policy = TlsPolicy::intermediate;
+  std::vector<CertificateFiles> certificates;  // the first for clients without a known name
+  ClientCertificates client_certificates;
+  bool session_tickets = true;
+  milliseconds handshake_timeout{10'000};
+};
 
 struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
+  std::optional<ListenerTls> tls;   // with protocol https
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
@@ -156,7 +180,7 @@ struct HealthCheck {
   std::string host;                   // Host header; empty: the target's address
   std::optional<std::uint16_t> port;  // absent: the target's
   milliseconds interval{5'000};
-  milliseconds timeout{2'000};
+  milliseconds timeout{2'000};  // at most the interval
   double jitter = 0.1;          // ± share of the interval
   std::uint32_t healthy = 2;    // passes in a row to go up (a new target: 1)
   std::uint32_t unhealthy = 2;  // failures in a row to go down
@@ -311,7 +335,9 @@ struct ScalingGroup {
   milliseconds drain_deadline{300'000};
   milliseconds grace{300'000};  // a launched instance may take this long to its first passing check
   milliseconds launch_timeout{
-      900'000};  // no instance reported running by then: given up and replaced
+      900'000};                      // no instance reported running by then: given up and replaced
+  milliseconds zone_pause{180'000};  // no launches in a zone that failed; twice as long each time
+  milliseconds zone_pause_max{1'800'000};
   bool replace_unhealthy = true;
   std::vector<CpuSource> cpu_sources{CpuSource::provider, CpuSource::orca, CpuSource::node_exporter,
                                      CpuSource::cloudwatch};

@@ -132,6 +132,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   Changes changes(out, "node");
   changes.number("zone", before.zone, after.zone);
   changes.number("workers", before.workers, after.workers);
+  changes.changed("deployment", before.deployment != after.deployment);
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);
@@ -140,6 +141,19 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   changes.number("connections_max", before.connections_max, after.connections_max);
   changes.duration("drain_deadline", before.drain_deadline, after.drain_deadline);
   changes.number("log_level", before.log_level, after.log_level);
+}
+
+std::string text_of(const std::optional<ListenerTls>& tls) {
+  if (!tls) return "";
+  std::vector<std::string> parts{fmt::format("{} {} {} {} {}", static_cast<int>(tls->policy),
+                                             tls->session_tickets, tls->handshake_timeout.count(),
+                                             static_cast<int>(tls->client_certificates.verify),
+                                             tls->client_certificates.trust)};
+  for (const CertificateFiles& each : tls->certificates) {
+    parts.push_back(each.chain);
+    parts.push_back(each.key);
+  }
+  return list_text(parts);
 }
 
 std::set<std::string> listen_set(const Listener& listener) {
@@ -197,6 +211,8 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
     return l.otherwise ? text_of(*l.otherwise) : "";
   };
   changes.changed("default", default_text(before) != default_text(after));
+  changes.changed("protocol", before.protocol != after.protocol);
+  changes.changed("tls", text_of(before.tls) != text_of(after.tls));
   changes.changed("forwarded_headers",
                   text_of(before.forwarded_headers) != text_of(after.forwarded_headers));
   const auto& [a, b] = std::pair(before.timeouts, after.timeouts);
@@ -270,6 +286,8 @@ void diff_one(const ScalingGroup& before, const ScalingGroup& after, Changes& ch
   changes.duration("drain_deadline", before.drain_deadline, after.drain_deadline);
   changes.duration("grace", before.grace, after.grace);
   changes.duration("launch_timeout", before.launch_timeout, after.launch_timeout);
+  changes.duration("zone_pause", before.zone_pause, after.zone_pause);
+  changes.duration("zone_pause_max", before.zone_pause_max, after.zone_pause_max);
   changes.number("replace_unhealthy", before.replace_unhealthy, after.replace_unhealthy);
   changes.changed("cpu", before.cpu_sources != after.cpu_sources ||
                              before.node_exporter_port != after.node_exporter_port ||

@@ -123,7 +123,7 @@ json::object schema_of(const Table& table) {
   return schema;
 }
 
-Kind object(std::function<Table()> table) {
+Kind object(const std::function<Table()>& table) {
   return {.read = [table](Decoder& decoder, const Cursor& at) { decode(decoder, at, table()); },
           .schema = [table] { return schema_of(table()); },
           .fallback = ""};

@@ -142,7 +142,7 @@ template <class E>
 
 // ---- kinds made of others
 /// A mapping read by its own table. Built when needed, since tables nest.
-[[nodiscard]] Kind object(std::function<Table()> table);
+[[nodiscard]] Kind object(const std::function<Table()>& table);
 /// As `kind`, or `off`, which clears `enabled`.
 [[nodiscard]] Kind or_off(bool& enabled, Kind kind);
 /// A list whose elements are read one by one; `sample` describes an element for the schema.

@@ -55,10 +55,10 @@ class Assembler {
   Assembled take() {
     if (!started_) return std::move(result_);
     auto root = std::make_shared<Value>(std::move(root_));
-    for (auto& [name, section] : sections_) {
-      for (auto& member : root->members) {
-        if (member.key == name) member.value = std::make_shared<Value>(std::move(section));
-      }
+    for (auto& member : root->members) {
+      const auto section = sections_.find(member.key);
+      if (section == sections_.end()) continue;
+      member.value = std::make_shared<Value>(std::move(section->second));
     }
     result_.root = std::move(root);
     return std::move(result_);

@@ -223,9 +223,10 @@ Kind whole(std::uint32_t& out, Range<std::uint32_t> range) {
 Kind whole_or(std::uint32_t& out, std::string_view word_for_zero, Range<std::uint32_t> range) {
   return {.read =
               [=, &out](Decoder& decoder, const Cursor& at) {
-                if (at.value.kind == ValueKind::scalar && at.value.text == word_for_zero) {
-                  out = 0;
-                } else if (word_for_zero == "off" && is_off(at.value)) {
+                const bool zero =
+                    (at.value.kind == ValueKind::scalar && at.value.text == word_for_zero) ||
+                    (word_for_zero == "off" && is_off(at.value));
+                if (zero) {
                   out = 0;
                 } else if (const auto value = read_whole(decoder, at, range)) {
                   out = *value;

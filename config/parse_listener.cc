@@ -266,8 +266,10 @@ Table listener_table(Listener& listener) {
               {"listen", addresses(listener.listen),
                "Address and port to listen on, or a list of them.", true},
               {"protocol",
-               word(listener.protocol, {.words = {"http"}, .later = {"https", "tcp", "tls", "h2"}}),
+               word(listener.protocol, {.words = {"http", "https"}, .later = {"tcp", "tls", "h2"}}),
                "What clients speak."},
+              {"tls", object([&listener] { return listener_tls_table(listener.tls.emplace()); }),
+               "Certificates and how they are used; with protocol https."},
               {"rules", objects(listener.rules, &rule_table),
                "Rules, in order: the first that matches decides."},
               {"default",
@@ -283,7 +285,7 @@ Table listener_table(Listener& listener) {
               {"reason_header", flag(listener.reason_header),
                "Whether to add x-lbd-reason to answers that lbd makes itself."},
           },
-      .later = {"tls"},
+      .later = {},
       .after = [&listener](Decoder&, const Cursor&) {
         for (std::size_t i = 0; i < listener.rules.size(); ++i) {
           auto& name = listener.rules[i].name;

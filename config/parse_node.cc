@@ -7,6 +7,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::string_view kDeploymentLetters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+constexpr std::size_t kDeploymentBytesMax = 64;
+
 /// `metrics: 127.0.0.1:9600 | off`.
 Kind metrics_address(std::optional<Address>& out) {
   return {.read =
@@ -58,6 +62,26 @@ Table access_log_table(AccessLog& log) {
           .after = {}};
 }
 
+/// A tag value that stays readable in a console and needs no quoting in an IAM policy.
+Kind deployment(std::string& out) {
+  return {
+      .read =
+          [&out](Decoder& decoder, const Cursor& at) {
+            constexpr std::string_view kWhat = "1 to 64 letters, digits, '.', '_' and '-'";
+            const auto* found = scalar_of(decoder, at, kWhat);
+            if (found == nullptr) return;
+            const bool good = !found->empty() && found->size() <= kDeploymentBytesMax &&
+                              found->find_first_not_of(kDeploymentLetters) == std::string::npos;
+            if (!good) return decoder.expected(at, kWhat);
+            out = *found;
+          },
+      .schema =
+          [] {
+            return boost::json::object{{"type", "string"}, {"pattern", "^[A-Za-z0-9._-]{1,64}$"}};
+          },
+      .fallback = ""};
+}
+
 /// `version: 1`, the only one there is.
 Kind version(int& out) {
   return {.read =
@@ -106,6 +130,9 @@ Table node_table(Node& node) {
                    "Worker threads; `auto` is one per usable CPU."},
                   {"state_dir", required_text(node.state_dir, "a path"),
                    "Folder of the scaler's plan and history."},
+                  {"deployment", deployment(node.deployment),
+                   "Name that EC2 instances are owned under (tag `lbd:deployment`): lbd sees and "
+                   "ends only those of its own. Default: a random id kept in `state_dir`."},
                   {"admin", object([&node] { return admin_table(node.admin); }),
                    "Admin API and metrics."},
                   {"access_log", or_off(node.access_log.enabled, object([&node] {

@@ -176,6 +176,11 @@ std::vector<Field> timing_fields(ScalingGroup& group) {
        "How long a launched instance may take to its first passing check."},
       {"launch_timeout", duration(group.launch_timeout, {.least = 1s, .most = 24h}),
        "How long a launch may take until it is given up and replaced."},
+      {"zone_pause", duration(group.zone_pause, {.least = 1s, .most = 24h}),
+       "How long a zone without capacity, or whose instances all went down, gets no launches; "
+       "twice as long each time in a row."},
+      {"zone_pause_max", duration(group.zone_pause_max, {.least = 1s, .most = 24h}),
+       "Longest pause of a zone."},
   };
 }
 
@@ -194,7 +199,10 @@ Table scaling_group_table(ScalingGroup& group) {
                "Instances as processes of this host."},
               {"ec2", provider_section<Ec2Provider>(group, &ec2_table),
                "Instances from Amazon EC2."},
-              {"min", whole(group.min, {0, 10'000}), "Fewest instances.", true},
+              {"min", whole(group.min, {0, 10'000}),
+               "Fewest instances. With 0 a group with policies rests once no request came for a "
+               "minute; the next one is answered 503 and launches an instance.",
+               true},
               {"max", whole(group.max, {0, 10'000}), "Most instances.", true},
               {"desired", optional_whole(group.desired), "Instances to start with. Default: min."},
           },

@@ -1,6 +1,9 @@
 // Target groups: targets, health checks, ejection, retries.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
+
 #include "config/scalars.h"
 #include "config/tables.h"
 
@@ -11,6 +14,7 @@ using namespace std::chrono_literals;
 namespace json = boost::json;
 
 Table health_check_table(HealthCheck& check) {
+  const auto timeout = std::make_shared<std::optional<milliseconds>>();
   return {
       .doc = "How targets are probed, or `off`.",
       .fields =
@@ -23,8 +27,9 @@ Table health_check_table(HealthCheck& check) {
               {"port", optional_port(check.port), "Port of the probe. Default: the target's."},
               {"interval", duration(check.interval, {.least = 10ms, .most = 24h}),
                "Time between two probes of a target."},
-              {"timeout", duration(check.timeout, {.least = 1ms, .most = 24h}),
-               "Time within which a probe must pass."},
+              {"timeout", optional_duration(*timeout, {.least = 1ms, .most = 24h}),
+               "Time within which a probe must pass. Default: `2s`, or the interval when that is "
+               "shorter."},
               {"jitter", ratio(check.jitter, {0, 1}),
                "Share of the interval by which probes are spread."},
               {"healthy", whole(check.healthy, {1, 100}),
@@ -35,7 +40,8 @@ Table health_check_table(HealthCheck& check) {
               {"body", text(check.body), "Text that the answer's first 64 KiB must hold."},
           },
       .later = {},
-      .after = [&check](Decoder& decoder, const Cursor& at) {
+      .after = [&check, timeout](Decoder& decoder, const Cursor& at) {
+        check.timeout = timeout->value_or(std::min(check.timeout, check.interval));
         if (check.path.starts_with('/')) return;
         const auto path = member_of(at, "path");
         if (path && !path->value.secret) decoder.expected(*path, "a path that starts with '/'");

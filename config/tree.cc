@@ -221,13 +221,12 @@ class TreeBuilder final : public YAML::EventHandler {
   void close() {
     Open done = std::move(open_.back());
     open_.pop_back();
-    add(std::move(done.value), done.anchor);
+    add(done.value, done.anchor);
   }
 
-  void add(std::shared_ptr<const Value> value, YAML::anchor_t anchor) {
+  void add(const ValuePtr& value, YAML::anchor_t anchor) {
     if (anchor != 0) anchors_[anchor] = value;
-    const auto place = value->place;
-    add_value(std::move(value), place);
+    add_value(value, value->place);
   }
 
   /// Gives a finished value to the mapping or sequence that is open; `place` is where it is used.
@@ -333,6 +332,8 @@ void report_syntax(const YAML::ParserException& error, const TreeBuilder& builde
   } else if (error.msg.starts_with("end of ")) {
     problems.push_back(problem_at(place, "E1004", "this line does not fit the lines above it",
                                   "check its indentation"));
+  } else if (error.msg.starts_with("the referenced anchor is not defined")) {
+    problems.push_back(problem_at(place, "E1004", "this alias has no anchor before it"));
   } else {
     problems.push_back(problem_at(place, "E1004", fmt::format("not YAML: {}", error.msg)));
   }
@@ -367,7 +368,7 @@ ValuePtr parse_tree(const TreeInput& input, std::vector<Problem>& problems) {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) return nullptr;
-    const auto root = builder.root();
+    ValuePtr root = builder.root();
     TreeBuilder second(input, lines, problems);
     if (parser.HandleNextDocument(second) && second.root()) {
       problems.push_back(problem_at(second.root()->place, "E1006",

@@ -55,6 +55,7 @@ class Validator {
   template <class Map>
   static std::vector<std::string> names_of(const Map& map) {
     std::vector<std::string> names;
+    names.reserve(map.size());
     for (const auto& [name, value] : map) names.push_back(name);
     return names;
   }
@@ -97,6 +98,30 @@ class Validator {
               "add 'default: { forward: … }'");
     }
     check_listener_limits(listener, path);
+    check_tls(listener, path);
+  }
+
+  void check_tls(const Listener& listener, const std::string& path) {
+    const bool https = listener.protocol == ListenerProtocol::https;
+    if (https && !listener.tls) {
+      error(path, "E3020", fmt::format("listener '{}' speaks https without 'tls'", listener.name),
+            "add 'tls: { certificates: [{ chain: …, key: … }] }'");
+    }
+    if (!listener.tls) return;
+    if (!https) {
+      error(path + ".tls", "E3020",
+            fmt::format("listener '{}' has 'tls' but speaks plain http", listener.name),
+            "add 'protocol: https'");
+    }
+    if (listener.tls->certificates.empty() && !written(path + ".tls.certificates[0]")) {
+      error(path + ".tls", "E3020", "TLS needs a certificate");
+    }
+    const ClientCertificates& clients = listener.tls->client_certificates;
+    if ((clients.verify == ClientVerification::off) != clients.trust.empty()) {
+      error(path + ".tls.client_certificates", "E3020",
+            clients.trust.empty() ? "verifying clients needs 'trust'"
+                                  : "'trust' without 'verify' has no effect");
+    }
   }
 
   static bool matches_everything(const When& when) {
@@ -277,8 +302,7 @@ class Validator {
       return;
     }
     if (check.timeout > check.interval) {
-      const bool own = written(path + ".timeout");
-      error(path + (own ? ".timeout" : ".interval"), "E3011",
+      error(path + ".timeout", "E3011",
             fmt::format("the health check's timeout ({}) is longer than its interval ({})",
                         duration_text(check.timeout), duration_text(check.interval)));
     }
@@ -309,6 +333,12 @@ class Validator {
       error(path + ".desired", "E3013",
             fmt::format("desired ({}) is not between min ({}) and max ({})", *group.desired,
                         group.min, group.max));
+    }
+    if (group.zone_pause > group.zone_pause_max) {
+      const bool own = written(path + ".zone_pause");
+      error(path + (own ? ".zone_pause" : ".zone_pause_max"), "E3019",
+            fmt::format("the first pause of a zone ({}) is longer than the longest ({})",
+                        duration_text(group.zone_pause), duration_text(group.zone_pause_max)));
     }
     if (const auto* ec2 = std::get_if<Ec2Provider>(&group.provider)) {
       check_ec2(*ec2, path + ".ec2");

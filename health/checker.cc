@@ -119,7 +119,11 @@ Task<> Checker::check(Checker& checker, std::shared_ptr<Entry> entry) {
   entry->running = false;
   --checker.running_;
   if (!entry->gone) {
-    checker.record(*entry, std::move(result));
+    if (result.failure == CheckFailure::own_shortage) {
+      ++checker.shortages_;
+    } else {
+      checker.record(*entry, std::move(result));
+    }
     const Duration delay = entry->again ? Duration(0) : checker.next_delay(*entry);
     entry->again = false;
     if (!entry->gone) entry->timer.set(checker.loop_.clock().now() + delay);

@@ -60,6 +60,9 @@ class Checker {
   [[nodiscard]] const Verdict* find(const TargetKey& key) const;
   [[nodiscard]] const TaskGroup& tasks() const noexcept { return tasks_; }
   [[nodiscard]] bool first_round_done() const;
+  /// Checks that could not be made because lbd itself was short of something. They gave no
+  /// verdict.
+  [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }
   /// Starts no further check; `co_await join()` for those under way.
   void stop();
   [[nodiscard]] TaskGroup::Join join() noexcept { return tasks_.join(); }
@@ -81,6 +84,7 @@ class Checker {
   std::deque<std::weak_ptr<Entry>> waiting_;
   TaskGroup tasks_;
   std::size_t running_ = 0;
+  std::uint64_t shortages_ = 0;
   bool stopped_ = false;
 };
 

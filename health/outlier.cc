@@ -24,40 +24,52 @@ void Outliers::readmit(const std::string& target) {
 std::vector<OutlierChange> Outliers::observe(const config::Passive& settings, TimePoint now,
                                              std::span<const OutlierSample> samples) {
   std::vector<OutlierChange> changes;
-  std::size_t ejected = 0;
-  std::size_t usable = 0;
   for (const OutlierSample& sample : samples) {
-    Memory& memory = memory_[sample.target];
-    if (memory.ejected && (now >= memory.until || !settings.enabled)) {
-      memory.ejected = false;
-      memory.clean_since = now;
-      memory.connect_base = sample.connect_failures;
-      memory.error_base = sample.errors;
+    if (forgive(settings, now, sample)) {
       changes.push_back({sample.target, false, "its ejection is over", {}});
     }
-    if (!memory.ejected && memory.ejections > 0 && now - memory.clean_since >= settings.ejection) {
-      --memory.ejections;
-      memory.clean_since = now;
-    }
-    ejected += memory.ejected ? 1 : 0;
-    usable += sample.usable && !memory.ejected ? 1 : 0;
   }
   std::erase_if(memory_, [&](const auto& entry) {
     return std::none_of(samples.begin(), samples.end(),
                         [&](const OutlierSample& sample) { return sample.target == entry.first; });
   });
-  if (!settings.enabled) return changes;
+  if (settings.enabled) eject(settings, now, samples, changes);
+  return changes;
+}
+
+/// Lets time heal: ends an ejection that is over (true), and forgets one after a clean while.
+bool Outliers::forgive(const config::Passive& settings, TimePoint now,
+                       const OutlierSample& sample) {
+  Memory& memory = memory_[sample.target];
+  const bool over = memory.ejected && (now >= memory.until || !settings.enabled);
+  if (over) {
+    memory.ejected = false;
+    memory.clean_since = now;
+    memory.connect_base = sample.connect_failures;
+    memory.error_base = sample.errors;
+  }
+  if (!memory.ejected && memory.ejections > 0 && now - memory.clean_since >= settings.ejection) {
+    --memory.ejections;
+    memory.clean_since = now;
+  }
+  return over;
+}
+
+void Outliers::eject(const config::Passive& settings, TimePoint now,
+                     std::span<const OutlierSample> samples, std::vector<OutlierChange>& changes) {
   const auto most = std::max<std::size_t>(
       1,
       static_cast<std::size_t>(settings.ejected_share_max * static_cast<double>(samples.size())));
+  const auto is_out = [this](const OutlierSample& sample) { return is_ejected(sample.target); };
+  auto ejected = static_cast<std::size_t>(std::count_if(samples.begin(), samples.end(), is_out));
+  auto usable = static_cast<std::size_t>(
+      std::count_if(samples.begin(), samples.end(),
+                    [&](const OutlierSample& sample) { return sample.usable && !is_out(sample); }));
   for (const OutlierSample& sample : samples) {
     Memory& memory = memory_[sample.target];
     if (memory.ejected || !sample.usable) continue;
-    const std::uint64_t connects =
-        std::min(sample.connect_streak, sample.connect_failures - memory.connect_base);
-    const std::uint64_t errors = std::min(sample.error_streak, sample.errors - memory.error_base);
-    const bool by_connect = connects >= settings.consecutive_connect_errors;
-    if (!by_connect && errors < settings.consecutive_5xx) continue;
+    std::string reason = fault_of(settings, memory, sample);
+    if (reason.empty()) continue;
     if (ejected >= most || usable <= 1) break;
     const Duration length =
         std::min<Duration>(settings.ejection * (memory.ejections + 1), settings.ejection_max);
@@ -66,12 +78,23 @@ std::vector<OutlierChange> Outliers::observe(const config::Passive& settings, Ti
     ++memory.ejections;
     ++ejected;
     --usable;
-    changes.push_back({sample.target, true,
-                       by_connect ? fmt::format("{} connect errors in a row", connects)
-                                  : fmt::format("{} failed responses in a row", errors),
-                       length});
+    changes.push_back({sample.target, true, std::move(reason), length});
   }
-  return changes;
+}
+
+/// Why the target is to be ejected; empty: it is not.
+std::string Outliers::fault_of(const config::Passive& settings, const Memory& memory,
+                               const OutlierSample& sample) {
+  const std::uint64_t connects =
+      std::min(sample.connect_streak, sample.connect_failures - memory.connect_base);
+  if (connects >= settings.consecutive_connect_errors) {
+    return fmt::format("{} connect errors in a row", connects);
+  }
+  const std::uint64_t errors = std::min(sample.error_streak, sample.errors - memory.error_base);
+  if (errors >= settings.consecutive_5xx) {
+    return fmt::format("{} failed responses in a row", errors);
+  }
+  return {};
 }
 
 }  // namespace lbd::health

@@ -52,6 +52,12 @@ class Outliers {
     std::uint64_t connect_base = 0;  // totals when it was readmitted: older failures are forgiven
     std::uint64_t error_base = 0;
   };
+  bool forgive(const config::Passive& settings, TimePoint now, const OutlierSample& sample);
+  void eject(const config::Passive& settings, TimePoint now, std::span<const OutlierSample> samples,
+             std::vector<OutlierChange>& changes);
+  [[nodiscard]] static std::string fault_of(const config::Passive& settings, const Memory& memory,
+                                            const OutlierSample& sample);
+
   std::map<std::string, Memory> memory_;
 };
 

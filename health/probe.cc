@@ -48,6 +48,9 @@ std::string codes_text(const config::HealthCheck& settings) {
 CheckResult connect_result(const net::DialFailure& failure) {
   if (failure.fault == Fault::connect_timeout)
     return failed(CheckFailure::timeout, "no connection in time");
+  if (failure.fault == Fault::overload_shed) {
+    return failed(CheckFailure::own_shortage, std::strerror(failure.error));
+  }
   if (failure.error == EHOSTUNREACH || failure.error == ENETUNREACH) {
     return failed(CheckFailure::no_route, std::strerror(failure.error));
   }
@@ -141,7 +144,7 @@ Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
 std::string_view check_failure_name(CheckFailure failure) noexcept {
   constexpr std::string_view kNames[] = {"none",          "refused",      "timeout",
                                          "reset",         "bad_response", "code_mismatch",
-                                         "body_mismatch", "no_route"};
+                                         "body_mismatch", "no_route",     "own_shortage"};
   return kNames[static_cast<std::size_t>(failure)];
 }
 

@@ -21,6 +21,7 @@ enum class CheckFailure : std::uint8_t {
   code_mismatch,
   body_mismatch,
   no_route,
+  own_shortage,  // of lbd itself: says nothing about the target
 };
 [[nodiscard]] std::string_view check_failure_name(CheckFailure failure) noexcept;
 

@@ -128,6 +128,7 @@ int run_daemon(const DaemonOptions& options) {
   auto config = std::make_shared<const config::Config>(*loaded.config);
   const config::Node& node = config->node;
 
+  std::signal(SIGPIPE, SIG_IGN);  // a log's reader may go; spawned processes get it back
   StderrLog log(level_of(node.log_level));
   Rng rng(os_seed());
   net::Loop loop;
@@ -146,7 +147,10 @@ int run_daemon(const DaemonOptions& options) {
     access_log = std::move(*opened);
   }
 
-  Providers providers(loop, log, Rng(rng.next()), node.state_dir);
+  const auto deployment = [&] {
+    return node.deployment.empty() ? store.identity() : node.deployment;
+  };
+  Providers providers(loop, log, Rng(rng.next()), {node.state_dir, deployment});
   control::Plane plane(
       {.loop = loop,
        .log = log,

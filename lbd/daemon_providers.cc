@@ -6,13 +6,18 @@
 
 namespace lbd {
 
-Providers::Providers(net::Loop& loop, Log& log, Rng rng, std::string state_dir)
+Providers::Providers(net::Loop& loop, Log& log, Rng rng, Household household)
     : loop_(loop),
       log_(log),
       rng_(rng),
-      state_dir_(std::move(state_dir)),
+      household_(std::move(household)),
       http_(loop),
-      ec2_{.clock = loop.clock(), .log = log, .rng = rng_, .http = http_, .machine = machine_},
+      ec2_{.clock = loop.clock(),
+           .log = log,
+           .rng = rng_,
+           .http = http_,
+           .machine = machine_,
+           .deployment = household_.deployment},
       imds_({.clock = loop.clock(), .log = log, .rng = rng_, .http = http_, .machine = machine_}) {}
 
 Providers::~Providers() { cancel_calls(); }
@@ -25,8 +30,10 @@ void Providers::cancel_calls() {
 std::unique_ptr<scaler::Provider> Providers::make(const config::ScalingGroup& group) {
   if (const auto* process = std::get_if<config::ProcessProvider>(&group.provider)) {
     return std::make_unique<scaler::ProcessProvider>(
-        scaler::ProcessProviderParts{
-            .clock = loop_.clock(), .log = log_, .state_dir = state_dir_, .group = group.name},
+        scaler::ProcessProviderParts{.clock = loop_.clock(),
+                                     .log = log_,
+                                     .state_dir = household_.state_dir,
+                                     .group = group.name},
         *process);
   }
   return scaler::ec2::make_ec2_provider(ec2_, group);

@@ -2,6 +2,7 @@
 // scrapers.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,10 +22,16 @@
 
 namespace lbd {
 
+/// What tells this lbd's instances from those of others.
+struct Household {
+  std::string state_dir;                    // of processes
+  std::function<std::string()> deployment;  // tag of EC2 instances; empty: not known yet
+};
+
 /// Thread: the control loop. Lifetime: outlives the plane and the providers it makes.
 class Providers {
  public:
-  Providers(net::Loop& loop, Log& log, Rng rng, std::string state_dir);
+  Providers(net::Loop& loop, Log& log, Rng rng, Household household);
   ~Providers();
   Providers(const Providers&) = delete;
   Providers& operator=(const Providers&) = delete;
@@ -45,7 +52,7 @@ class Providers {
   net::Loop& loop_;
   Log& log_;
   Rng rng_;
-  std::string state_dir_;
+  Household household_;
   config::DiskReader machine_;
   net::CurlClient http_;
   scaler::ec2::Ec2Parts ec2_;

@@ -359,19 +359,7 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::pending:
       break;
     case ReportedState::running:
-      if (!instance.running_since) {
-        instance.running_since = seen.now;
-        time(measures_.launch.boot, instance, seen.now);
-        if (instance.state == InstanceState::draining) {
-          // Begun by an earlier life; the balancer hears of it only now that we know its address.
-          instance.since = seen.now;
-          instance.drain_until = seen.now + Duration(group_.drain_deadline);
-        }
-      }
-      if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
-          seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
-        instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
-      }
+      runs(instance, seen);
       break;
     case ReportedState::stopping:
       if (instance.state != InstanceState::terminating) {
@@ -388,6 +376,22 @@ void Fleet::update(Instance& instance, const ReportedInstance& report, const Obs
     case ReportedState::terminated:
       ended(instance, report, seen.now);
       break;
+  }
+}
+
+void Fleet::runs(Instance& instance, const Observation& seen) {
+  if (!instance.running_since) {
+    instance.running_since = seen.now;
+    time(measures_.launch.boot, instance, seen.now);
+    if (instance.state == InstanceState::draining) {
+      // Begun by an earlier life; the balancer hears of it only now that we know its address.
+      instance.since = seen.now;
+      instance.drain_until = seen.now + Duration(group_.drain_deadline);
+    }
+  }
+  if (instance.terminate_confirmed && !instance.in_call && instance.calls > 0 &&
+      seen.asked_at - instance.answered >= 6 * timings_.terminate_again) {
+    instance.terminate_confirmed = false;  // accepted long ago and still running: ask again
   }
 }
 
@@ -423,28 +427,33 @@ void Fleet::look_for_missing(const Observation& seen) {
     const bool reported =
         std::any_of(seen.instances.begin(), seen.instances.end(),
                     [&](const ReportedInstance& report) { return report.id == instance.id; });
-    if (reported || seen.asked_at < std::max(instance.answered, instance.born)) continue;
-    // Launched just before a restart it may not be visible yet.
-    if (instance.adopted && seen.asked_at < restored_at_ + timings_.visibility) continue;
-    ++instance.missing;
-    const bool lately = instance.seen && seen.asked_at < instance.seen_at + timings_.visibility;
-    if (instance.missing < timings_.missing_max || lately) continue;
-    if (instance.state == InstanceState::terminating) {
-      const bool invisible_still = !instance.seen && seen.now - instance.born < timings_.visibility;
-      if (invisible_still || (!instance.seen && !instance.terminate_confirmed)) continue;
-      gone_[instance.id] = seen.now;
-      event("terminated", instance,
-            fmt::format("instance {} in zone {} has ended", instance.id, instance.zone));
-      instance.reported = ReportedState::terminated;
-      instance.state = InstanceState::lost;
-    } else if (instance.seen) {
-      const bool served = instance.serving_since.has_value();
-      enter(instance, InstanceState::lost, seen.now, "the provider no longer reports it");
-      event("lost", instance,
-            fmt::format("instance {} in zone {} is lost: missing from {} reports in a row",
-                        instance.id, instance.zone, instance.missing));
-      if (served) check_zone(instance.zone, seen.now);
-    }
+    if (!reported) missed(instance, seen);
+  }
+}
+
+/// A report without it; too many of them mean that it is gone.
+void Fleet::missed(Instance& instance, const Observation& seen) {
+  if (seen.asked_at < std::max(instance.answered, instance.born)) return;
+  // Launched just before a restart it may not be visible yet.
+  if (instance.adopted && seen.asked_at < restored_at_ + timings_.visibility) return;
+  ++instance.missing;
+  const bool lately = instance.seen && seen.asked_at < instance.seen_at + timings_.visibility;
+  if (instance.missing < timings_.missing_max || lately) return;
+  if (instance.state == InstanceState::terminating) {
+    const bool invisible_still = !instance.seen && seen.now - instance.born < timings_.visibility;
+    if (invisible_still || (!instance.seen && !instance.terminate_confirmed)) return;
+    gone_[instance.id] = seen.now;
+    event("terminated", instance,
+          fmt::format("instance {} in zone {} has ended", instance.id, instance.zone));
+    instance.reported = ReportedState::terminated;
+    instance.state = InstanceState::lost;
+  } else if (instance.seen) {
+    const bool served = instance.serving_since.has_value();
+    enter(instance, InstanceState::lost, seen.now, "the provider no longer reports it");
+    event("lost", instance,
+          fmt::format("instance {} in zone {} is lost: missing from {} reports in a row",
+                      instance.id, instance.zone, instance.missing));
+    if (served) check_zone(instance.zone, seen.now);
   }
 }
 

@@ -75,8 +75,6 @@ struct Instance {
 
 /// Times that are not the admin's to set; tests and the simulation shorten them.
 struct FleetTimings {
-  Duration breaker_min = std::chrono::minutes(3);  // Karpenter's 3 min, doubling to CA's 30 min
-  Duration breaker_max = std::chrono::minutes(30);
   Duration visibility = std::chrono::seconds(30);  // until a launch surely shows in describe
   Duration unhealthy_hold = std::chrono::seconds(15);
   Duration impaired_hold = std::chrono::minutes(2);
@@ -197,10 +195,15 @@ class Fleet {
   void see(const ReportedInstance& report, const Observation& seen);
   void adopt(const ReportedInstance& report, const Observation& seen);
   void update(Instance& instance, const ReportedInstance& report, const Observation& seen);
+  void runs(Instance& instance, const Observation& seen);
   void ended(Instance& instance, const ReportedInstance& report, TimePoint now);
   void look_for_missing(const Observation& seen);
+  void missed(Instance& instance, const Observation& seen);
   void first_pass(Instance& instance, TimePoint now);
   void judge(Instance& instance, TimePoint now);
+  void give_up_launch(Instance& instance, TimePoint now);
+  [[nodiscard]] std::string pending_fault(const Instance& instance, TimePoint now) const;
+  [[nodiscard]] std::string serving_fault(const Instance& instance, TimePoint now) const;
   void watch_mass_failure(TimePoint now);
   void trip(const std::string& zone, TimePoint now, const std::string& reason);
   void check_zone(const std::string& zone, TimePoint now);

@@ -55,46 +55,16 @@ void Fleet::advance(TimePoint now) {
 }
 
 void Fleet::judge(Instance& instance, TimePoint now) {
-  std::string unhealthy;
-  switch (instance.state) {
-    case InstanceState::launching:
-      if (instance.in_call || instance.looks < timings_.missing_max) return;
-      if (asked_at_ < instance.born + Duration(group_.launch_timeout)) return;
-      instance.reason = "given up: neither answered nor visible within the launch timeout";
-      settle_launch(instance, IntentState::abandoned);
-      launch_failed(instance, "timeout");
-      trip(instance.zone, now, instance.reason);
-      instance.state = InstanceState::lost;
-      return;
-    case InstanceState::pending:
-      if (!instance.running_since && asked_at_ >= instance.born + Duration(group_.launch_timeout)) {
-        unhealthy = "not running within the launch timeout";
-      } else if (instance.running_since &&
-                 now - *instance.running_since >= Duration(group_.grace)) {
-        unhealthy =
-            fmt::format("no health check passed within the grace period ({})",
-                        instance.health_reason.empty() ? "none answered" : instance.health_reason);
-      }
-      break;
-    case InstanceState::warming:
-    case InstanceState::in_service:
-      if (instance.state == InstanceState::warming &&
-          now - *instance.serving_since >= Duration(group_.warm_up)) {
-        enter(instance, InstanceState::in_service, now, "warm-up is over");
-        time(measures_.launch.in_service, instance, now);
-      }
-      if (!group_.replace_unhealthy) break;
-      if (instance.health == Health::down &&
-          now - instance.health_since >= timings_.unhealthy_hold) {
-        unhealthy = fmt::format("health checks fail: {}", instance.health_reason);
-      } else if (instance.impaired_since &&
-                 now - *instance.impaired_since >= timings_.impaired_hold) {
-        unhealthy = "the provider's status checks fail";
-      }
-      break;
-    default:
-      return;
+  if (instance.state == InstanceState::launching) return give_up_launch(instance, now);
+  const bool serving =
+      instance.state == InstanceState::warming || instance.state == InstanceState::in_service;
+  if (instance.state != InstanceState::pending && !serving) return;
+  if (instance.state == InstanceState::warming &&
+      now - *instance.serving_since >= Duration(group_.warm_up)) {
+    enter(instance, InstanceState::in_service, now, "warm-up is over");
+    time(measures_.launch.in_service, instance, now);
   }
+  std::string unhealthy = serving ? serving_fault(instance, now) : pending_fault(instance, now);
   const bool newly = instance.unhealthy.empty() && !unhealthy.empty();
   instance.unhealthy = std::move(unhealthy);
   if (!newly) return;
@@ -103,6 +73,38 @@ void Fleet::judge(Instance& instance, TimePoint now) {
         fmt::format("instance {} in zone {} must be replaced: {}", instance.id, instance.zone,
                     instance.unhealthy));
   if (instance.serving_since) check_zone(instance.zone, now);
+}
+
+void Fleet::give_up_launch(Instance& instance, TimePoint now) {
+  if (instance.in_call || instance.looks < timings_.missing_max) return;
+  if (asked_at_ < instance.born + Duration(group_.launch_timeout)) return;
+  instance.reason = "given up: neither answered nor visible within the launch timeout";
+  settle_launch(instance, IntentState::abandoned);
+  launch_failed(instance, "timeout");
+  trip(instance.zone, now, instance.reason);
+  instance.state = InstanceState::lost;
+}
+
+/// Why an instance that has never served must be replaced; empty: it need not.
+std::string Fleet::pending_fault(const Instance& instance, TimePoint now) const {
+  if (!instance.running_since) {
+    const bool late = asked_at_ >= instance.born + Duration(group_.launch_timeout);
+    return late ? "not running within the launch timeout" : "";
+  }
+  if (now - *instance.running_since < Duration(group_.grace)) return {};
+  return fmt::format("no health check passed within the grace period ({})",
+                     instance.health_reason.empty() ? "none answered" : instance.health_reason);
+}
+
+/// The same for one that serves.
+std::string Fleet::serving_fault(const Instance& instance, TimePoint now) const {
+  if (!group_.replace_unhealthy) return {};
+  if (instance.health == Health::down && now - instance.health_since >= timings_.unhealthy_hold) {
+    return fmt::format("health checks fail: {}", instance.health_reason);
+  }
+  const bool impaired =
+      instance.impaired_since && now - *instance.impaired_since >= timings_.impaired_hold;
+  return impaired ? "the provider's status checks fail" : "";
 }
 
 /// When more than half fail their checks at once, the check or our own line is as likely to be the
@@ -141,7 +143,7 @@ void Fleet::watch_mass_failure(TimePoint now) {
 void Fleet::trip(const std::string& zone, TimePoint now, const std::string& reason) {
   for (ZoneBreaker& breaker : zones_) {
     if (breaker.zone != zone || breaker.open(now)) continue;
-    breaker.trip(now, timings_.breaker_min, timings_.breaker_max);
+    breaker.trip(now, group_.zone_pause, group_.zone_pause_max);
     breaker.reason = reason;
     FleetEvent made;
     made.kind = "zone_closed";

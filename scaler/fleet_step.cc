@@ -353,7 +353,8 @@ FleetStep Fleet::move_step(const std::string& zone, TimePoint now, bool spare) c
                   chosen->zone, per_zone().at(chosen->zone));
   const auto breaker = std::find_if(zones_.begin(), zones_.end(),
                                     [&](const ZoneBreaker& each) { return each.zone == zone; });
-  const bool shaky = breaker->failures > 0 && now < breaker->open_until + timings_.breaker_max;
+  const bool shaky =
+      breaker->failures > 0 && now < breaker->open_until + Duration(group_.zone_pause_max);
   if (!spare || shaky) {
     return step(StepKind::none, "uneven",
                 fmt::format("{}; the group is at its maximum of {} and {}", uneven, group_.max,

@@ -112,6 +112,7 @@ void Group::restore(const SavedGroup& saved) {
   publish_saved();
   fleet_.restore(saved.live, now);
   counted_changed_ = now;
+  last_request_ = now;
   activity_open_ = !activity_finished_;
 }
 
@@ -122,8 +123,7 @@ void Group::hold() {
   start_calls();
   if (!started_) return;
   const TimePoint now = parts_.clock.now();
-  demand_ = parts_.demand(config_.name);
-  fleet_.hear(demand_, now);
+  hear_demand();
   fleet_.advance(now);
   for (const FleetEvent& each : fleet_.take_events()) {
     if (!each.sentence.empty()) parts_.log.info(each.sentence, {{"group", config_.name}});
@@ -137,8 +137,7 @@ void Group::tick() {
   start_calls();
   if (!started_) return;
   const TimePoint now = parts_.clock.now();
-  demand_ = parts_.demand(config_.name);
-  fleet_.hear(demand_, now);
+  hear_demand();
   fleet_.advance(now);
   feed_signals();
   take_events();
@@ -164,6 +163,8 @@ GroupView Group::view() const {
   view.activity_finished = activity_finished_;
   view.changed_at = counted_changed_;
   view.cooldown = Duration(config_.cooldown);
+  view.unserved = unserved_;
+  view.idle_for = now - last_request_;
   for (const Watched& each : watched_) {
     const Duration warm_up = warm_up_of(each.policy, config_);
     PolicyView policy;

@@ -90,6 +90,7 @@ class Group {
   [[nodiscard]] DecisionInputs inputs() const;
 
   // group_signals.cc
+  void hear_demand();
   void feed_signals();
   void feed(Watched& watched);
   void feed_late(Watched& watched, const std::vector<const Instance*>& counted);
@@ -126,6 +127,8 @@ class Group {
   Fleet fleet_;
   std::vector<Watched> watched_;
   std::vector<InstanceDemand> demand_;
+  std::uint64_t unserved_ = 0;
+  TimePoint last_request_{};
   std::map<std::string, std::map<config::CpuSource, CpuFigure>> cpu_;
   std::vector<Verdict> verdicts_;
   TaskGroup calls_;

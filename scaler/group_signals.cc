@@ -123,6 +123,17 @@ std::optional<Group::Figure> Group::measure(const config::Policy& policy,
   return figure;
 }
 
+void Group::hear_demand() {
+  const TimePoint now = parts_.clock.now();
+  demand_ = parts_.demand(config_.name);
+  unserved_ = parts_.unserved ? parts_.unserved(config_.name) : 0;
+  fleet_.hear(demand_, now);
+  const bool busy = std::any_of(demand_.begin(), demand_.end(), [](const InstanceDemand& each) {
+    return each.in_flight > 0 || each.requests_per_second > 0;
+  });
+  if (busy || unserved_ > 0) last_request_ = now;
+}
+
 /// Whether most instances have only figures that are the mean of a time gone by.
 bool Group::is_late(const Watched& watched, const std::vector<const Instance*>& counted) const {
   if (watched.policy.signal != Signal::cpu) return false;

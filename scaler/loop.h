@@ -50,6 +50,8 @@ struct ScalerParts {
   /// back into the Scaler.
   std::function<void(const std::string& group, const std::vector<InstanceTarget>&)> publish;
   FleetTimings timings = {};
+  /// Requests for a group's instances that found none, since the last call; called once a tick.
+  std::function<std::uint64_t(const std::string& group)> unserved = {};
 };
 
 /// Thread: the control loop. Nothing blocks but the store's fsync, a few milliseconds per action.

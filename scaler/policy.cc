@@ -269,6 +269,12 @@ bool consider_out(const GroupView& group, Recommendation& result) {
 /// limit. Sets `why` when it is less than wanted.
 std::uint32_t guarded(const GroupView& group, std::uint32_t wanted, std::string& why) {
   std::uint32_t allowed = wanted;
+  if (wanted > 0 && wanted == group.desired) {
+    // A process that waits uses some CPU too: whether the last one may go is for requests to say.
+    if (group.idle_for >= kSettle) return wanted;
+    why = fmt::format("the last request came less than {} ago", span_text(kSettle));
+    --allowed;
+  }
   for (const PolicyView& view : group.policies) {
     const std::optional<double> limit = scale_out_limit(*view.policy);
     if (!limit) continue;
@@ -386,6 +392,23 @@ void consider_in(const GroupView& group, Recommendation& result) {
                                 lead->note, lead->policy);
 }
 
+/// Nothing runs, so nothing can be measured: a request that finds no target is the signal.
+void consider_first(const GroupView& group, Recommendation& result) {
+  if (group.unserved == 0) {
+    return refuse(result, "at_zero", "no change: 0 wanted, and no request asks for an instance");
+  }
+  const std::string note = fmt::format("{} {} found no target", group.unserved,
+                                       group.unserved == 1 ? "request" : "requests");
+  if (group.max == 0) {
+    return refuse(result, "at_max",
+                  fmt::format("no change: {}, but desired 0 is the maximum", note));
+  }
+  result.direction = Direction::out;
+  result.desired = 1;
+  result.kind = "scale_out";
+  result.sentence = fmt::format("scale out 0 -> 1: {}", note);
+}
+
 }  // namespace
 
 std::string_view signal_name(config::Signal signal) {
@@ -474,7 +497,11 @@ Recommendation recommend(const GroupView& group) {
       refuse(result, "no_data", fmt::format("no change: {}", verdict.note));
     }
   }
-  if (!consider_out(group, result)) consider_in(group, result);
+  if (group.desired == 0 && !group.policies.empty()) {
+    consider_first(group, result);
+  } else if (!consider_out(group, result)) {
+    consider_in(group, result);
+  }
   return result;
 }
 

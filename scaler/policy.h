@@ -38,8 +38,10 @@ struct GroupView {
   bool shrinking = false;      // something drains, or terminates unconfirmed
   bool activity_open = false;  // the last change of desired has not finished
   std::optional<TimePoint> activity_finished;
-  TimePoint changed_at{};  // when the number of counted instances last changed
-  Duration cooldown{};     // of simple policies without one of their own
+  TimePoint changed_at{};      // when the number of counted instances last changed
+  Duration cooldown{};         // of simple policies without one of their own
+  std::uint64_t unserved = 0;  // requests since the last look that found no target
+  Duration idle_for{};         // since the last request
   std::vector<PolicyView> policies;
 };
 
@@ -60,7 +62,7 @@ struct Recommendation {
   Direction direction = Direction::none;
   std::uint32_t desired = 0;
   /// A machine word: scale_out, scale_in, steady, at_max, at_min, on_its_way, warming, shrinking,
-  /// cooldown, guard, no_data, disagree, settling.
+  /// cooldown, guard, no_data, disagree, settling, at_zero.
   std::string_view kind = "steady";
   std::string sentence;
   std::vector<Verdict> verdicts;

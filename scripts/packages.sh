@@ -19,7 +19,8 @@ packages_of() {
       ;;
     demo) echo "python3 procps" ;;
     test)
-      echo "python3 python3-venv procps iproute2 util-linux curl prometheus systemd clang-format"
+      echo "python3 python3-venv procps iproute2 util-linux curl openssl"
+      echo "prometheus systemd clang-format"
       ;;
     lint) echo "clang clang-tidy clang-format python3" ;;
     fuzz)

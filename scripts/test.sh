@@ -189,6 +189,7 @@ step_e2e() { run_e2e dev "$PROFILE" "$ONLY_TEXT"; }
 run_e2e() {
   local preset=$1 profile=$2 text=${3:-} log code=0 title
   local binary="build/$preset/lbd/lbd" arguments=(--profile "$2")
+  local jobs=${LBD_E2E_JOBS:-3} # they wait more than they work
   log=$(mktemp "$LOGS/test-$STEP-e2e-XXXXXX.txt")
   [ -n "$text" ] && arguments+=(-k "$text")
   if [ -z "$("$(python)" tests/e2e/run.py --list "${arguments[@]}")" ]; then
@@ -196,7 +197,8 @@ run_e2e() {
     [ -n "$ONLY_TEXT" ] && return 0
     return 1
   fi
-  LBD_BIN="$ROOT/$binary" "$(python)" tests/e2e/run.py "${arguments[@]}" | tee "$log" || code=1
+  LBD_BIN="$ROOT/$binary" "$(python)" tests/e2e/run.py --jobs "$jobs" "${arguments[@]}" |
+    tee "$log" || code=1
   count "$(grep -c '^ok ' "$log")" "$(grep -c '^FAIL ' "$log")"
   while read -r title; do
     replay "LBD_BIN=$binary${LBD_SLOW:+ LBD_SLOW=$LBD_SLOW} python3 tests/e2e/run.py" \

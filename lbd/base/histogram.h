@@ -37,4 +37,15 @@ class LatencyHistogram {
   Relaxed<std::uint64_t> sum_us_;
 };
 
+/// Sum of several threads' histograms.
+struct HistogramSum {
+  std::array<std::uint64_t, LatencyHistogram::kBuckets> buckets{};
+  std::uint64_t sum_us = 0;
+
+  void add(const LatencyHistogram& histogram) noexcept {
+    for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i] += histogram.bucket(i);
+    sum_us += histogram.sum_us();
+  }
+};
+
 }  // namespace lbd

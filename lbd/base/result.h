@@ -21,14 +21,14 @@ enum class Fault : std::uint8_t {
   bad_response,       // the target's bytes are not an HTTP response
   target_timeout,     // no response head within the deadline, or the body stalled
   queue_full,         // every permitted slot at the targets is taken
-  retries_exhausted,  // each permitted attempt failed
-  overload_shed,      // lbd itself is out of a resource (connections, memory)
+  overload_shed,      // lbd itself is out of a resource (descriptors, local ports, memory)
   client_gone,        // the client closed before its response was complete
   client_protocol,    // the client's bytes are not an HTTP request we accept
   client_timeout,     // the client did not send its request in time
   body_too_large,     // the request body exceeds its limit
   header_too_large,   // the request head exceeds a limit
-  unsupported,        // a method, version, expectation or upgrade we refuse
+  unsupported,        // a method, version or upgrade we refuse
+  bad_expectation,    // an Expect other than 100-continue
   drain_deadline,     // cut because draining reached its deadline
   // Below: I/O results that are translated before they reach a client.
   closed,     // end of stream

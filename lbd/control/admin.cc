@@ -222,6 +222,7 @@ ServerReply scale_decision(Plane& plane, const ServerRequest& request) {
 
 ServerReply drain(Plane& plane, const ServerRequest& request, bool drained) {
   const std::string target = parameter(request, "target");
+  if (target.empty()) return error(400, "which target? Its address or instance id is missing");
   if (!plane.targets().set_drain(parameter(request, "group"), target, drained)) {
     return error(404, fmt::format("there is no target '{}'", target));
   }

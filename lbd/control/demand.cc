@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace lbd::control {
 namespace {
@@ -69,6 +70,22 @@ void Demand::published() {
 bool Demand::is_closed(const TargetRow& row) const {
   const auto since = draining_since_.find({row.group, row.address.text()});
   return since != draining_since_.end() && publisher_.adopted() >= since->second;
+}
+
+std::uint64_t Demand::unserved(const config::Config& config, const std::string& scaling_group) {
+  std::uint64_t sum = 0;
+  for (const auto& [name, group] : live_.groups()) {
+    const auto settings = config.target_groups.find(name);
+    if (settings == config.target_groups.end() || settings->second.scaling_group != scaling_group)
+      continue;
+    std::uint64_t total = 0;
+    for (const upstream::GroupLoad& load : group->loads) {
+      total += load.failures[static_cast<std::size_t>(Fault::no_healthy_target)].get();
+    }
+    const std::uint64_t before = std::exchange(unserved_[name], total);
+    sum += total - std::min(total, before);
+  }
+  return sum;
 }
 
 std::vector<scaler::InstanceDemand> Demand::of(const config::Config& config,

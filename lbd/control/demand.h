@@ -22,6 +22,8 @@ class Demand {
   /// since the last call for the same instance (about a second).
   std::vector<scaler::InstanceDemand> of(const config::Config& config, health::Checker& checker,
                                          const std::string& scaling_group);
+  /// Requests for the scaling group's instances that found no target, since the last call.
+  std::uint64_t unserved(const config::Config& config, const std::string& scaling_group);
   /// Notes when targets were first published as draining. Call after each publish.
   void published();
 
@@ -46,7 +48,8 @@ class Demand {
   const Targets& targets_;
   Publisher& publisher_;
   upstream::LiveState& live_;
-  std::map<std::string, Last> last_;  // by instance
+  std::map<std::string, Last> last_;               // by instance
+  std::map<std::string, std::uint64_t> unserved_;  // in all, by target group
   std::map<std::pair<std::string, std::string>, std::uint64_t>
       draining_since_;  // (group, address) → serial
 };

@@ -5,11 +5,6 @@
 
 namespace lbd::control {
 
-void HistogramSum::add(const LatencyHistogram& histogram) noexcept {
-  for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i] += histogram.bucket(i);
-  sum_us += histogram.sum_us();
-}
-
 prometheus::ClientMetric& Families::series(std::string_view name, std::string_view help,
                                            prometheus::MetricType type, std::vector<Label> labels) {
   Family& family = families_[std::string(name)];

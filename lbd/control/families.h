@@ -16,13 +16,6 @@ namespace lbd::control {
 
 using Label = prometheus::ClientMetric::Label;
 
-/// Sum of several workers' histograms.
-struct HistogramSum {
-  std::array<std::uint64_t, LatencyHistogram::kBuckets> buckets{};
-  std::uint64_t sum_us = 0;
-  void add(const LatencyHistogram& histogram) noexcept;
-};
-
 /// A histogram as values: one bucket more than bounds, not cumulative.
 struct HistogramValues {
   std::span<const double> bounds;  // seconds

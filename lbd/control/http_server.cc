@@ -29,6 +29,8 @@ using Tcp = asio::ip::tcp;
 
 constexpr std::chrono::seconds kPatience{
     30};  // for a request to arrive, and for a reply to be read
+constexpr std::chrono::milliseconds kPause{50};  // out of descriptors: try again after this
+constexpr long kConnectionsMax = 256;            // admins and scrapers; more are closed at once
 constexpr std::uint64_t kBodyBytesMax = 1 << 20;
 
 struct Peer {
@@ -117,14 +119,20 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
 
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(net::Loop& loop, Handler callback)
-      : io(net::asio_of(loop)), handler(std::make_shared<Handler>(std::move(callback))) {}
+      : io(net::asio_of(loop)),
+        pause(io),
+        handler(std::make_shared<Handler>(std::move(callback))) {}
 
   template <class Protocol>
   void accept(typename Protocol::acceptor& acceptor) {
     acceptor.async_accept([self = shared_from_this(), &acceptor](const beast::error_code& error,
                                                                  typename Protocol::socket socket) {
       if (self->closed || error == asio::error::operation_aborted) return;
-      if (!error) {
+      if (error && error != asio::error::connection_aborted) {
+        self->template accept_later<Protocol>(acceptor);  // out of descriptors
+        return;
+      }
+      if (!error && self->handler.use_count() <= kConnectionsMax) {
         Peer peer;
         if constexpr (std::is_same_v<Protocol, Unix>) peer = peer_of(socket.native_handle());
         std::make_shared<Connection<Protocol>>(std::move(socket), std::move(peer), self->handler)
@@ -134,8 +142,17 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
     });
   }
 
+  template <class Protocol>
+  void accept_later(typename Protocol::acceptor& acceptor) {
+    pause.expires_after(kPause);
+    pause.async_wait([self = shared_from_this(), &acceptor](const beast::error_code& error) {
+      if (!error && !self->closed) self->template accept<Protocol>(acceptor);
+    });
+  }
+
   asio::io_context& io;
-  std::shared_ptr<Handler> handler;
+  asio::steady_timer pause;
+  std::shared_ptr<Handler> handler;  // shared with each connection
   std::list<Unix::acceptor> unix_acceptors;
   std::list<Tcp::acceptor> tcp_acceptors;
   std::string socket_path;
@@ -153,7 +170,13 @@ Outcome<void> HttpServer::listen_unix(const std::string& path) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) return failure("socket path too long: " + path);
   probe.connect(Unix::endpoint(path), error);
   if (!error) return failure(fmt::format("another lbd answers on {}", path));
-  ::unlink(path.c_str());
+  struct stat found {};
+  if (::lstat(path.c_str(), &found) == 0) {
+    if (!S_ISSOCK(found.st_mode)) {
+      return failure(fmt::format("{} is there and is not a socket", path));
+    }
+    ::unlink(path.c_str());
+  }
   Unix::acceptor& acceptor = state_->unix_acceptors.emplace_back(state_->io);
   acceptor.open(Unix(), error);
   const mode_t before = ::umask(0117);  // 0660 from the first moment on

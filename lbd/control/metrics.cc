@@ -19,12 +19,48 @@ double seconds_of(WallTime time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
 
-void collect_listeners(const upstream::LiveState& live, Families& out) {
-  for (const auto& [name, listener] : live.listeners()) {
+void collect_handshakes(const std::string& listener, const upstream::HandshakeCounts& counts,
+                        Families& out) {
+  const auto made = [&](const char* version, const char* resumed,
+                        const Relaxed<std::uint64_t>& count) {
+    out.counter("lbd_tls_handshakes_total", "TLS handshakes with clients.",
+                {{"listener", listener}, {"version", version}, {"resumed", resumed}},
+                static_cast<double>(count.get()));
+  };
+  made("TLSv1.2", "false", counts.tls12);
+  made("TLSv1.2", "true", counts.tls12_resumed);
+  made("TLSv1.3", "false", counts.tls13);
+  made("TLSv1.3", "true", counts.tls13_resumed);
+  for (std::size_t fault = 1; fault < counts.failed.size(); ++fault) {
+    const std::string_view reason = net::tls_fault_name(static_cast<net::TlsFault>(fault));
+    out.counter("lbd_tls_errors_total", "TLS handshakes that failed, by reason.",
+                {{"listener", listener}, {"side", "client"}, {"reason", std::string(reason)}},
+                static_cast<double>(counts.failed[fault].get()));
+  }
+}
+
+void collect_certificates(const Certificates& certificates, Families& out) {
+  for (const CertificateRow& row : certificates.rows()) {
+    const std::vector<Label> labels{
+        {"listener", row.listener}, {"name", row.name}, {"file", row.chain_file}};
+    out.gauge("lbd_certificate_not_after_timestamp_seconds", "When a certificate expires.", labels,
+              seconds_of(row.not_after));
+    out.gauge("lbd_certificate_current", "0: its files have changed and are no use as they are.",
+              labels, row.current ? 1 : 0);
+  }
+}
+
+void collect_listeners(Plane& plane, Families& out) {
+  const auto& configured = plane.config().listeners;
+  for (const auto& [name, listener] : plane.live().listeners()) {
+    const auto found = configured.find(name);
+    const bool https = found != configured.end() && found->second.tls.has_value();
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
-                {{"listener", name}, {"protocol", "http"}}, load.connections.get());
+                {{"listener", name}, {"protocol", https ? "https" : "http"}},
+                load.connections.get());
+      if (https) collect_handshakes(name, load.handshakes, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
       out.counter("lbd_connections_shed_total",
@@ -43,7 +79,8 @@ void collect_listeners(const upstream::LiveState& live, Families& out) {
 }
 
 void collect_routes(const upstream::LiveState& live, Families& out) {
-  for (const auto& [key, route] : live.routes()) {
+  for (const auto& entry : live.routes()) {
+    const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
     HistogramSum duration;
     const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
     for (const upstream::RouteLoad& load : route->loads) {
@@ -101,27 +138,14 @@ void collect_groups(const upstream::LiveState& live, Families& out) {
 }
 
 void collect_targets(Plane& plane, Families& out) {
-  struct Sums {
-    HistogramSum response;
-    HistogramSum connect;
-  };
-  std::map<std::pair<std::string, std::string>, Sums> by_zone;
-  for (const auto& [key, target] : plane.live().targets()) {
-    Sums& sums = by_zone[{target->group(), target->zone()}];
-    for (const upstream::TargetLoad& load : target->loads()) {
-      sums.response.add(load.response);
-      sums.connect.add(load.connect);
-      for (std::size_t digit = 1; digit < load.responses.size(); ++digit) {
-        out.counter("lbd_target_responses_total", "Responses of targets, by class.",
-                    {{"target_group", target->group()},
-                     {"zone", target->zone()},
-                     {"code_class", std::to_string(digit) + "xx"}},
-                    static_cast<double>(load.responses[digit].get()));
-      }
-    }
-  }
-  for (const auto& [key, sums] : by_zone) {
+  for (const auto& [key, sums] : plane.live().zone_totals()) {
     const std::vector<Label> labels{{"target_group", key.first}, {"zone", key.second}};
+    for (std::size_t digit = 1; digit < sums.responses.size(); ++digit) {
+      std::vector<Label> with_class = labels;
+      with_class.push_back({"code_class", std::to_string(digit) + "xx"});
+      out.counter("lbd_target_responses_total", "Responses of targets, by class.",
+                  std::move(with_class), static_cast<double>(sums.responses[digit]));
+    }
     out.histogram("lbd_target_response_seconds",
                   "Time from sending a request to a target to its response's head.", labels,
                   sums.response);
@@ -142,6 +166,9 @@ void collect_targets(Plane& plane, Families& out) {
       }
     }
   }
+  out.counter("lbd_health_checks_skipped_total",
+              "Health checks that gave no verdict because lbd was short of a resource.", {},
+              static_cast<double>(plane.targets().checker().shortages()));
   out.counter("lbd_ejections_total", "Targets taken out because their requests failed.", {},
               static_cast<double>(plane.targets().ejections()));
 }
@@ -185,7 +212,8 @@ void collect_process(Plane& plane, Families& out) {
 
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
   Families out;
-  collect_listeners(plane_.live(), out);
+  collect_listeners(plane_, out);
+  collect_certificates(plane_.certificates(), out);
   collect_routes(plane_.live(), out);
   collect_groups(plane_.live(), out);
   collect_targets(plane_, out);

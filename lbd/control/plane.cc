@@ -17,8 +17,11 @@ namespace {
 /// Passive health, drains and health flips reach the workers within this.
 constexpr std::chrono::milliseconds kSweep{20};
 constexpr std::chrono::seconds kSecond{1};
+constexpr std::chrono::seconds kCertificatesEvery{3};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
+/// A shortage of our own is told again when it lasts this long.
+constexpr std::chrono::seconds kShortageQuiet{60};
 
 }  // namespace
 
@@ -34,8 +37,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
     : parts_(std::move(parts)),
       config_(std::move(config)),
       live_(worker_count(config_->node)),
+      certificates_(parts_.log),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
-      publisher_(live_, workers_),
+      publisher_(live_, workers_, certificates_),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
       scaler_({.clock = parts_.loop.clock(),
                .log = parts_.log,
@@ -50,7 +54,9 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
                           const std::vector<scaler::InstanceTarget>& instances) {
                      targets_.set_instances(group, instances);
                      publish_changes();
-                   }}),
+                   },
+               .unserved =
+                   [this](const std::string& group) { return demand_.unserved(*config_, group); }}),
       admin_(parts_.loop,
              [this](const ServerRequest& request) { return answer_admin(*this, request); }),
       metrics_(parts_.loop,
@@ -74,13 +80,15 @@ Outcome<void> Plane::start() {
         .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
   }
   heartbeats_.assign(count, 0);
-  if (const auto bound = publisher_.prepare(*config_); !bound) return bound;
-  if (const auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
+  if (auto read = certificates_.prepare(*config_); !read) return read;
+  if (auto bound = publisher_.prepare(*config_); !bound) return bound;
+  if (auto up = admin_.listen_unix(config_->node.admin.socket); !up) return up;
   if (const auto& address = config_->node.admin.metrics) {
     const auto where = net::SocketAddress::parse(address->ip, address->port);
     if (!where) return failure("node.admin.metrics: not an IP address: " + address->ip);
-    if (const auto up = metrics_.listen_tcp(*where); !up) return up;
+    if (auto up = metrics_.listen_tcp(*where); !up) return up;
   }
+  certificates_.commit();
   state_.generation = 1;
   state_.last_success = clock().wall();
   publisher_.commit(config_, state_.generation,
@@ -138,14 +146,15 @@ void Plane::second() {
   second_timer_.set(clock().now() + kSecond);
   live_.collect_garbage();
   feed_cpu();
+  look_at_certificates();
   if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
+  report_shortages();
   if (ready_ && !stopping_) manager_.status(summary());
 }
 
 /// The scaler's CPU figures go to the workers (zone spill), the targets' own reports to the scaler.
 void Plane::feed_cpu() {
-  const TimePoint now = clock().now();
   std::map<std::string, double> by_instance;
   for (const scaler::GroupStatus& group : scaler_.status()) {
     for (const scaler::InstanceStatus& instance : group.instances) {
@@ -154,26 +163,43 @@ void Plane::feed_cpu() {
   }
   for (const auto& [group, rows] : targets_.rows()) {
     for (const TargetRow& row : rows) {
-      // An idle target reports with its health checks.
-      const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
-      if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond &&
-          !row.instance.empty()) {
-        scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
-                           config::CpuSource::orca);
-      }
+      if (row.instance.empty()) continue;
+      report_orca(group, row);
       const auto live = live_.targets().find({group, row.address.text()});
-      if (live == live_.targets().end() || row.instance.empty()) continue;
+      if (live == live_.targets().end()) continue;
       const auto known = by_instance.find(row.instance);
       live->second->cpu_permille.set(
           known == by_instance.end() ? -1 : static_cast<std::int32_t>(known->second * 1000));
-      for (const upstream::TargetLoad& load : live->second->loads()) {
-        const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
-        if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
-        scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
-                           config::CpuSource::orca);
-      }
     }
   }
+}
+
+/// What an instance said of its CPU with its answers and, when idle, with its health checks.
+void Plane::report_orca(const std::string& group, const TargetRow& row) {
+  const TimePoint now = clock().now();
+  const health::Verdict* verdict = targets_.checker().find({group, row.address.text()});
+  if (verdict != nullptr && verdict->last.cpu >= 0 && now - verdict->last_at <= 2 * kSecond) {
+    scaler_.report_cpu({row.instance, verdict->last.cpu, verdict->last_at},
+                       config::CpuSource::orca);
+  }
+  const auto live = live_.targets().find({group, row.address.text()});
+  if (live == live_.targets().end()) return;
+  for (const upstream::TargetLoad& load : live->second->loads()) {
+    const TimePoint at{std::chrono::microseconds(load.reported_cpu_at_us.get())};
+    if (load.reported_cpu_at_us.get() == 0 || now - at > 2 * kSecond) continue;
+    scaler_.report_cpu({row.instance, load.reported_cpu_permille.get() / 1000.0, at},
+                       config::CpuSource::orca);
+  }
+}
+
+void Plane::look_at_certificates() {
+  const TimePoint now = clock().now();
+  certificates_.rotate_tickets(now);
+  if (now - certificates_seen_ < kCertificatesEvery || stopping_) return;
+  certificates_seen_ = now;
+  if (!certificates_.sweep()) return;
+  publisher_.commit(config_, state_.generation, publisher_.own_zone());
+  publish_now();
 }
 
 /// Only while every worker's loop turns.
@@ -194,11 +220,24 @@ void Plane::feed_watchdog() {
   manager_.watchdog();
 }
 
+/// Checks that lbd could not make: told at the first, and once a minute while it goes on.
+void Plane::report_shortages() {
+  const std::uint64_t count = targets_.checker().shortages();
+  if (count == std::exchange(shortages_, count)) return;
+  if (shortage_told_ != TimePoint::min() && clock().now() - shortage_told_ < kShortageQuiet) return;
+  shortage_told_ = clock().now();
+  parts_.log.error(
+      "lbd is out of descriptors, memory or local ports: health checks cannot be made and give no "
+      "verdict",
+      {{"checks_skipped", std::to_string(count)}});
+}
+
 std::vector<std::string> Plane::restart_needed(const config::Config& next) const {
   std::vector<std::string> keys;
   const config::Node& now = config_->node;
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
   if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
@@ -207,14 +246,20 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
 }
 
 ReloadVerdict Plane::reload() {
-  manager_.reloading();
   ReloadVerdict verdict;
+  if (stopping_) {
+    verdict.text = "lbd is stopping: nothing is reloaded any more.\n";
+    return verdict;
+  }
+  manager_.reloading();
   const config::LoadResult loaded = config::load(parts_.config_path, config::DiskReader());
   verdict.text = config::render(loaded);
   Outcome<void> bound;
-  if (loaded.config) bound = publisher_.prepare(*loaded.config);
+  if (loaded.config) bound = certificates_.prepare(*loaded.config);
+  if (loaded.config && bound) bound = publisher_.prepare(*loaded.config);
   if (!loaded.config || !bound) {
     if (loaded.config) verdict.text += bound.error().message + "\n";
+    certificates_.rollback();
     verdict.text += fmt::format("Running config unchanged (generation {}).\n", state_.generation);
     state_.last_reload_successful = false;
     state_.last_error = verdict.text;
@@ -235,6 +280,7 @@ ReloadVerdict Plane::reload() {
   config_ = std::make_shared<const config::Config>(*loaded.config);
   const std::string zone =
       config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
+  certificates_.commit();
   publisher_.commit(config_, state_.generation, zone);
   targets_.configure(config_);
   publish_now();
@@ -276,6 +322,7 @@ void Plane::stop(std::function<void()> done) {
                   {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
+  publisher_.close_listeners();
   for (const auto& worker : workers_) worker->drain();
 }
 

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "config/parse.h"
 #include "lbd/base/log.h"
+#include "lbd/control/certificates.h"
 #include "lbd/control/demand.h"
 #include "lbd/control/http_server.h"
 #include "lbd/control/notify.h"
@@ -74,6 +75,7 @@ class Plane {
   [[nodiscard]] const ConfigState& state() const noexcept { return state_; }
   [[nodiscard]] Targets& targets() noexcept { return targets_; }
   [[nodiscard]] const Publisher& publisher() const noexcept { return publisher_; }
+  [[nodiscard]] const Certificates& certificates() const noexcept { return certificates_; }
   [[nodiscard]] upstream::LiveState& live() noexcept { return live_; }
   [[nodiscard]] scaler::Scaler& scaler() noexcept { return scaler_; }
   [[nodiscard]] scaler::Store& store() noexcept { return parts_.store; }
@@ -103,7 +105,10 @@ class Plane {
   void second();
   void become_ready();
   void feed_cpu();
+  void report_orca(const std::string& group, const TargetRow& row);
   void feed_watchdog();
+  void look_at_certificates();
+  void report_shortages();
   void check_stopped();
   [[nodiscard]] std::vector<std::string> restart_needed(const config::Config& next) const;
   static void on_sweep(void* self);
@@ -116,6 +121,7 @@ class Plane {
   ServiceManager manager_;
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   upstream::LiveState live_;
+  Certificates certificates_;
   Targets targets_;
   Publisher publisher_;
   Demand demand_;
@@ -127,9 +133,12 @@ class Plane {
   Timer second_timer_;
   TimePoint started_{};
   TimePoint last_watchdog_{};
+  TimePoint certificates_seen_{};
   TimePoint stop_by_{};
   std::vector<std::uint64_t> heartbeats_;
   std::function<void()> on_stopped_;
+  std::uint64_t shortages_ = 0;  // Checker::shortages as last seen
+  TimePoint shortage_told_ = TimePoint::min();
   bool ready_ = false;
   bool stopping_ = false;
   bool forced_ = false;

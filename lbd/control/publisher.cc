@@ -7,8 +7,9 @@
 namespace lbd::control {
 
 Publisher::Publisher(upstream::LiveState& live,
-                     std::vector<std::unique_ptr<worker::Worker>>& workers)
-    : live_(live), workers_(workers) {}
+                     std::vector<std::unique_ptr<worker::Worker>>& workers,
+                     const Certificates& certificates)
+    : live_(live), workers_(workers), certificates_(certificates) {}
 
 Outcome<void> Publisher::prepare(const config::Config& config) {
   for (const auto& [name, listener] : config.listeners) {
@@ -53,7 +54,8 @@ void Publisher::commit(std::shared_ptr<const config::Config> config, std::uint64
   for (const auto& [name, group] : config_->target_groups) index.emplace(name, index.size());
   listeners_.clear();
   for (const auto& [name, listener] : config_->listeners) {
-    listeners_.push_back(upstream::compile_listener(listener, index, live_));
+    listeners_.push_back(
+        upstream::compile_listener(listener, index, live_, certificates_.find(name)));
   }
   groups_.clear();
 }

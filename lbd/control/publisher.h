@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "lbd/base/log.h"
 #include "lbd/base/result.h"
+#include "lbd/control/certificates.h"
 #include "lbd/control/targets.h"
 #include "lbd/upstream/snapshot.h"
 #include "lbd/worker/worker.h"
@@ -19,7 +20,8 @@ namespace lbd::control {
 /// Thread: the control loop.
 class Publisher {
  public:
-  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers);
+  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers,
+            const Certificates& certificates);
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
@@ -31,6 +33,8 @@ class Publisher {
               std::string own_zone);
   /// Undoes `prepare`.
   void rollback();
+  /// Lets go of the listening sockets: they close when the workers drain. For good.
+  void close_listeners() { sockets_.clear(); }
 
   /// Compiles the named groups (all others are shared with the last snapshot) and publishes.
   void publish(const Targets& targets, const std::set<std::string>& groups);
@@ -53,6 +57,7 @@ class Publisher {
   };
   upstream::LiveState& live_;
   std::vector<std::unique_ptr<worker::Worker>>& workers_;
+  const Certificates& certificates_;
   std::shared_ptr<const config::Config> config_;
   std::string own_zone_;
   std::uint64_t generation_ = 0;

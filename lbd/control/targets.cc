@@ -42,7 +42,8 @@ bool Targets::set_drain(const std::string& group, const std::string& address, bo
   for (auto& [name, rows] : rows_) {
     if (!group.empty() && name != group) continue;
     for (TargetRow& row : rows) {
-      if (row.address.text() != address && row.instance != address) continue;
+      const bool named = !row.instance.empty() && row.instance == address;
+      if (row.address.text() != address && !named) continue;
       found = true;
       dirty_.insert(name);
       row.drained_by_admin = drained;

@@ -33,8 +33,8 @@ class HeadScanner {
   std::uint32_t lines_ = 0;     // complete ones
 };
 
-/// Parses exactly one head (as found by HeadScanner). Fails with client_protocol, header_too_large
-/// or unsupported.
+/// Parses exactly one head (as found by HeadScanner). Fails with client_protocol, unsupported or
+/// bad_expectation.
 [[nodiscard]] Fault parse_request_head(std::string_view head, RequestHead& out);
 
 /// `request_method`: of the request it answers (HEAD has no body). Fails with bad_response.

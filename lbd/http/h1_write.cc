@@ -1,6 +1,8 @@
 #include "lbd/http/h1_write.h"
 
+#include <algorithm>
 #include <charconv>
+#include <ctime>
 
 namespace lbd::http {
 
@@ -55,6 +57,29 @@ void write_status_line(const StatusLine& line, Buffer& out) {
   out.append(' ');
   out.append(line.reason.empty() ? reason_phrase(line.status) : line.reason);
   out.append("\r\n");
+}
+
+std::string_view http_date(std::int64_t unix_seconds, std::span<char, 29> storage) noexcept {
+  constexpr std::string_view kDays = "SunMonTueWedThuFriSat";
+  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  const std::time_t seconds = unix_seconds;
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  constexpr std::string_view kShape = "Day, 00 Mon 0000 00:00:00 GMT";
+  std::copy(kShape.begin(), kShape.end(), storage.begin());
+  const auto put = [&storage](std::size_t at, int number, int digits) {
+    for (std::size_t i = at + static_cast<std::size_t>(digits); i-- > at; number /= 10) {
+      storage[i] = static_cast<char>('0' + number % 10);
+    }
+  };
+  kDays.copy(storage.data(), 3, 3 * static_cast<std::size_t>(utc.tm_wday));
+  kMonths.copy(storage.data() + 8, 3, 3 * static_cast<std::size_t>(utc.tm_mon));
+  put(5, utc.tm_mday, 2);
+  put(12, utc.tm_year + 1900, 4);
+  put(17, utc.tm_hour, 2);
+  put(20, utc.tm_min, 2);
+  put(23, utc.tm_sec, 2);
+  return {storage.data(), storage.size()};
 }
 
 std::string_view chunk_size_line(std::size_t bytes, std::span<char, 20> storage) noexcept {

@@ -24,6 +24,10 @@ void write_header(std::string_view name, std::string_view value, Buffer& out);
 void write_content_length(std::uint64_t length, Buffer& out);
 void end_head(Buffer& out);
 
+/// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7) in the caller's storage. Years 0 to 9999.
+[[nodiscard]] std::string_view http_date(std::int64_t unix_seconds,
+                                         std::span<char, 29> storage) noexcept;
+
 /// "1f40\r\n" in the caller's storage.
 [[nodiscard]] std::string_view chunk_size_line(std::size_t bytes,
                                                std::span<char, 20> storage) noexcept;

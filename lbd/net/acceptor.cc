@@ -1,6 +1,5 @@
 #include "lbd/net/acceptor.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -8,7 +7,6 @@
 #include <cstring>
 #include <utility>
 
-#include "lbd/base/check.h"
 #include "lbd/net/loop_core.h"
 
 namespace lbd::net {
@@ -78,8 +76,7 @@ struct Acceptor::State final : Watch, std::enable_shared_from_this<Acceptor::Sta
   void close() {
     if (fd < 0) return;
     pause.cancel();
-    core.forget(fd, *this);
-    ::close(std::exchange(fd, -1));
+    core.forget(std::exchange(fd, -1), *this);
   }
 
   LoopCore& core;
@@ -89,11 +86,8 @@ struct Acceptor::State final : Watch, std::enable_shared_from_this<Acceptor::Sta
   bool closing = false;
 };
 
-Acceptor::Acceptor(Loop& loop, int fd, OnAccept on_accept) {
-  const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  LBD_CHECK(own >= 0);
-  state_ = std::make_shared<State>(loop, own, std::move(on_accept));
-}
+Acceptor::Acceptor(Loop& loop, int fd, OnAccept on_accept)
+    : state_(std::make_shared<State>(loop, fd, std::move(on_accept))) {}
 
 Acceptor::~Acceptor() { close(); }
 

@@ -21,13 +21,14 @@ class Acceptor {
  public:
   using OnAccept = std::function<void(int fd)>;
 
-  /// Duplicates `fd`; the caller keeps its own. Thread: the loop's, for every call.
+  /// `fd` stays the caller's, who keeps it open as long as this. Thread: the loop's, for every
+  /// call.
   Acceptor(Loop& loop, int fd, OnAccept on_accept);
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
-  /// Accepts what is in the queue already, then closes.
+  /// Accepts what is in the queue already, and nothing more.
   void close();
 
  private:

@@ -23,6 +23,7 @@ LoopCore::LoopCore()
       start_(std::chrono::steady_clock::now()) {
   LBD_CHECK(epoll_ >= 0 && wake_ >= 0);
   deferred_.next_ = deferred_.previous_ = &deferred_;
+  slow_.next_ = slow_.previous_ = &slow_;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
   LBD_CHECK(::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) == 0);
@@ -30,7 +31,8 @@ LoopCore::LoopCore()
 
 LoopCore::~LoopCore() {
   host_.reset();
-  while (any_deferred()) deferred_.next_->unlink();
+  while (deferred_.next_ != &deferred_) deferred_.next_->unlink();
+  while (slow_.next_ != &slow_) slow_.next_->unlink();
   ::close(wake_);
   ::close(epoll_);
 }
@@ -92,12 +94,16 @@ void LoopCore::forget(int fd, Watch& watch) noexcept {
   watch.unlink();
 }
 
-void LoopCore::defer(Watch& watch) noexcept {
+void LoopCore::defer(Watch& watch) noexcept { put_off(watch, deferred_); }
+
+void LoopCore::defer_slow(Watch& watch) noexcept { put_off(watch, slow_); }
+
+void LoopCore::put_off(Watch& watch, Watch& ring) noexcept {
   if (watch.next_ != nullptr) return;
-  watch.next_ = &deferred_;
-  watch.previous_ = deferred_.previous_;
-  deferred_.previous_->next_ = &watch;
-  deferred_.previous_ = &watch;
+  watch.next_ = &ring;
+  watch.previous_ = ring.previous_;
+  ring.previous_->next_ = &watch;
+  ring.previous_ = &watch;
   if (host_ && !turning_) signal();
 }
 
@@ -132,6 +138,7 @@ void LoopCore::turn(int timeout_ms) {
   run_timers();
   run_posted();
   run_deferred();
+  run_slow();
   turning_ = false;
   if (!host_) return;
   if (any_deferred()) signal();
@@ -139,7 +146,7 @@ void LoopCore::turn(int timeout_ms) {
 }
 
 void LoopCore::run_deferred() {
-  for (int round = 0; round < kDeferredRounds && any_deferred(); ++round) {
+  for (int round = 0; round < kDeferredRounds && deferred_.next_ != &deferred_; ++round) {
     Anchor now;  // what is deferred from here on waits for the next round
     now.next_ = deferred_.next_;
     now.previous_ = deferred_.previous_;
@@ -150,6 +157,14 @@ void LoopCore::run_deferred() {
       watch.unlink();
       watch.resume_deferred();
     }
+  }
+}
+
+void LoopCore::run_slow() {
+  for (int ran = 0; ran < kSlowPerTurn && slow_.next_ != &slow_; ++ran) {
+    Watch& watch = *slow_.next_;
+    watch.unlink();
+    watch.resume_deferred();
   }
 }
 

@@ -79,16 +79,22 @@ class LoopCore final : public Clock {
   void forget(int fd, Watch& watch) noexcept;
   /// Calls `watch.resume_deferred` later, never inside this call. Once however often it is asked.
   void defer(Watch& watch) noexcept;
+  /// The same for work that takes long: kSlowPerTurn of these a turn, so that a flood of it leaves
+  /// time for everything else.
+  void defer_slow(Watch& watch) noexcept;
 
   /// Handles what is ready, without waiting. For the host.
   void turn() { turn(0); }
   [[nodiscard]] int descriptor() const noexcept { return epoll_; }
+  /// For whoever has the turn, empty between turns; its memory is kept.
+  [[nodiscard]] std::vector<char>& scratch() noexcept { return scratch_; }
   /// The host, made by `make` when there is none yet; before `run`.
   LoopHost& host(const std::function<std::unique_ptr<LoopHost>(LoopCore&)>& make);
 
  private:
   static constexpr std::size_t kSlots = 1024;
   static constexpr std::size_t kBatch = 256;
+  static constexpr int kSlowPerTurn = 2;
   static constexpr std::chrono::milliseconds kTick{8};
 
   /// The anchor of the ring.
@@ -98,10 +104,14 @@ class LoopCore final : public Clock {
 
   void turn(int timeout_ms);
   [[nodiscard]] int wait_ms() const noexcept;
+  void put_off(Watch& watch, Watch& ring) noexcept;
   void run_deferred();
+  void run_slow();
   void run_posted();
   void signal() noexcept;
-  [[nodiscard]] bool any_deferred() const noexcept { return deferred_.next_ != &deferred_; }
+  [[nodiscard]] bool any_deferred() const noexcept {
+    return deferred_.next_ != &deferred_ || slow_.next_ != &slow_;
+  }
 
   void arm(Timer& timer) noexcept override;
   void disarm(Timer& timer) noexcept override;
@@ -120,7 +130,9 @@ class LoopCore final : public Clock {
   std::size_t batch_at_ = 0;
   std::size_t batch_size_ = 0;
   Anchor deferred_;
+  Anchor slow_;
   bool turning_ = false;
+  std::vector<char> scratch_;
   std::unique_ptr<LoopHost> host_;
 
   std::atomic<bool> stopped_ = false;

@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "lbd/base/clock.h"
 #include "lbd/base/result.h"
 
 namespace lbd::net {
@@ -95,6 +96,27 @@ class Stream {
     IoWait wait_;
   };
   [[nodiscard]] Write write(std::span<const iovec> pieces) noexcept { return {*this, pieces}; }
+};
+
+/// Cancels a stream's operations at a time, unless it is destroyed before.
+class StreamDeadline {
+ public:
+  StreamDeadline(Clock& clock, Stream& stream, TimePoint due) noexcept
+      : stream_(stream), timer_(clock, this, &StreamDeadline::pass) {
+    timer_.set(due);
+  }
+  [[nodiscard]] bool passed() const noexcept { return passed_; }
+
+ private:
+  static void pass(void* context) {
+    auto* self = static_cast<StreamDeadline*>(context);
+    self->passed_ = true;
+    self->stream_.cancel();
+  }
+
+  Stream& stream_;
+  Timer timer_;
+  bool passed_ = false;
 };
 
 /// Waits for an operation that was begun earlier.

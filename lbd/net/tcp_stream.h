@@ -15,9 +15,16 @@ namespace lbd::net {
 [[nodiscard]] std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd);
 
 struct DialFailure {
-  Fault fault = Fault::connect_failed;  // or connect_timeout, cancelled
-  int error = 0;                        // errno
+  /// Or connect_timeout, cancelled, and overload_shed when it never got as far as the network
+  /// (is_own_shortage).
+  Fault fault = Fault::connect_failed;
+  int error = 0;  // errno
 };
+
+/// Errors of this machine (no descriptor, buffer, memory or local port left), which say nothing
+/// about the peer.
+[[nodiscard]] bool is_own_shortage(int error) noexcept;
+
 using Dialled = Result<std::unique_ptr<Stream>, DialFailure>;
 
 /// Connects, waiting at most until `deadline`. Nothing has been sent when it fails, so another try

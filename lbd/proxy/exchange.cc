@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "lbd/net/tcp_stream.h"
 #include "lbd/proxy/h1_upstream.h"
 #include "lbd/proxy/headers.h"
 
@@ -63,6 +62,14 @@ std::uint32_t short_micros(Duration duration) noexcept {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(micros(duration), UINT32_MAX));
 }
 
+/// A response without a Date gets one on its way (RFC 9110 §6.6.1).
+void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
+  const bool has = std::any_of(headers.begin(), headers.end(), [](const http::Header& each) {
+    return each.id == http::HeaderId::date;
+  });
+  if (!has) headers.push_back({"Date", worker.date(), http::HeaderId::date});
+}
+
 }  // namespace
 
 Exchange::Exchange(WorkerContext& worker, ClientSide& client,
@@ -74,7 +81,10 @@ Exchange::Exchange(WorkerContext& worker, ClientSide& client,
       state_(worker.take_state()),
       total_(worker.clock, this, &Exchange::total_expired) {}
 
-Exchange::~Exchange() { worker_.give_back(std::move(state_)); }
+Exchange::~Exchange() {
+  worker_.give_back(std::move(state_));
+  if (destroyed_ != nullptr) *destroyed_ = true;
+}
 
 Task<> Exchange::run() {
   start_record();
@@ -87,7 +97,11 @@ Task<> Exchange::run() {
   }
   const config::ListenerTimeouts& timeouts = listener_.settings.timeouts;
   const std::uint64_t body_max = listener_.settings.limits.body_bytes_max;
-  if (timeouts.total.count() > 0) total_.set(started_ + timeouts.total);
+  if (timeouts.total.count() > 0) {
+    total_due_ = started_ + timeouts.total;
+    total_.set(total_due_);
+  }
+  first_ = client_.buffered_body();
   if (body_max > 0 && request.framing.length > body_max) {
     const Error error{Fault::body_too_large, Side::client, false};
     co_await reply_error(error);
@@ -119,7 +133,6 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   const RequestSource source{client_.head(), client_.client(), listener_.settings.forwarded_headers,
                              record_.id};
   request_headers(source, state_->scratch, state_->upstream_headers);
-  first_ = client_.buffered_body();
   for (;;) {
     const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
     Error error{choice.why_not, Side::self, false};
@@ -136,7 +149,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
 }
 
 bool Exchange::may_try_again(const Error& error) {
-  if (gone_ || timed_out_) return false;
+  if (called_off_ != Fault::none) return false;
   const RetryAnswer answer =
       may_retry({.error = error,
                  .method = client_.head().method,
@@ -156,12 +169,11 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   upstream::LiveTarget& live = *choice.target->live;
   const Lease in_flight(live.load(worker_.index).in_flight);
   if (choice.cross_zone) group_load_->cross_zone.add(1);
-  if (record_.attempt_count < RequestRecord::kAttemptsMax) {
-    record_.attempts[record_.attempt_count] = {};
-    record_.attempts[record_.attempt_count].target = live.address();
-  }
-  record_.zone = live.zone();
   ++record_.attempt_count;
+  this_attempt() = {};
+  this_attempt().target = live.address();
+  record_.zone = live.zone();
+  client_.watch(&Exchange::client_gone, this);
   std::unique_ptr<H1Upstream> upstream = worker_.take_upstream();
   Error error{};
   for (bool fresh = false;; fresh = true) {
@@ -173,8 +185,8 @@ Task<Error> Exchange::attempt(const Choice& choice) {
     }
     error = co_await converse(*upstream, choice);
     const bool stale = error.fault == Fault::target_reset && upstream->reused() &&
-                       !upstream->answered() && first_.last && !response_started_ && !gone_ &&
-                       http::is_idempotent(client_.head().method);
+                       !upstream->answered() && first_.last && !response_started_ &&
+                       called_off_ == Fault::none && http::is_idempotent(client_.head().method);
     bool reusable = false;
     std::unique_ptr<upstream::Connection> connection = upstream->finish(reusable);
     if (reusable && error.fault == Fault::none) {
@@ -190,50 +202,67 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   co_return error;
 }
 
+/// Counted over all attempts; see RequestRecord.
+AttemptRecord& Exchange::this_attempt() noexcept {
+  const std::uint32_t most = RequestRecord::kAttemptsMax;
+  return record_.attempts[std::min(record_.attempt_count, most) - 1];
+}
+
 Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream, bool fresh) {
-  upstream::LiveTarget& live = *choice.target->live;
-  const config::TargetGroup& settings = group_settings();
+  if (called_off_ != Fault::none) co_return called_off_error();
   if (!fresh) {
-    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(live)) {
-      upstream.start(std::move(kept), settings.limits);
+    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(*choice.target->live)) {
+      upstream.start(std::move(kept), group_settings().limits);
       co_return Result<void>();
     }
   }
-  const TimePoint deadline = attempt_started_ + settings.timeouts.connect;
-  net::Dialled dialled = co_await net::dial_tcp(worker_.loop, choice.target->address, deadline);
-  if (!dialled) co_return Error{dialled.error().fault, Side::upstream, true};
+  co_return co_await dial(choice, upstream);
+}
+
+Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
+  const TimePoint deadline =
+      std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
+  const boost::local_shared_ptr<upstream::Dial> dial =
+      upstream::Dial::start(worker_.tasks, {worker_.loop, choice.target->address, deadline});
+  dial_ = dial.get();
+  client_.look_ahead();
+  co_await dial->wait();
+  dial_ = nullptr;
+  if (called_off_ != Fault::none) co_return called_off_error();
+  net::Dialled dialled = dial->take();
+  if (!dialled) {
+    // At the same moment as its timer: whichever comes first.
+    if (worker_.clock.now() >= total_due_) called_off_ = Fault::target_timeout;
+    if (called_off_ != Fault::none) co_return called_off_error();
+    const bool ours = dialled.error().fault == Fault::overload_shed;
+    co_return Error{dialled.error().fault, ours ? Side::self : Side::upstream, true};
+  }
   const Duration took = worker_.clock.now() - attempt_started_;
-  upstream::TargetLoad& load = live.load(worker_.index);
+  upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.connects.add(1);
   load.connect.record(micros(took));
   load.connect_failures_at_success.set(load.connect_failures.get());
-  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
-    record_.attempts[record_.attempt_count - 1].connect_us = std::max(short_micros(took), 1U);
-  }
+  this_attempt().connect_us = std::max(short_micros(took), 1U);
   upstream.start(std::make_unique<upstream::Connection>(std::move(*dialled), choice.target->live,
                                                         worker_.buffers, worker_.clock),
-                 settings.limits);
+                 group_settings().limits);
   co_return Result<void>();
 }
 
 /// Sends the request and relays the response. `none` when the client has it whole.
 Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
-  if (gone_) co_return Error{Fault::client_gone, Side::client, false};
-  if (timed_out_) co_return Error{Fault::target_timeout, Side::upstream, false};
   current_ = &upstream;
   upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
-  if (first_.last) {
-    client_.watch(&Exchange::client_gone, this);
-  } else {
+  if (!first_.last) {
     const Result<void> told = co_await client_.send_continue();
-    if (!told) co_return told.error();
+    if (!told) {
+      current_ = nullptr;
+      co_return called_off_ != Fault::none ? called_off_error() : told.error();
+    }
   }
   const Result<void> sent =
       co_await upstream.send_head(client_.head(), state_->upstream_headers, first_);
-  if (sent && !first_.last && !uploading_) {
-    uploading_ = true;
-    upload_.spawn(upload(upstream));
-  }
+  if (sent && !first_.last) start_upload(upstream);
   // A target may answer and close before it has read everything: whatever became of the sending,
   // read.
   Error error{};
@@ -243,20 +272,24 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   } else {
     error = co_await relay(upstream);
   }
-  if (upload_.running() > 0) {
-    upload_over_ = true;  // an operation that has ended already cannot be called off any more
-    upstream.abort();
-    client_.abort();
-    co_await upload_.join();
-  }
+  co_await end_upload(upstream);
   current_ = nullptr;
-  if (gone_) co_return Error{Fault::client_gone, Side::client, false};
-  if (timed_out_) co_return Error{Fault::target_timeout, Side::upstream, false};
+  if (called_off_ != Fault::none) co_return called_off_error();
   if (error.fault != Fault::none && upload_error_.fault != Fault::none &&
       upload_error_.fault != Fault::cancelled) {
     co_return upload_error_;
   }
   co_return error;
+}
+
+/// Why the request ends although neither side failed. The target is to blame for the total deadline
+/// when the whole time was its own: nothing else was waited for.
+Error Exchange::called_off_error() const noexcept {
+  if (called_off_ == Fault::client_gone) return {called_off_, Side::client, false};
+  const bool waited_for_target = called_off_ == Fault::target_timeout &&
+                                 record_.attempt_count == 1 && !response_started_ &&
+                                 (!uploading_ || uploaded_);
+  return {called_off_, waited_for_target ? Side::upstream : Side::self, false};
 }
 
 /// Reads the response's head; interim ones are passed on, but for 100, which we gave ourselves.
@@ -283,6 +316,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   if (!piece) co_return piece.error();
   response_headers(response, listener_.settings.forwarded_headers, record_.id,
                    state_->client_headers);
+  add_date(state_->client_headers, worker_);
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
@@ -306,10 +340,29 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   co_return Error{};
 }
 
+void Exchange::start_upload(UpstreamSide& upstream) {
+  uploading_ = true;
+  upload_.spawn(upload(upstream));
+}
+
+Task<> Exchange::end_upload(UpstreamSide& upstream) {
+  if (upload_.running() == 0) co_return;
+  upload_over_ = true;  // an operation that has ended already cannot be called off any more
+  upstream.abort();
+  client_.abort();
+  co_await upload_.join();
+}
+
 /// Runs beside receive and relay: the rest of the request's body.
 Task<> Exchange::upload(UpstreamSide& upstream) {
   record_.request_bytes += first_.bytes.size();
+  const config::UpstreamTimeouts& timeouts = group_settings().timeouts;
+  const Duration patience = listener_.settings.timeouts.body_idle;
   for (;;) {
+    // It is the client's turn, and its side ends the wait when it takes too long: not the target's
+    // fault.
+    const Duration answer = response_started_ ? timeouts.body_idle : timeouts.response_head;
+    upstream.set_deadline(worker_.clock.now() + patience + answer);
     const Result<BodyPiece> piece = co_await client_.read_body();
     if (!piece) {
       upload_error_ = piece.error();
@@ -318,26 +371,39 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
     }
     record_.request_bytes += piece->bytes.size();
     if (upload_over_) co_return;
+    upstream.set_deadline(worker_.clock.now() + answer);
     const Result<void> sent = co_await upstream.send_body(*piece);
-    if (!sent || upload_over_) co_return;  // when sending failed, the response, if any, tells why
+    if (upload_over_) co_return;
+    if (!sent) co_return;  // the response, if any, tells why
     if (piece->last) {
+      uploaded_ = true;
+      upstream.set_deadline(worker_.clock.now() + answer);
       client_.watch(&Exchange::client_gone, this);
       co_return;
     }
-    upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
   }
 }
 
-void Exchange::client_gone(void* self) {
-  auto* exchange = static_cast<Exchange*>(self);
-  exchange->gone_ = true;
-  if (exchange->current_ != nullptr) exchange->current_->abort();
+void Exchange::client_gone(void* self, Fault why) { static_cast<Exchange*>(self)->call_off(why); }
+
+/// Ends the wait under way, whatever it is for. The exchange, and its session, may be over on
+/// return.
+void Exchange::call_off(Fault why) noexcept {
+  if (called_off_ == Fault::none) called_off_ = why;
+  if (dial_ != nullptr) {
+    dial_->leave();
+  } else if (current_ != nullptr) {
+    current_->abort();
+  }
 }
 
 void Exchange::total_expired(void* self) {
   auto* exchange = static_cast<Exchange*>(self);
-  exchange->timed_out_ = true;
-  if (exchange->current_ != nullptr) exchange->current_->abort();
+  bool destroyed = false;
+  exchange->destroyed_ = &destroyed;
+  exchange->call_off(Fault::target_timeout);
+  if (destroyed) return;
+  exchange->destroyed_ = nullptr;
   exchange->client_.abort();
 }
 
@@ -356,11 +422,8 @@ void Exchange::note_head(const Choice& choice) {
   } else {
     load.errors_at_success.set(load.errors.get());
   }
-  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
-    AttemptRecord& attempt = record_.attempts[record_.attempt_count - 1];
-    attempt.status = response.status;
-    attempt.response_us = short_micros(took);
-  }
+  this_attempt().status = response.status;
+  this_attempt().response_us = short_micros(took);
   for (const http::Header& header : response.headers) {
     if (header.id != http::HeaderId::endpoint_load_metrics) continue;
     const double cpu = http::orca_cpu(header.value);
@@ -374,11 +437,10 @@ void Exchange::note_head(const Choice& choice) {
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
+  if (error.fault == Fault::overload_shed) this_attempt().fault = error.fault;
   if (error.side != Side::upstream || error.fault == Fault::none) return;
   group_load_->trouble.add(1);
-  if (record_.attempt_count <= RequestRecord::kAttemptsMax) {
-    record_.attempts[record_.attempt_count - 1].fault = error.fault;
-  }
+  this_attempt().fault = error.fault;
   if (error.fault == Fault::connect_failed || error.fault == Fault::connect_timeout) {
     load.connect_failures.add(1);
   } else {

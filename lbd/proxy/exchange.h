@@ -8,6 +8,7 @@
 #include "lbd/proxy/retry.h"
 #include "lbd/proxy/sides.h"
 #include "lbd/proxy/worker_context.h"
+#include "lbd/upstream/dial.h"
 
 namespace lbd::proxy {
 
@@ -45,7 +46,14 @@ class Exchange {
   Task<> reply_redirect(const config::Redirect& redirect);
   Task<> reply_fixed(const config::FixedResponse& fixed);
   Task<> reply_error(Error error);
+  Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
+  void start_upload(UpstreamSide& upstream);
+  Task<> end_upload(UpstreamSide& upstream);
   [[nodiscard]] bool may_try_again(const Error& error);
+  [[nodiscard]] Error called_off_error() const noexcept;
+  void call_off(Fault why) noexcept;
+  void note_unsent(const Error& error) noexcept;
+  [[nodiscard]] AttemptRecord& this_attempt() noexcept;
   void note_head(const Choice& choice);
   void note_result(const Choice& choice, const Error& error);
   void start_record();
@@ -53,7 +61,7 @@ class Exchange {
   [[nodiscard]] const config::TargetGroup& group_settings() const noexcept {
     return group_->settings;
   }
-  static void client_gone(void* self);
+  static void client_gone(void* self, Fault why);
   static void total_expired(void* self);
 
   WorkerContext& worker_;
@@ -65,21 +73,26 @@ class Exchange {
   const upstream::SnapshotGroup* group_ = nullptr;
   upstream::GroupLoad* group_load_ = nullptr;
   GroupTurns* turns_ = nullptr;
-  UpstreamSide* current_ = nullptr;  // while an attempt is under way
+  upstream::Dial* dial_ = nullptr;   // while a connection is being made
+  UpstreamSide* current_ = nullptr;  // while a target has the request
   std::array<char, 32> id_storage_{};
   RequestRecord record_;
   TimePoint started_{};
   TimePoint attempt_started_{};
   Timer total_;
+  TimePoint total_due_ = TimePoint::max();
   BodyPiece first_;  // of the request's body: what is here, kept for retries
   TaskGroup upload_;
   Error upload_error_{};
   Tried tried_;
   bool upload_over_ = false;  // nobody wants the rest of the request's body any more
   bool uploading_ = false;    // more of the body than `first_` was asked for: no replay
+  bool uploaded_ = false;     // and all of it went to the target
   bool response_started_ = false;
-  bool gone_ = false;
-  bool timed_out_ = false;
+  /// What ended the request from outside, the first of them: client_gone, drain_deadline or
+  /// target_timeout (the total deadline).
+  Fault called_off_ = Fault::none;
+  bool* destroyed_ = nullptr;  // set while a call of ours may end this exchange
 };
 
 /// Answers a request that could not even be read (malformed, too large, too slow).

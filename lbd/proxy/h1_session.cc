@@ -17,6 +17,8 @@ constexpr std::size_t kRoomMin = 256;  // worth posting a read ahead into
 constexpr std::size_t kBodyCapacityMax = 64 * 1024;
 constexpr std::size_t kLingerBytesMax = 1 << 20;  // read and dropped at most after an early close
 constexpr std::chrono::milliseconds kLinger{1000};
+/// Before a request (RFC 9112 §2.2 asks for one at least); old clients end a body with one.
+constexpr std::uint32_t kEmptyLinesMax = 4;
 
 iovec piece_of(std::string_view bytes) noexcept {
   return {const_cast<char*>(bytes.data()), bytes.size()};
@@ -36,6 +38,10 @@ H1Session::H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream,
       out_(worker.buffers),
       read_watchdog_(worker.clock, this, &H1Session::read_expired),
       write_watchdog_(worker.clock, this, &H1Session::write_expired) {}
+
+H1Session::~H1Session() {
+  if (destroyed_ != nullptr) *destroyed_ = true;
+}
 
 // The timer is left armed between waits (moving it later is free), so it may come when nobody
 // waits.
@@ -63,11 +69,17 @@ void H1Session::drain() noexcept {
 
 void H1Session::kill() noexcept {
   killed_ = aborted_ = true;
-  stream_->close(true);
-  if (gone_ != nullptr) gone_(gone_context_);
+  bool destroyed = false;
+  destroyed_ = &destroyed;
+  stream_->close(true);  // what it ends may be all that the session waited for
+  if (destroyed) return;
+  destroyed_ = nullptr;
+  if (gone_ != nullptr) gone_(gone_context_, Fault::drain_deadline);
 }
 
-void H1Session::abort() noexcept { stream_->cancel(); }
+void H1Session::abort() noexcept {
+  if (waiting_ || writing_) stream_->cancel();
+}
 
 void H1Session::post_read() {
   if (reading_ || in_.space().size() < kRoomMin) return;
@@ -143,43 +155,62 @@ void H1Session::prepare_next() {
   if (!reading_ && in_.empty() && in_.capacity() > kFirstCapacity) in_.release();
 }
 
+/// Where the head ends, 0 when more of it must come; empty lines before it are skipped.
+Result<std::size_t, Fault> H1Session::scan_head() {
+  while (in_.view().starts_with("\r\n")) {
+    if (++empty_lines_ > kEmptyLinesMax) return Fault::client_protocol;
+    in_.consume(2);
+    scanner_.reset();
+  }
+  return scanner_.scan(in_.view());
+}
+
+Fault H1Session::parse_head(std::size_t size) {
+  // The read that notices the client leaving needs room behind the head; made before there are
+  // views.
+  if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
+  const Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
+  in_.consume(size);
+  return fault;
+}
+
+/// Most heads are whole by the time they are looked at and never get here.
+void H1Session::head_began() {
+  if (phase_ != Phase::idle || in_.empty()) return;
+  phase_ = Phase::head;
+  set_deadline(timeouts_.request_head);
+}
+
+/// Why no head comes of a read that ended like this.
+Fault H1Session::head_fault(const net::IoResult& result) const noexcept {
+  if (killed_) return Fault::closed;
+  if (result.ok()) return result.bytes > 0 ? Fault::none : Fault::header_too_large;
+  const bool late = result.fault == Fault::cancelled && expired_ && !in_.empty();
+  return late ? Fault::client_timeout : Fault::closed;
+}
+
 /// none: head_ is a request. closed: the client left, or was idle too long. Else: what to refuse it
-/// with.
+/// with; head_ is empty then, for the answer is not to the request before.
 Task<Fault> H1Session::read_head() {
   scanner_.reset();
+  empty_lines_ = 0;
   phase_ = Phase::idle;
   set_deadline(requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
-  for (;;) {
-    // One empty line before a request is tolerated (RFC 9112 §2.2).
-    if (requests_ > 0 && in_.view().starts_with("\r\n")) in_.consume(2);
-    const Result<std::size_t, Fault> end = scanner_.scan(in_.view());
+  Fault fault = Fault::none;
+  while (fault == Fault::none) {
+    const Result<std::size_t, Fault> end = scan_head();
+    if (end && *end > 0) co_return parse_head(*end);
     if (!end) {
-      head_.clear();  // the answer is to this one, not to the request before
-      co_return end.error();
+      fault = end.error();
+      break;
     }
-    if (*end > 0) {
-      // The read that notices the client leaving needs room behind the head; made before there are
-      // views.
-      if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
-      const Fault fault = http::parse_request_head(in_.view().substr(0, *end), head_);
-      in_.consume(*end);
-      co_return fault;
-    }
-    if (phase_ == Phase::idle &&
-        !in_.empty()) {  // a head began; most are whole by now and never get here
-      phase_ = Phase::head;
-      set_deadline(timeouts_.request_head);
-    }
+    head_began();
     if (phase_ == Phase::idle && (draining_ || worker_.draining)) co_return Fault::closed;
     const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
-    if (killed_) co_return Fault::closed;
-    if (!result.ok()) {
-      if (result.fault == Fault::cancelled && expired_ && !in_.empty())
-        co_return Fault::client_timeout;
-      co_return Fault::closed;
-    }
-    if (result.bytes == 0) co_return Fault::header_too_large;
+    fault = head_fault(result);
   }
+  head_.clear();
+  co_return fault;
 }
 
 Task<> H1Session::serve() {
@@ -203,7 +234,9 @@ Task<> H1Session::serve() {
   // A response before the end of the request's body: what follows cannot be told from a new
   // request.
   if (!body_.done() || !response_done_) keep_alive_ = false;
-  linger_ = !body_.done();
+  // Or before the next one was looked at.
+  const bool more_came = !in_.empty() || (reading_ && read_.done && read_.result.ok());
+  linger_ = !body_.done() || more_came;
 }
 
 Task<> H1Session::refuse(Fault fault) {
@@ -243,8 +276,9 @@ Task<> H1Session::close() {
 }
 
 Error H1Session::client_error(const net::IoResult& result) const noexcept {
+  if (killed_) return {Fault::drain_deadline, Side::self, false};
   if (expired_) return {Fault::client_timeout, Side::client, false};
-  if (result.fault == Fault::cancelled && !killed_) return {Fault::cancelled, Side::self, false};
+  if (result.fault == Fault::cancelled) return {Fault::cancelled, Side::self, false};
   return {Fault::client_gone, Side::client, false};
 }
 
@@ -260,6 +294,7 @@ BodyPiece H1Session::buffered_body() {
 }
 
 Task<Result<BodyPiece>> H1Session::read_body() {
+  read_.notify = nullptr;
   for (;;) {
     if (body_.done()) co_return BodyPiece{{}, true};
     Buffer& source = !body_in_more_ && !in_.empty() ? in_ : more_;
@@ -271,27 +306,39 @@ Task<Result<BodyPiece>> H1Session::read_body() {
       co_return Error{Fault::body_too_large, Side::client, false};
     }
     if (!step.data.empty() || body_.done()) co_return BodyPiece{step.data, body_.done()};
-    body_in_more_ = true;
-    // Never past the end of the body where that is known: what follows belongs to the next request.
-    std::size_t capacity = kBodyCapacityMax;
-    if (body_.kind() == Framing::Kind::length && body_.remaining() < capacity) {
-      capacity = static_cast<std::size_t>(body_.remaining());
-    }
-    if (more_.empty()) more_.clear();
-    if (more_.capacity() == 0) more_.reserve(std::min<std::size_t>(capacity, 16 * 1024));
-    std::span<char> room = more_.space();
-    if (body_.kind() == Framing::Kind::length && room.size() > capacity)
-      room = room.first(capacity);
-    set_deadline(timeouts_.body_idle);
-    waiting_ = true;
-    const net::IoResult result = co_await stream_->read(room);
-    waiting_ = false;
-    if (!result.ok()) co_return client_error(result);
-    more_.commit(result.bytes);
-    if (result.bytes == more_.capacity() && more_.capacity() < kBodyCapacityMax) {
-      more_.reserve(kBodyCapacityMax);  // a bulk body: bigger pieces from now on
-    }
+    const Result<void> got = co_await read_more_body();
+    if (!got) co_return got.error();
   }
+}
+
+/// A read that was posted while the client was watched brings what comes next, into in_; from then
+/// on more_ takes the body.
+Task<Result<void>> H1Session::read_more_body() {
+  set_deadline(timeouts_.body_idle);
+  if (reading_) {
+    const net::IoResult posted = co_await fill(in_, 0);
+    if (!posted.ok()) co_return client_error(posted);
+    co_return Result<void>();
+  }
+  body_in_more_ = true;
+  // Never past the end of the body where that is known: what follows belongs to the next request.
+  std::size_t capacity = kBodyCapacityMax;
+  if (body_.kind() == Framing::Kind::length && body_.remaining() < capacity) {
+    capacity = static_cast<std::size_t>(body_.remaining());
+  }
+  if (more_.empty()) more_.clear();
+  if (more_.capacity() == 0) more_.reserve(std::min<std::size_t>(capacity, 16 * 1024));
+  std::span<char> room = more_.space();
+  if (body_.kind() == Framing::Kind::length && room.size() > capacity) room = room.first(capacity);
+  waiting_ = true;
+  const net::IoResult result = co_await stream_->read(room);
+  waiting_ = false;
+  if (!result.ok()) co_return client_error(result);
+  more_.commit(result.bytes);
+  if (result.bytes == more_.capacity() && more_.capacity() < kBodyCapacityMax) {
+    more_.reserve(kBodyCapacityMax);  // a bulk body: bigger pieces from now on
+  }
+  co_return Result<void>();
 }
 
 Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
@@ -313,7 +360,9 @@ Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
   net::IoWait wait;
   if (!stream_->begin_write(std::span<const iovec>(pieces.data(), count), wait)) {
     write_watchdog_.set(worker_.clock.now() + timeouts_.write_idle);
+    writing_ = true;
     co_await net::Finished(wait);
+    writing_ = false;
     write_watchdog_.cancel();
   }
   const net::IoResult sent = wait.result;
@@ -384,17 +433,41 @@ Task<Result<void>> H1Session::send_body(BodyPiece piece) { return write({}, piec
 void H1Session::watch(Gone gone, void* context) {
   gone_ = gone;
   gone_context_ = context;
-  // The read that notices the client leaving is the one that brings its next request.
+  if (body_.done()) watch_on();
+}
+
+void H1Session::look_ahead() {
+  if (!body_.done() && !body_in_more_) watch_on();
+}
+
+/// The read that notices the client leaving is the one that brings the rest of its body, or its
+/// next request.
+void H1Session::watch_on() {
   // Leftovers of a body come before what such a read brings: then there is no watching.
-  if (!body_.done() || !more_.empty()) return;
-  post_read();
-  if (!reading_) return;
-  if (read_.done) {
-    read_ended(this);
-    return;
+  if (!more_.empty()) return;
+  for (;;) {
+    post_read();
+    if (!reading_) return;
+    if (!read_.done) break;
+    if (!read_ahead_ended()) return;
   }
   read_.context = this;
   read_.notify = &H1Session::read_ended;
+}
+
+/// What a read ahead of its need has brought. True: look for more.
+bool H1Session::read_ahead_ended() {
+  if (read_.result.ok()) {
+    if (body_.done()) return false;  // a pipelined request; it waits its turn
+    in_.commit(read_.result.bytes);
+    reading_ = false;
+    return true;
+  }
+  // Called off by ourselves: whoever did it knows.
+  if (read_.result.fault == Fault::cancelled && !killed_) return false;
+  aborted_ = true;
+  if (gone_ != nullptr) gone_(gone_context_, killed_ ? Fault::drain_deadline : Fault::client_gone);
+  return false;
 }
 
 void H1Session::unwatch() noexcept {
@@ -404,9 +477,7 @@ void H1Session::unwatch() noexcept {
 
 void H1Session::read_ended(void* self) {
   auto* session = static_cast<H1Session*>(self);
-  if (session->read_.result.ok()) return;  // a pipelined request; it waits its turn
-  session->aborted_ = true;
-  if (session->gone_ != nullptr) session->gone_(session->gone_context_);
+  if (session->read_ahead_ended()) session->watch_on();
 }
 
 }  // namespace lbd::proxy

@@ -19,6 +19,9 @@ class H1Session final : public ClientSide {
  public:
   H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
             std::shared_ptr<upstream::LiveListener> listener);
+  ~H1Session() override;
+  H1Session(const H1Session&) = delete;
+  H1Session& operator=(const H1Session&) = delete;
 
   [[nodiscard]] const upstream::LiveListener* listener() const noexcept { return live_.get(); }
 
@@ -37,6 +40,7 @@ class H1Session final : public ClientSide {
   Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) override;
   Task<Result<void>> send_body(BodyPiece piece) override;
   void watch(Gone gone, void* context) override;
+  void look_ahead() override;
   void unwatch() noexcept override;
   void abort() noexcept override;
 
@@ -55,8 +59,15 @@ class H1Session final : public ClientSide {
   Task<> refuse(Fault fault);
   Task<> close();
   Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
+  Task<Result<void>> read_more_body();
   Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  Result<std::size_t, Fault> scan_head();
+  Fault parse_head(std::size_t size);
+  void head_began();
+  [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
+  void watch_on();
+  bool read_ahead_ended();
   void set_deadline(std::chrono::milliseconds after) noexcept;
   void prepare_next();
   [[nodiscard]] Error client_error(const net::IoResult& result) const noexcept;
@@ -80,13 +91,16 @@ class H1Session final : public ClientSide {
   net::IoWait read_;
   Timer read_watchdog_;
   Timer write_watchdog_;
+  bool* destroyed_ = nullptr;  // set while a call of ours may end this session
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;
   std::uint64_t body_bytes_ = 0;
   std::uint32_t requests_ = 0;
+  std::uint32_t empty_lines_ = 0;  // before the head that is being read
   Phase phase_ = Phase::idle;
   bool reading_ = false;
   bool waiting_ = false;  // a read is waited for, so its deadline counts
+  bool writing_ = false;  // a write is waited for
   bool expired_ = false;
   bool aborted_ = false;
   bool killed_ = false;

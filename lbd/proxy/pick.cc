@@ -11,8 +11,7 @@ using upstream::SnapshotGroup;
 using upstream::SnapshotTarget;
 
 constexpr std::chrono::milliseconds kSharesFor{100};
-/// Of a large zone, only this many candidates are looked at, drawn from a random start: two choices
-/// need no more.
+/// Up to this many targets in a zone, each is a candidate; of more, candidates are drawn.
 constexpr std::size_t kCandidatesMax = 16;
 
 /// How full a target is, 0..1 and above: its CPU when known; else requests in flight against its
@@ -90,25 +89,77 @@ float latency_of(const upstream::LiveTarget& target, std::size_t worker) noexcep
   return target.loads()[worker].latency_us.get();
 }
 
+/// The target as a candidate; weight 0 when it cannot take the request.
+balance::Candidate look_at(Search& search, std::uint32_t index) {
+  const SnapshotTarget& target = search.group.targets[index];
+  if (target.live->closed.load(std::memory_order_relaxed) || search.tried.has(target.live.get()))
+    return {index, 0, 0, 0};
+  const std::uint32_t most = search.group.settings.limits.requests_per_target_max;
+  const std::uint32_t in_flight = target.live->in_flight();
+  if (most > 0 && in_flight >= most) {
+    search.full = true;
+    return {index, 0, 0, 0};
+  }
+  return {index, target.weight, in_flight, latency_of(*target.live, search.worker.index)};
+}
+
+/// How the candidates of a large zone are drawn, so that each of its targets has the same chance
+/// whatever its neighbours: by weight when the draw decides, evenly when an algorithm compares
+/// them.
+struct Draw {
+  std::size_t zone;
+  std::size_t wanted;
+  bool by_weight;
+};
+
+std::uint32_t draw_index(const Search& search, const Draw& draw) {
+  const std::vector<std::uint32_t>& usable = search.group.usable[draw.zone];
+  Rng& rng = search.worker.rng;
+  if (!draw.by_weight) return usable[rng.below(static_cast<std::uint32_t>(usable.size()))];
+  const std::vector<std::uint64_t>& sums = search.group.weight_sums[draw.zone];
+  const auto found = std::upper_bound(sums.begin(), sums.end(), rng.next() % sums.back());
+  return usable[static_cast<std::size_t>(found - sums.begin())];
+}
+
+/// Reservoir sampling over the whole zone: exact, and as slow as the zone is large.
+void draw_from_all(Search& search, const Draw& draw, Pool& pool) {
+  std::uint64_t seen = 0;
+  pool.count = 0;
+  for (const std::uint32_t index : search.group.usable[draw.zone]) {
+    const balance::Candidate candidate = look_at(search, index);
+    if (candidate.weight == 0) continue;
+    const std::uint64_t share = draw.by_weight ? candidate.weight : 1;
+    seen += share;
+    if (pool.count < draw.wanted) {
+      pool.candidates[pool.count++] = candidate;
+    } else if (const std::uint64_t place = search.worker.rng.next() % seen / share;
+               place < draw.wanted) {
+      pool.candidates[place] = candidate;
+    }
+  }
+}
+
+/// Draws until enough can take the request; when most cannot, looks at all.
+void draw_candidates(Search& search, const Draw& draw, Pool& pool) {
+  constexpr int kDrawsMax = 16;
+  for (int i = 0; i < kDrawsMax && pool.count < draw.wanted; ++i) {
+    const balance::Candidate candidate = look_at(search, draw_index(search, draw));
+    const bool twice = pool.count > 0 && pool.candidates[0].index == candidate.index;
+    if (candidate.weight > 0 && !twice) pool.candidates[pool.count++] = candidate;
+  }
+  if (pool.count < draw.wanted) draw_from_all(search, draw, pool);
+}
+
 void add_candidates(Search& search, std::size_t zone, Pool& pool) {
   const SnapshotGroup& group = search.group;
-  const std::vector<std::uint32_t>& usable = group.usable[zone];
-  if (usable.empty()) return;
-  const auto size = static_cast<std::uint32_t>(usable.size());
-  const std::uint32_t start = size > kCandidatesMax ? search.worker.rng.below(size) : 0;
-  const std::uint32_t most = group.settings.limits.requests_per_target_max;
-  for (std::uint32_t step = 0; step < size && pool.count < kCandidatesMax; ++step) {
-    const std::uint32_t index = usable[(start + step) % size];
-    const SnapshotTarget& target = group.targets[index];
-    if (target.live->closed.load(std::memory_order_relaxed) || search.tried.has(target.live.get()))
-      continue;
-    const std::uint32_t in_flight = target.live->in_flight();
-    if (most > 0 && in_flight >= most) {
-      search.full = true;
-      continue;
-    }
-    pool.candidates[pool.count++] = {index, target.weight, in_flight,
-                                     latency_of(*target.live, search.worker.index)};
+  if (group.usable[zone].size() > kCandidatesMax) {
+    const bool by_weight = group.settings.balance == config::Balance::random;
+    draw_candidates(search, {zone, by_weight ? std::size_t{1} : std::size_t{2}, by_weight}, pool);
+    return;
+  }
+  for (const std::uint32_t index : group.usable[zone]) {
+    const balance::Candidate candidate = look_at(search, index);
+    if (candidate.weight > 0) pool.candidates[pool.count++] = candidate;
   }
 }
 
@@ -135,19 +186,13 @@ const SnapshotTarget* large_round_robin(Search& search, std::size_t zone, std::u
   const SnapshotGroup& group = search.group;
   const std::vector<std::uint32_t>& usable = group.usable[zone];
   const std::uint64_t heaviest = group.heaviest[zone];
-  const std::uint32_t most = group.settings.limits.requests_per_target_max;
   for (std::size_t step = 0; step < 3 * usable.size(); ++step, ++turn) {
     const std::size_t position = turn % usable.size();
     const SnapshotTarget& target = group.targets[usable[position]];
     const std::uint64_t offset = position * (heaviest / 2);
     const std::uint64_t share = target.weight * (turn / usable.size()) + offset;
     if (step < 2 * usable.size() && share % heaviest < heaviest - target.weight) continue;
-    if (target.live->closed.load(std::memory_order_relaxed) || search.tried.has(target.live.get()))
-      continue;
-    if (most > 0 && target.live->in_flight() >= most) {
-      search.full = true;
-      continue;
-    }
+    if (look_at(search, usable[position]).weight == 0) continue;
     ++turn;
     return &target;
   }

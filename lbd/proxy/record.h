@@ -36,6 +36,8 @@ struct RequestRecord {
   std::string_view authority;
   std::string_view target;  // request-target
   std::string_view user_agent;
+  std::string_view tls_version;  // empty: plain
+  std::string_view tls_cipher;
   int status = 0;          // what the client got; 0: nothing
   bool by_target = false;  // the status is the target's
   bool cut = false;        // the response began but could not be finished
@@ -46,7 +48,8 @@ struct RequestRecord {
   std::uint64_t duration_us = 0;
   std::uint64_t ttfb_us = 0;  // from the request's head to the response's, all attempts included
   std::array<AttemptRecord, kAttemptsMax> attempts{};
-  std::uint32_t attempt_count = 0;  // may exceed kAttemptsMax; the first are kept
+  /// May exceed kAttemptsMax: then the first are kept, and the last in the last place.
+  std::uint32_t attempt_count = 0;
 };
 
 /// Takes records without blocking and without allocating. Thread: one worker's.

@@ -26,8 +26,10 @@ struct Local {
   std::string_view id;
 };
 
-Task<Result<void>> reply(ClientSide& client, Local local, std::vector<http::Header>& headers) {
+Task<Result<void>> reply(WorkerContext& worker, ClientSide& client, Local local,
+                         std::vector<http::Header>& headers) {
   headers.clear();
+  headers.push_back({"Date", worker.date(), http::HeaderId::date});
   if (!local.content_type.empty()) {
     headers.push_back({"Content-Type", local.content_type, http::HeaderId::content_type});
   }
@@ -130,20 +132,31 @@ void Exchange::finish_record() {
   record_.authority = request.authority;
   record_.target = request.target;
   record_.generation = pinned_.snapshot->generation;
+  if (const net::TlsInfo* tls = client_.client().tls.get()) {
+    record_.tls_version = tls->version;
+    record_.tls_cipher = tls->cipher;
+  }
   for (const http::Header& header : request.headers) {
     if (header.id == http::HeaderId::user_agent) record_.user_agent = header.value;
   }
   worker_.records->write(record_);
 }
 
+/// An answer of our own that the client did not take.
+void Exchange::note_unsent(const Error& error) noexcept {
+  record_.reason = called_off_ != Fault::none ? called_off_ : error.fault;
+  if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
+  record_.cut = true;
+}
+
 Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
   record_.status = fixed.status;
   const Result<void> sent = co_await reply(
-      client_,
+      worker_, client_,
       Local{.status = fixed.status, .content_type = fixed.content_type, .body = fixed.body},
       state_->client_headers);
   record_.response_bytes = fixed.body.size();
-  if (!sent) record_.reason = Fault::client_gone;
+  if (!sent) note_unsent(sent.error());
 }
 
 Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
@@ -159,17 +172,18 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   location += expand(redirect.path, request, client);
   if (!query.empty()) location += "?" + query;
   record_.status = redirect.status;
-  const Result<void> sent = co_await reply(
-      client_, Local{.status = redirect.status, .location = location}, state_->client_headers);
-  if (!sent) record_.reason = Fault::client_gone;
+  const Result<void> sent =
+      co_await reply(worker_, client_, Local{.status = redirect.status, .location = location},
+                     state_->client_headers);
+  if (!sent) note_unsent(sent.error());
 }
 
 Task<> Exchange::reply_error(Error error) {
-  record_.reason = gone_ ? Fault::client_gone : error.fault;
+  record_.reason = called_off_ != Fault::none ? called_off_ : error.fault;
   if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
   if (response_started_) {
-    record_.cut =
-        true;  // the session closes the connection, so the client sees that it is not whole
+    // The session closes the connection, so the client sees that it is not whole.
+    record_.cut = true;
     co_return;
   }
   const int status = fault_status(record_.reason);
@@ -177,7 +191,7 @@ Task<> Exchange::reply_error(Error error) {
   if (record_.reason == Fault::client_gone) co_return;
   const std::string body = error_body(status, record_.reason, record_.id);
   const Result<void> sent =
-      co_await reply(client_,
+      co_await reply(worker_, client_,
                      Local{.status = status,
                            .content_type = "text/plain; charset=utf-8",
                            .body = body,
@@ -186,7 +200,7 @@ Task<> Exchange::reply_error(Error error) {
                            .id = record_.id},
                      state_->client_headers);
   record_.response_bytes = body.size();
-  if (!sent && record_.reason == Fault::none) record_.reason = Fault::client_gone;
+  if (!sent) record_.cut = true;
 }
 
 Task<> refuse_request(WorkerContext& worker, ClientSide& client,
@@ -199,7 +213,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
   load.counts.add(
       upstream::status_key(status, static_cast<std::uint32_t>(http::Method::other), false));
   const Result<void> sent = co_await reply(
-      client,
+      worker, client,
       Local{.status = status,
             .content_type = "text/plain; charset=utf-8",
             .body = body,

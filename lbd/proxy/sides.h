@@ -12,6 +12,7 @@
 #include "lbd/base/task.h"
 #include "lbd/http/message.h"
 #include "lbd/net/address.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::proxy {
 
@@ -28,7 +29,8 @@ struct ClientInfo {
   net::SocketAddress local;
   std::string peer_ip;
   std::string scheme = "http";
-  bool trusted = false;  // a proxy whose forwarding headers are believed
+  std::shared_ptr<const net::TlsInfo> tls;  // null: plain
+  bool trusted = false;                     // a proxy whose forwarding headers are believed
 };
 
 /// What goes to a client: end-to-end fields only; framing and connection fields are the side's
@@ -45,7 +47,7 @@ struct ResponseOut {
 };
 
 /// The client's half of one request. Errors: client_gone, client_timeout, client_protocol,
-/// body_too_large, cancelled.
+/// body_too_large, cancelled, and drain_deadline when lbd ends the connection.
 class ClientSide {
  public:
   virtual ~ClientSide() = default;
@@ -63,11 +65,18 @@ class ClientSide {
   virtual Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) = 0;
   virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
 
-  using Gone = void (*)(void* context);
-  /// From now on until `unwatch`, calls `gone` when the client leaves.
+  /// `why`: client_gone, or drain_deadline when lbd itself ends the connection. May be called from
+  /// inside `watch`.
+  using Gone = void (*)(void* context, Fault why);
+  /// From now on until `unwatch`, calls `gone` when the client leaves. While its body is under way
+  /// `read_body` notices that, or, when nobody reads, `look_ahead`.
   virtual void watch(Gone gone, void* context) = 0;
+  /// Before a wait that is not for the client, with its body not whole: reads on until `read_body`,
+  /// as far as there is room. A client that leaves behind more than that is noticed late.
+  virtual void look_ahead() = 0;
   virtual void unwatch() noexcept = 0;
-  /// Ends a wait on this side with `cancelled`.
+  /// Ends what is waited for on this side (`read_body`, a write) with `cancelled`; watching goes
+  /// on.
   virtual void abort() noexcept = 0;
 };
 

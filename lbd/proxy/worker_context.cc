@@ -1,5 +1,6 @@
 #include "lbd/proxy/worker_context.h"
 
+#include "lbd/http/h1_write.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_upstream.h"
 
@@ -13,6 +14,14 @@ WorkerContext::WorkerContext(std::size_t worker_index, net::Loop& worker_loop, s
       idle(worker_index, clock, tasks) {}
 
 WorkerContext::~WorkerContext() = default;
+
+std::string_view WorkerContext::date() noexcept {
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(clock.wall().time_since_epoch()).count();
+  if (now == date_second_) return {date_.data(), date_.size()};
+  date_second_ = now;
+  return http::http_date(now, date_);
+}
 
 std::unique_ptr<H1Upstream> WorkerContext::take_upstream() {
   if (free_upstreams_.empty()) return std::make_unique<H1Upstream>(buffers);

@@ -2,9 +2,12 @@
 // shared.
 #pragma once
 
+#include <array>
 #include <boost/smart_ptr/local_shared_ptr.hpp>
 #include <boost/smart_ptr/make_local_shared.hpp>
+#include <cstdint>
 #include <memory>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -57,12 +60,17 @@ struct WorkerContext {
   H1Session* sessions = nullptr;  // list head
   std::size_t session_count = 0;
 
+  /// Now, for a Date field. Holds until the next call.
+  [[nodiscard]] std::string_view date() noexcept;
+
   std::unique_ptr<H1Upstream> take_upstream();
   void give_back(std::unique_ptr<H1Upstream> upstream) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
 
  private:
+  std::array<char, 29> date_{};
+  std::int64_t date_second_ = -1;
   std::vector<std::unique_ptr<H1Upstream>> free_upstreams_;
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
 };

@@ -39,8 +39,12 @@ class Connection {
   Task<net::IoResult> fill(std::size_t capacity_max);
   /// Posts the read that the next `fill` waits for.
   void post_read();
-  /// Every wait of this connection ends at `due`. Cheap to move.
-  void set_deadline(TimePoint due) noexcept { watchdog_.set(due); }
+  /// Every wait of this connection ends at `due`. Cheap to move. One that passed while nobody
+  /// waited (the client was slow to take what we had) is forgotten.
+  void set_deadline(TimePoint due) noexcept {
+    expired_ = false;
+    watchdog_.set(due);
+  }
   [[nodiscard]] bool expired() const noexcept { return expired_; }
   /// Ends whatever waits on it, now and later, with `cancelled`.
   void abort() noexcept;

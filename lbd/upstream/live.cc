@@ -7,6 +7,7 @@ std::shared_ptr<LiveTarget> LiveState::target(const std::string& group, const st
   std::shared_ptr<LiveTarget>& found = targets_[{group, address}];
   // A target that moved to another zone is another machine behind the same address.
   if (!found || found->zone() != zone) {
+    if (found) replaced_.push_back(std::move(found));
     found = std::make_shared<LiveTarget>(group, address, zone, workers_);
   }
   return found;
@@ -30,10 +31,34 @@ std::shared_ptr<LiveListener> LiveState::listener(const std::string& name) {
   return found;
 }
 
+void ZoneTotals::add(const LiveTarget& target) noexcept {
+  for (const TargetLoad& load : target.loads()) {
+    for (std::size_t digit = 0; digit < responses.size(); ++digit) {
+      responses[digit] += load.responses[digit].get();
+    }
+    response.add(load.response);
+    connect.add(load.connect);
+  }
+}
+
+std::map<std::pair<std::string, std::string>, ZoneTotals> LiveState::zone_totals() const {
+  std::map<Key, ZoneTotals> totals = gone_;
+  for (const auto& [key, target] : targets_) totals[{target->group(), target->zone()}].add(*target);
+  for (const auto& target : replaced_) totals[{target->group(), target->zone()}].add(*target);
+  return totals;
+}
+
 void LiveState::collect_garbage() {
   const auto unused = [](const auto& entry) { return entry.second.use_count() == 1; };
-  std::erase_if(targets_, unused);
+  const auto retire = [this](const std::shared_ptr<LiveTarget>& target) {
+    if (target.use_count() > 1) return false;
+    gone_[{target->group(), target->zone()}].add(*target);
+    return true;
+  };
+  std::erase_if(targets_, [&](const auto& entry) { return retire(entry.second); });
+  std::erase_if(replaced_, retire);
   std::erase_if(groups_, unused);
+  std::erase_if(gone_, [this](const auto& entry) { return !groups_.contains(entry.first.first); });
   std::erase_if(routes_, unused);
   std::erase_if(listeners_, unused);
 }

@@ -18,6 +18,7 @@
 #include "lbd/base/histogram.h"
 #include "lbd/base/relaxed.h"
 #include "lbd/base/result.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::upstream {
 
@@ -79,6 +80,16 @@ class LiveTarget {
   std::string address_;
   std::string zone_;
   std::vector<TargetLoad> loads_;
+};
+
+/// What the targets of a group and zone have done, those that are gone included: counters must not
+/// go down when an instance is terminated.
+struct ZoneTotals {
+  std::array<std::uint64_t, 6> responses{};  // by first digit of the status
+  HistogramSum response;
+  HistogramSum connect;
+
+  void add(const LiveTarget& target) noexcept;
 };
 
 /// One worker's share of a group's counters.
@@ -159,12 +170,22 @@ struct LiveRoute {
   std::vector<RouteLoad> loads;
 };
 
+/// Handshakes by how they ended: the columns of lbd_tls_handshakes_total and lbd_tls_errors_total.
+struct HandshakeCounts {
+  Relaxed<std::uint64_t> tls12;
+  Relaxed<std::uint64_t> tls12_resumed;
+  Relaxed<std::uint64_t> tls13;
+  Relaxed<std::uint64_t> tls13_resumed;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
+};
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint64_t> accepted;
   Relaxed<std::uint64_t> shed;  // closed at once: too many connections
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
       failures;  // before a route was known
+  HandshakeCounts handshakes;
 };
 
 struct LiveListener {
@@ -185,9 +206,11 @@ class LiveState {
   std::shared_ptr<LiveGroup> group(const std::string& name);
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
-  /// Forgets what nobody but this registry holds (targets gone from every snapshot). Their series
-  /// end.
+  /// Forgets what nobody but this registry holds (targets gone from every snapshot). A target's
+  /// totals stay with its group and zone; the series of a group, route or listener end.
   void collect_garbage();
+  /// By group and zone.
+  [[nodiscard]] std::map<std::pair<std::string, std::string>, ZoneTotals> zone_totals() const;
 
   [[nodiscard]] const auto& targets() const noexcept { return targets_; }
   [[nodiscard]] const auto& groups() const noexcept { return groups_; }
@@ -198,6 +221,8 @@ class LiveState {
   using Key = std::pair<std::string, std::string>;
   std::size_t workers_;
   std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
+  std::vector<std::shared_ptr<LiveTarget>> replaced_;   // another machine has the address now
+  std::map<Key, ZoneTotals> gone_;                      // (group, zone)
   std::map<std::string, std::shared_ptr<LiveGroup>> groups_;
   std::map<Key, std::shared_ptr<LiveRoute>> routes_;
   std::map<std::string, std::shared_ptr<LiveListener>> listeners_;

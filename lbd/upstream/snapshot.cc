@@ -19,12 +19,15 @@ template <class MayServe>
 bool collect_usable(SnapshotGroup& group, const std::string& only_zone, MayServe may_serve) {
   group.usable.assign(group.zones.size(), {});
   group.heaviest.assign(group.zones.size(), 1);
+  group.weight_sums.assign(group.zones.size(), {});
   bool any = false;
   for (std::uint32_t i = 0; i < group.targets.size(); ++i) {
     const SnapshotTarget& target = group.targets[i];
     if (target.weight == 0 || !may_serve(target.state)) continue;
     if (!only_zone.empty() && group.zones[target.zone] != only_zone) continue;
     group.usable[target.zone].push_back(i);
+    std::vector<std::uint64_t>& sums = group.weight_sums[target.zone];
+    sums.push_back((sums.empty() ? 0 : sums.back()) + target.weight);
     group.heaviest[target.zone] = std::max(group.heaviest[target.zone], target.weight);
     any = true;
   }
@@ -94,8 +97,9 @@ std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& se
 
 std::shared_ptr<const SnapshotListener> compile_listener(
     const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
-    LiveState& live) {
+    LiveState& live, std::shared_ptr<const net::TlsServer> tls) {
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
+  listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
     listener->routes.push_back(compile_route(rule.then, group_index));
     listener->routes.back().live = live.route(settings.name, rule.name);

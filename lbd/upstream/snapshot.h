@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "lbd/net/address.h"
+#include "lbd/net/tls.h"
 #include "lbd/route/table.h"
 #include "lbd/upstream/live.h"
 
@@ -40,7 +41,9 @@ struct SnapshotGroup {
   std::vector<std::vector<std::uint32_t>>
       usable;                           // per zone: indices of targets that may be picked
   std::vector<std::uint32_t> heaviest;  // per zone: the largest weight in `usable`, at least 1
-  bool fail_open = false;               // nobody is healthy: `usable` holds everyone not draining
+  /// Per zone: the sum of weights in `usable` up to and including each position.
+  std::vector<std::vector<std::uint64_t>> weight_sums;
+  bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
   std::shared_ptr<LiveGroup> live;
 };
 
@@ -61,6 +64,7 @@ struct SnapshotListener {
   std::shared_ptr<LiveRoute> no_route;
   std::shared_ptr<LiveListener> live;
   std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+  std::shared_ptr<const net::TlsServer> tls;                // null: plain
 };
 
 struct Snapshot {
@@ -82,9 +86,9 @@ struct TargetInput {
 [[nodiscard]] std::shared_ptr<const SnapshotGroup> compile_group(
     const config::TargetGroup& settings, const std::vector<TargetInput>& targets,
     const std::string& own_zone, LiveState& live);
-/// `group_index`: position of each target group in Snapshot::groups.
+/// `group_index`: position of each target group in Snapshot::groups. `tls`: null when it is plain.
 [[nodiscard]] std::shared_ptr<const SnapshotListener> compile_listener(
     const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,
-    LiveState& live);
+    LiveState& live, std::shared_ptr<const net::TlsServer> tls = nullptr);
 
 }  // namespace lbd::upstream

@@ -14,7 +14,8 @@
 namespace lbd::worker {
 
 /// Each worker fills a ring of bytes of its own; the writer empties them every 100 ms or when one
-/// is half full. When a ring is full, lines are dropped and counted.
+/// is half full. When a ring is full, lines are dropped and counted. A value that is too long for
+/// the log is cut and ends with U+2026: a line is never dropped for its length.
 class AccessLog {
  public:
   /// `path`: a file to append to, or "-" for standard output. Throws nothing; fails with why it

@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <list>
 #include <thread>
 
 #include "lbd/net/acceptor.h"
 #include "lbd/net/loop.h"
 #include "lbd/net/tcp_stream.h"
+#include "lbd/net/tls.h"
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -34,7 +36,7 @@ struct Worker::Inside {
   }
 
   struct Open {
-    ListenSocket socket;
+    ListenSocket socket;  // its listener changes when a reload gives the address to another
     std::unique_ptr<net::Acceptor> acceptor;
   };
 
@@ -43,11 +45,19 @@ struct Worker::Inside {
   void purge_idle();
   void listen(std::vector<ListenSocket> sockets);
   void accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener);
-  [[nodiscard]] proxy::ClientInfo client_info(int fd, const upstream::LiveListener& listener) const;
   void link(H1Session& session) noexcept;
   void unlink(H1Session& session) noexcept;
   static Task<> serve(Inside& inside, std::unique_ptr<H1Session> session,
                       std::shared_ptr<upstream::LiveListener> listener);
+  [[nodiscard]] const upstream::SnapshotListener* find(
+      const upstream::LiveListener& listener) const noexcept;
+  void start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
+                     const std::shared_ptr<upstream::LiveListener>& listener);
+  static Task<> shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
+                            std::pair<proxy::ClientInfo, TimePoint> client,
+                            std::shared_ptr<upstream::LiveListener> listener);
+  void link(net::TlsHandshake& handshake) noexcept;
+  void unlink(net::TlsHandshake& handshake) noexcept;
   void drain();
   void kill_all();
   void check_drained();
@@ -56,7 +66,9 @@ struct Worker::Inside {
   Worker& owner;
   net::Loop loop;
   proxy::WorkerContext context;
-  std::vector<Open> acceptors;
+  std::list<Open> acceptors;
+  net::TlsHandshake* handshakes = nullptr;  // under way
+  std::uint32_t handshake_count = 0;
   Timer heartbeat;
   std::thread thread;
   bool stopping = false;
@@ -159,47 +171,86 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
     session = next;
   }
   for (ListenSocket& socket : sockets) {
-    const bool open = std::any_of(acceptors.begin(), acceptors.end(), [&](const Open& each) {
+    const auto known = std::find_if(acceptors.begin(), acceptors.end(), [&](const Open& each) {
       return each.socket.descriptor == socket.descriptor;
     });
-    if (open || context.draining) continue;
-    auto listener = socket.listener;
-    const int fd = socket.descriptor->fd();
-    acceptors.push_back(
-        {std::move(socket), std::make_unique<net::Acceptor>(loop, fd, [this, listener](int client) {
-           accepted(client, listener);
-         })});
+    if (known != acceptors.end()) {
+      known->socket = std::move(socket);
+    } else if (!context.draining) {
+      Open& open = acceptors.emplace_back(Open{std::move(socket), nullptr});
+      open.acceptor = std::make_unique<net::Acceptor>(
+          loop, open.socket.descriptor->fd(),
+          [this, &open](int client) { accepted(client, open.socket.listener); });
+    }
   }
 }
 
-proxy::ClientInfo Worker::Inside::client_info(int fd,
-                                              const upstream::LiveListener& listener) const {
-  proxy::ClientInfo info;
-  info.peer = net::SocketAddress::peer_of(fd);
-  info.local = net::SocketAddress::local_of(fd);
-  info.peer_ip = info.peer.ip();
+const upstream::SnapshotListener* Worker::Inside::find(
+    const upstream::LiveListener& listener) const noexcept {
   for (const auto& each : context.pinned->snapshot->listeners) {
-    if (each->live.get() != &listener) continue;
-    info.trusted = std::any_of(
-        each->trusted.begin(), each->trusted.end(),
-        [&](const auto& network) { return info.peer.in(network.first, network.second); });
+    if (each->live.get() == &listener) return each.get();
   }
-  return info;
+  return nullptr;
 }
 
 void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener) {
   upstream::ListenerLoad& load = listener->loads[context.index];
   load.accepted.add(1);
-  if (context.session_count >= owner.settings_.connections_max) {
-    load.shed.add(1);
+  const upstream::SnapshotListener* settings = find(*listener);
+  const bool full = context.session_count + handshake_count >= owner.settings_.connections_max;
+  if (full) load.shed.add(1);
+  if (full || settings == nullptr) {
     ::close(fd);
     return;
   }
-  proxy::ClientInfo client = client_info(fd, *listener);
-  auto stream = net::adopt_tcp(loop, fd);
+  proxy::ClientInfo client;
+  client.peer = net::SocketAddress::peer_of(fd);
+  client.local = net::SocketAddress::local_of(fd);
+  client.peer_ip = client.peer.ip();
+  client.trusted = std::any_of(
+      settings->trusted.begin(), settings->trusted.end(),
+      [&](const auto& network) { return client.peer.in(network.first, network.second); });
+  if (!settings->tls) {
+    start_session(net::adopt_tcp(loop, fd), std::move(client), listener);
+    return;
+  }
+  client.scheme = "https";
+  const TimePoint due = loop.clock().now() + settings->settings.tls->handshake_timeout;
+  context.tasks.spawn(shake_hands(*this, net::accept_tls(loop, fd, settings->tls),
+                                  {std::move(client), due}, listener));
+}
+
+void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
+                                   const std::shared_ptr<upstream::LiveListener>& listener) {
   auto session =
       std::make_unique<H1Session>(context, std::move(stream), std::move(client), listener);
   context.tasks.spawn(serve(*this, std::move(session), listener));
+}
+
+void note_handshake(upstream::HandshakeCounts& counts, const net::TlsInfo& info) noexcept {
+  if (info.version == "TLSv1.3") {
+    (info.resumed ? counts.tls13_resumed : counts.tls13).add(1);
+  } else {
+    (info.resumed ? counts.tls12_resumed : counts.tls12).add(1);
+  }
+}
+
+Task<> Worker::Inside::shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
+                                   std::pair<proxy::ClientInfo, TimePoint> client,
+                                   std::shared_ptr<upstream::LiveListener> listener) {
+  inside.link(*handshake);
+  auto accepted = co_await handshake->run(client.second);
+  inside.unlink(*handshake);
+  handshake.reset();
+  upstream::HandshakeCounts& counts = listener->loads[inside.context.index].handshakes;
+  if (!accepted) {
+    counts.failed[static_cast<std::size_t>(accepted.error().fault)].add(1);
+  } else {
+    note_handshake(counts, accepted->info);
+    client.first.tls = std::make_shared<const net::TlsInfo>(std::move(accepted->info));
+    inside.start_session(std::move(accepted->stream), std::move(client.first), listener);
+  }
+  inside.check_drained();
 }
 
 Task<> Worker::Inside::serve(Inside& inside, std::unique_ptr<H1Session> session,
@@ -229,6 +280,19 @@ void Worker::Inside::unlink(H1Session& session) noexcept {
   --context.session_count;
 }
 
+void Worker::Inside::link(net::TlsHandshake& handshake) noexcept {
+  handshake.next = handshakes;
+  if (handshakes != nullptr) handshakes->previous = &handshake;
+  handshakes = &handshake;
+  ++handshake_count;
+}
+
+void Worker::Inside::unlink(net::TlsHandshake& handshake) noexcept {
+  if (handshake.next != nullptr) handshake.next->previous = handshake.previous;
+  (handshake.previous != nullptr ? handshake.previous->next : handshakes) = handshake.next;
+  --handshake_count;
+}
+
 void Worker::Inside::drain() {
   for (Open& open : acceptors)
     open.acceptor->close();  // takes what is queued: those clients are served too
@@ -246,6 +310,7 @@ void Worker::Inside::kill_all() {
   for (Open& open : acceptors) open.acceptor->close();
   acceptors.clear();
   context.draining = true;
+  for (net::TlsHandshake* each = handshakes; each != nullptr; each = each->next) each->cancel();
   for (H1Session* session = context.sessions; session != nullptr;) {
     H1Session* next = session->next;
     session->kill();
@@ -254,7 +319,7 @@ void Worker::Inside::kill_all() {
 }
 
 void Worker::Inside::check_drained() {
-  if (!context.draining || context.session_count > 0) return;
+  if (!context.draining || context.session_count > 0 || handshake_count > 0) return;
   owner.drained_.store(true, std::memory_order_release);
   if (!stopping) return;
   stopping = false;

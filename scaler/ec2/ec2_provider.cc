@@ -6,7 +6,6 @@
 
 #include "lbd/base/check.h"
 #include "scaler/ec2/replies.h"
-#include "scaler/ec2/requests.h"
 
 namespace lbd::scaler::ec2 {
 namespace {
@@ -64,12 +63,21 @@ Ec2Provider::Ec2Provider(const Ec2Parts& parts, const config::ScalingGroup& grou
     : clock_(parts.clock),
       log_(parts.log),
       config_(config),
-      group_(group.name),
+      deployment_(parts.deployment),
+      owner_{parts.deployment(), group.name},
       wants_cloudwatch_(names_cloudwatch(group)),
       visibility_delay_(parts.visibility_delay),
       client_(aws_parts(parts), client_config(config), parts.shared) {}
 
 Task<std::optional<CallFailure>> Ec2Provider::start() {
+  owner_.deployment = deployment_();
+  if (owner_.deployment.empty()) {
+    std::optional<CallFailure> unknown = CallFailure{
+        CallError::invalid, "NoDeployment",
+        "which instances are ours is written in the state directory, which cannot be used; or set "
+        "node.deployment"};
+    co_return unknown;
+  }
   aws::AwsCall call = get_caller_identity();
   const AwsReply reply = co_await client_.call(std::move(call));
   std::optional<CallFailure> failed = reply.failure;
@@ -80,13 +88,31 @@ Task<std::optional<CallFailure>> Ec2Provider::start() {
     co_return failed;
   }
   failed = co_await find_zones();
-  if (!failed) {
-    log_.info("EC2 is ready", {{"group", group_},
-                               {"identity", *identity},
-                               {"region", client_.region()},
-                               {"zones", fmt::format("{}", fmt::join(zones_, ","))}});
-  }
+  if (failed) co_return failed;
+  log_.info("EC2 is ready", {{"group", owner_.group},
+                             {"deployment", owner_.deployment},
+                             {"identity", *identity},
+                             {"region", client_.region()},
+                             {"zones", fmt::format("{}", fmt::join(zones_, ","))}});
+  co_await warn_of_namesakes();
   co_return failed;
+}
+
+/// Another lbd's, or this one's from before its state directory was lost. Not knowing harms nobody.
+Task<> Ec2Provider::warn_of_namesakes() {
+  aws::AwsCall call = describe_namesakes(owner_.group);
+  call.attempts_max = 1;
+  call.timeout = kStatusTimeout;
+  const AwsReply reply = co_await client_.call(std::move(call));
+  if (reply.failure) co_return;
+  for (const auto& [deployment, ids] : read_deployments(reply.body)) {
+    if (deployment == owner_.deployment) continue;
+    log_.warning("instances of a group of this name are not ours and left alone",
+                 {{"group", owner_.group},
+                  {"their_deployment", deployment.empty() ? "none" : deployment},
+                  {"our_deployment", owner_.deployment},
+                  {"instances", fmt::format("{}", fmt::join(ids, ","))}});
+  }
 }
 
 Task<std::optional<CallFailure>> Ec2Provider::find_zones() {
@@ -139,7 +165,7 @@ Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
                                fmt::format("no subnet is configured in zone {}", request.zone)};
     co_return made;
   }
-  const Launch launch{config_, group_, subnet, request.client_token};
+  const Launch launch{config_, owner_, subnet, request.client_token};
   aws::AwsCall call = run_instances(launch);
   const AwsReply reply = co_await client_.call(std::move(call));
   if (reply.failure) {
@@ -191,7 +217,7 @@ Task<DescribeReply> Ec2Provider::describe() {
   DescribeReply made;
   std::string next_token;
   for (int page_number = 1; page_number == 1 || !next_token.empty(); ++page_number) {
-    aws::AwsCall call = describe_group(group_, next_token);
+    aws::AwsCall call = describe_group(owner_, next_token);
     const AwsReply reply = co_await client_.call(std::move(call));
     made.failure = reply.failure;
     if (made.failure) break;
@@ -224,7 +250,7 @@ Task<DescribeReply> Ec2Provider::describe() {
 /// A warning when the reason changes, not twice a minute.
 void Ec2Provider::note_status(std::string error) {
   if (!error.empty() && error != status_error_) {
-    log_.warning("EC2 status checks are unknown", {{"group", group_}, {"error", error}});
+    log_.warning("EC2 status checks are unknown", {{"group", owner_.group}, {"error", error}});
   }
   status_error_ = std::move(error);
 }

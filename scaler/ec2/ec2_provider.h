@@ -1,6 +1,7 @@
 // Instances on EC2: one subnet or more per zone, launched from a template, found by tag.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -9,6 +10,7 @@
 
 #include "config/config.h"
 #include "scaler/aws/client.h"
+#include "scaler/ec2/requests.h"
 #include "scaler/provider.h"
 
 namespace lbd::scaler::ec2 {
@@ -21,6 +23,8 @@ struct Ec2Parts {
   Rng& rng;
   net::HttpClient& http;
   const config::FileReader& machine;
+  /// The tag of every instance: a provider sees and ends only those with it. Empty: not known yet.
+  std::function<std::string()> deployment;
   std::shared_ptr<aws::AwsShared> shared = std::make_shared<aws::AwsShared>();
   /// EC2 shows a new instance within seconds; a missed one would be launched twice.
   Duration visibility_delay = std::chrono::seconds(30);
@@ -34,13 +38,15 @@ class Ec2Provider final : public Provider {
               const config::Ec2Provider& config);
 
   [[nodiscard]] const std::vector<std::string>& zones() const override { return zones_; }
-  /// GetCallerIdentity, then DescribeSubnets: the zones, in the order of the configured subnets.
+  /// Fails while the deployment is not known. GetCallerIdentity, then DescribeSubnets: the zones,
+  /// in the order of the configured subnets. Warns of instances that run for a group of this name
+  /// but belong to another deployment.
   Task<std::optional<CallFailure>> start() override;
   /// A token always goes to the same subnet of its zone. A failure after which an instance may
   /// exist is CallError::unknown.
   Task<LaunchReply> launch(LaunchRequest request) override;
   Task<TerminateReply> terminate(std::string instance) override;
-  /// DescribeInstances by tag, all pages; twice a minute also the status checks, whose failure
+  /// DescribeInstances by its tags, all pages; twice a minute also the status checks, whose failure
   /// fails nothing.
   Task<DescribeReply> describe() override;
   /// CloudWatch, once a minute at most and only when the group's cpu_sources name it; empty in
@@ -55,6 +61,7 @@ class Ec2Provider final : public Provider {
 
  private:
   Task<std::optional<CallFailure>> find_zones();
+  Task<> warn_of_namesakes();
   Task<LaunchReply> find_launch(LaunchRequest request, CallFailure refused);
   void note_status(std::string error);
   Task<> refresh_status(std::vector<std::string> instances);
@@ -64,7 +71,8 @@ class Ec2Provider final : public Provider {
   Clock& clock_;
   Log& log_;
   config::Ec2Provider config_;
-  std::string group_;
+  std::function<std::string()> deployment_;
+  Owner owner_;
   bool wants_cloudwatch_;
   Duration visibility_delay_;
   aws::Client client_;

@@ -59,7 +59,7 @@ std::string tag_of(const XmlNode& item, std::string_view key) {
 }
 
 std::string reason_of(const XmlNode& item) {
-  const std::string code(item.text_at("stateReason/code"));
+  std::string code(item.text_at("stateReason/code"));
   std::string message(item.text_at("stateReason/message"));
   if (code.empty()) return message.empty() ? std::string(item.text_at("reason")) : message;
   if (message.empty() || message == code) return code;
@@ -116,6 +116,16 @@ std::optional<InstancesPage> read_instances(const XmlNode& reply) {
     }
   }
   return page;
+}
+
+std::map<std::string, std::vector<std::string>> read_deployments(const XmlNode& reply) {
+  std::map<std::string, std::vector<std::string>> ids;
+  for (const XmlNode* reservation : reply.list_at("reservationSet")) {
+    for (const XmlNode* item : reservation->list_at("instancesSet")) {
+      ids[tag_of(*item, kDeploymentTag)].emplace_back(item->text_at("instanceId"));
+    }
+  }
+  return ids;
 }
 
 std::optional<ReportedInstance> read_launched(const XmlNode& reply) {

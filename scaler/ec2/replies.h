@@ -2,6 +2,7 @@
 // an answer must have but has not makes the result empty, never a guess.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -20,6 +21,9 @@ struct InstancesPage {
 /// DescribeInstances. Nothing when it is not one, or an instance has no id or no known state (a
 /// list with holes would look like instances that are gone).
 [[nodiscard]] std::optional<InstancesPage> read_instances(const aws::XmlNode& reply);
+/// DescribeInstances: ids by their deployment's tag, "" for those without one.
+[[nodiscard]] std::map<std::string, std::vector<std::string>> read_deployments(
+    const aws::XmlNode& reply);
 /// RunInstances: the first instance.
 [[nodiscard]] std::optional<ReportedInstance> read_launched(const aws::XmlNode& reply);
 /// DescribeInstanceStatus: ids with a failed instance or system status check.

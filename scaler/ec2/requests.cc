@@ -31,10 +31,16 @@ std::string literal(const std::string& text) {
   return made;
 }
 
+void add_tag_filter(Form& form, int number, const char* tag, const std::string& value) {
+  form.emplace_back(fmt::format("Filter.{}.Name", number), fmt::format("tag:{}", tag));
+  form.emplace_back(fmt::format("Filter.{}.Value.1", number), literal(value));
+}
+
 std::map<std::string, std::string> tags_of(const Launch& launch) {
   std::map<std::string, std::string> tags = launch.config.tags;
-  tags.try_emplace("Name", launch.group);
-  tags[kGroupTag] = launch.group;
+  tags.try_emplace("Name", launch.owner.group);
+  tags[kGroupTag] = launch.owner.group;
+  tags[kDeploymentTag] = launch.owner.deployment;
   tags[kTokenTag] = launch.client_token;
   tags[kManagedTag] = "true";
   return tags;
@@ -68,19 +74,27 @@ AwsCall terminate_instance(const std::string& instance) {
   return {aws::kEc2, "TerminateInstances", {{"InstanceId.1", instance}}};
 }
 
-AwsCall describe_group(const std::string& group, const std::string& next_token) {
-  Form form{{"Filter.1.Name", fmt::format("tag:{}", kGroupTag)},
-            {"Filter.1.Value.1", literal(group)},
-            {"MaxResults", kPageRows}};
+AwsCall describe_group(const Owner& owner, const std::string& next_token) {
+  Form form{{"MaxResults", kPageRows}};
+  add_tag_filter(form, 1, kGroupTag, owner.group);
+  add_tag_filter(form, 2, kDeploymentTag, owner.deployment);
   if (!next_token.empty()) form.emplace_back("NextToken", next_token);
   return {aws::kEc2, "DescribeInstances", std::move(form)};
 }
 
+AwsCall describe_namesakes(const std::string& group) {
+  Form form{{"MaxResults", kPageRows}};
+  add_tag_filter(form, 1, kGroupTag, group);
+  form.emplace_back("Filter.2.Name", "instance-state-name");
+  form.emplace_back("Filter.2.Value.1", "pending");
+  form.emplace_back("Filter.2.Value.2", "running");
+  return {aws::kEc2, "DescribeInstances", std::move(form)};
+}
+
 AwsCall describe_launch(const std::string& client_token) {
-  return {aws::kEc2,
-          "DescribeInstances",
-          {{"Filter.1.Name", fmt::format("tag:{}", kTokenTag)},
-           {"Filter.1.Value.1", literal(client_token)}}};
+  Form form;
+  add_tag_filter(form, 1, kTokenTag, client_token);
+  return {aws::kEc2, "DescribeInstances", std::move(form)};
 }
 
 AwsCall describe_status(const std::vector<std::string>& instances) {

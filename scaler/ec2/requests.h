@@ -13,6 +13,7 @@
 namespace lbd::scaler::ec2 {
 
 inline constexpr const char* kGroupTag = "lbd:group";
+inline constexpr const char* kDeploymentTag = "lbd:deployment";
 inline constexpr const char* kTokenTag = "lbd:token";
 inline constexpr const char* kManagedTag = "lbd:managed";
 
@@ -20,9 +21,15 @@ inline constexpr const char* kManagedTag = "lbd:managed";
 inline constexpr std::size_t kStatusIdsMax = 100;
 inline constexpr std::size_t kMetricQueriesMax = 500;
 
+/// Whose an instance is. Groups of two deployments may share a name, their instances never.
+struct Owner {
+  std::string deployment;
+  std::string group;
+};
+
 struct Launch {
   const config::Ec2Provider& config;
-  std::string group;
+  Owner owner;
   std::string subnet;
   std::string client_token;
 };
@@ -30,8 +37,10 @@ struct Launch {
 /// parameters: AWS refuses a known token with others.
 [[nodiscard]] aws::AwsCall run_instances(const Launch& launch);
 [[nodiscard]] aws::AwsCall terminate_instance(const std::string& instance);
-/// Every instance of the group, by tag; `next_token` empty: the first page.
-[[nodiscard]] aws::AwsCall describe_group(const std::string& group, const std::string& next_token);
+/// Every instance of the owner, by its two tags; `next_token` empty: the first page.
+[[nodiscard]] aws::AwsCall describe_group(const Owner& owner, const std::string& next_token);
+/// Instances that run for a group of this name, whichever deployment's: the first page.
+[[nodiscard]] aws::AwsCall describe_namesakes(const std::string& group);
 /// What a launch with this token made.
 [[nodiscard]] aws::AwsCall describe_launch(const std::string& client_token);
 [[nodiscard]] aws::AwsCall describe_status(const std::vector<std::string>& instances);

@@ -6,15 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <fstream>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 namespace lbd::scaler {
 namespace {
-
-constexpr const char* kCgroupMount = "/sys/fs/cgroup";
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -57,6 +57,26 @@ std::vector<pid_t> all_pids() {
   }
   ::closedir(directory);
   return pids;
+}
+
+/// The directory of our cgroup v2, wherever that hierarchy is mounted (beside v1 ones, say); empty
+/// when there is none.
+std::string own_cgroup(const CgroupPlaces& places) {
+  std::string mount;
+  std::istringstream mounts(read_file(places.mounts));
+  for (std::string line; mount.empty() && std::getline(mounts, line);) {
+    std::istringstream fields(line);
+    std::string device;
+    std::string directory;
+    std::string type;
+    if (fields >> device >> directory >> type && type == "cgroup2") mount = directory;
+  }
+  if (mount.empty()) return {};
+  std::istringstream lines(read_file(places.own));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("0::")) return mount + line.substr(3);
+  }
+  return {};
 }
 
 }  // namespace
@@ -111,29 +131,34 @@ std::string boot_id() {
   return id;
 }
 
-CgroupTree::CgroupTree() {
-  std::istringstream lines(read_file("/proc/self/cgroup"));
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with("0::")) continue;
-    const std::string own = kCgroupMount + line.substr(3);
-    const std::string probe = fmt::format("{}/lbd-probe-{}", own, ::getpid());
-    if (::mkdir(probe.c_str(), 0755) != 0) return;
-    const bool works = ::access((probe + "/cgroup.procs").c_str(), W_OK) == 0;
-    ::rmdir(probe.c_str());
-    if (works) root_ = own;
-  }
+CgroupTree::CgroupTree(const CgroupPlaces& places) {
+  const std::string own = own_cgroup(places);
+  // The root cgroup, which alone has no such file, is nobody's to delegate.
+  if (own.empty() || ::access((own + "/cgroup.events").c_str(), F_OK) != 0) return;
+  const std::string probe = fmt::format("{}/lbd-probe-{}", own, ::getpid());
+  if (::mkdir(probe.c_str(), 0755) != 0) return;
+  const bool works = ::access((probe + "/cgroup.procs").c_str(), W_OK) == 0;
+  ::rmdir(probe.c_str());
+  if (works) root_ = own;
 }
 
 std::string CgroupTree::path(const std::string& instance) const {
   return fmt::format("{}/lbd-{}", root_, instance);
 }
 
-bool CgroupTree::add(const std::string& instance, pid_t pid) const {
-  if (!delegated()) return false;
+int CgroupTree::open(const std::string& instance) const {
+  if (!delegated()) return -1;
   const std::string directory = path(instance);
   ::mkdir(directory.c_str(), 0755);
-  if (write_file(directory + "/cgroup.procs", fmt::format("{}", pid))) return true;
-  ::rmdir(directory.c_str());
+  return ::open((directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC);
+}
+
+bool CgroupTree::holds(const std::string& instance, pid_t pid) const {
+  if (!delegated()) return false;
+  std::istringstream pids(read_file(path(instance) + "/cgroup.procs"));
+  for (pid_t each = 0; pids >> each;) {
+    if (each == pid) return true;
+  }
   return false;
 }
 
@@ -148,11 +173,17 @@ std::optional<Duration> CgroupTree::cpu(const std::string& instance) const {
   return std::nullopt;
 }
 
-void CgroupTree::remove(const std::string& instance) const {
+void CgroupTree::remove(const std::string& instance) {
   if (!delegated()) return;
-  const std::string directory = path(instance);
+  std::string directory = path(instance);
   write_file(directory + "/cgroup.kill", "1");
-  ::rmdir(directory.c_str());
+  if (::rmdir(directory.c_str()) != 0 && errno == EBUSY) leaving_.push_back(std::move(directory));
+}
+
+void CgroupTree::sweep() {
+  std::erase_if(leaving_, [](const std::string& directory) {
+    return ::rmdir(directory.c_str()) == 0 || errno != EBUSY;
+  });
 }
 
 }  // namespace lbd::scaler

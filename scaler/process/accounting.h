@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lbd/base/clock.h"
 
@@ -29,21 +30,33 @@ struct ProcessStat {
 /// Changes with every boot; empty when unknown.
 [[nodiscard]] std::string boot_id();
 
+/// Where the kernel says what is mounted and which cgroup is ours; tests say something else.
+struct CgroupPlaces {
+  std::string mounts = "/proc/self/mounts";
+  std::string own = "/proc/self/cgroup";
+};
+
 /// A cgroup v2 below our own, one per instance, when the service manager delegated ours to us.
 class CgroupTree {
  public:
   /// Tries whether our own cgroup may have children; when not, everything below does nothing.
-  CgroupTree();
+  explicit CgroupTree(const CgroupPlaces& places);
   [[nodiscard]] bool delegated() const noexcept { return !root_.empty(); }
-  /// Makes the instance's cgroup and moves the process in. False: not accounted there.
-  bool add(const std::string& instance, pid_t pid) const;
+  /// Makes the instance's cgroup: a descriptor of its cgroup.procs, for whom to join and the caller
+  /// to close; -1: there is none.
+  [[nodiscard]] int open(const std::string& instance) const;
+  /// Whether the process has joined. False: it is not accounted there.
+  [[nodiscard]] bool holds(const std::string& instance, pid_t pid) const;
   [[nodiscard]] std::optional<Duration> cpu(const std::string& instance) const;
-  /// Kills what is left in it and removes it.
-  void remove(const std::string& instance) const;
+  /// Kills what is left in it and removes it, at once or in a later `sweep`.
+  void remove(const std::string& instance);
+  /// Removes the cgroups whose last processes took a moment to die.
+  void sweep();
 
  private:
   [[nodiscard]] std::string path(const std::string& instance) const;
   std::string root_;
+  std::vector<std::string> leaving_;
 };
 
 }  // namespace lbd::scaler

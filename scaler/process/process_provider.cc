@@ -1,10 +1,8 @@
 #include "scaler/process/process_provider.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "scaler/process/spawn.h"
 
 namespace lbd::scaler {
 namespace {
@@ -63,50 +63,13 @@ std::string exit_text(int status) {
   return "ended";
 }
 
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-  std::vector<char*> list;
-  for (std::string& each : strings) list.push_back(each.data());
-  list.push_back(nullptr);
-  return list;
-}
-
-/// posix_spawn's two argument objects, with what every instance gets.
-struct SpawnSetup {
-  explicit SpawnSetup(const std::string& working_dir) {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    // The listeners of lbd must not live on in an instance.
-    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    if (!working_dir.empty()) {
-      posix_spawn_file_actions_addchdir_np(&actions, working_dir.c_str());
-    }
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  }
-  ~SpawnSetup() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-  SpawnSetup(const SpawnSetup&) = delete;
-  SpawnSetup& operator=(const SpawnSetup&) = delete;
-
-  posix_spawn_file_actions_t actions{};
-  posix_spawnattr_t attributes{};
-};
-
 }  // namespace
 
 ProcessProvider::ProcessProvider(ProcessProviderParts parts, config::ProcessProvider config)
     : parts_(std::move(parts)),
       config_(std::move(config)),
-      records_(fmt::format("{}/processes/{}", parts_.state_dir, parts_.group)) {}
+      records_(fmt::format("{}/processes/{}", parts_.state_dir, parts_.group)),
+      cgroups_(parts_.cgroups) {}
 
 ProcessProvider::~ProcessProvider() = default;
 
@@ -213,30 +176,32 @@ std::vector<std::string> ProcessProvider::environment(const ProcessRecord& recor
   variables[kInstanceVariable] = record.id;
   variables[kRecordVariable] = records_.path(record.id);
   std::vector<std::string> list;
+  list.reserve(variables.size());
   for (const auto& [name, value] : variables) list.push_back(fmt::format("{}={}", name, value));
   return list;
 }
 
 std::optional<CallFailure> ProcessProvider::spawn(Process& process) {
   ProcessRecord& record = process.record;
-  std::vector<std::string> arguments;
-  for (const std::string& each : config_.command) arguments.push_back(filled(each, record));
-  std::vector<std::string> variables = environment(record);
-  std::vector<char*> argv = pointers(arguments);
-  std::vector<char*> envp = pointers(variables);
-  const SpawnSetup setup(config_.working_dir);
-  pid_t pid = 0;
-  const int error =
-      ::posix_spawnp(&pid, argv[0], &setup.actions, &setup.attributes, argv.data(), envp.data());
-  if (error != 0) {
-    const bool scarce = error == EAGAIN || error == ENOMEM;
+  SpawnRequest request;
+  for (const std::string& each : config_.command) request.arguments.push_back(filled(each, record));
+  request.environment = environment(record);
+  request.working_dir = config_.working_dir;
+  request.cgroup_procs = cgroups_.open(record.id);
+  const int cgroup_procs = request.cgroup_procs;
+  const Spawned made = scaler::spawn(std::move(request));
+  if (cgroup_procs >= 0) ::close(cgroup_procs);
+  if (made.error != 0) {
+    cgroups_.remove(record.id);
+    const bool scarce = made.error == EAGAIN || made.error == ENOMEM || made.error == EMFILE;
     return fail(scarce ? CallError::account_limit : CallError::invalid, "SpawnFailed",
-                fmt::format("cannot start {}: {}", arguments.front(), std::strerror(error)));
+                fmt::format("cannot start {}: {}", filled(config_.command.front(), record),
+                            std::strerror(made.error)));
   }
-  record.pid = pid;
-  const std::optional<ProcessStat> stat = read_stat(pid);
+  record.pid = made.pid;
+  const std::optional<ProcessStat> stat = read_stat(made.pid);
   record.started = stat ? stat->started : 0;
-  process.cgroup = cgroups_.add(record.id, pid);
+  process.cgroup = cgroups_.holds(record.id, made.pid);
   return std::nullopt;
 }
 
@@ -352,6 +317,7 @@ ReportedInstance ProcessProvider::report(const Process& process) {
 Task<DescribeReply> ProcessProvider::describe() {
   DescribeReply reply;
   const TimePoint now = parts_.clock.now();
+  cgroups_.sweep();
   for (auto each = processes_.begin(); each != processes_.end();) {
     look(each->second);
     const bool old = each->second.state == ReportedState::terminated &&

@@ -22,6 +22,7 @@ struct ProcessProviderParts {
   Log& log;
   std::string state_dir;  // records go to <state_dir>/processes/<group>/
   std::string group;
+  CgroupPlaces cgroups = {};
 };
 
 /// Thread: the control loop. Calls end at once: no call waits for a process; `describe`, called

@@ -86,7 +86,7 @@ int run(const std::vector<std::string>& arguments) {
   Rng rng(1);
   net::CurlClient http(loop);
   config::DiskReader machine;
-  const Ec2Parts parts{loop.clock(), log, rng, http, machine};
+  const Ec2Parts parts{loop.clock(), log, rng, http, machine, [] { return "by-hand"; }};
   config::Ec2Provider config;
   config.region = arguments.at(1);
   config.launch_template_name = arguments.at(2);

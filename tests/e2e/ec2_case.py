@@ -16,13 +16,13 @@ POLICIES = [
 class Case:
     """lbd, a cloud, and one scaling group `web` of 3 to 5 instances behind listener `port`."""
 
-    def __init__(self, rig, *, start=True, env=None, cloud=None, **group):
+    def __init__(self, rig, *, start=True, env=None, cloud=None, name="lbd", **group):
         options = ["--share", str(SHARE), "--work-ms", str(WORK_MS)]
         self.rig, self.port = rig, free_port()
         self.cloud = cloud or MotoRig(rig, app_options=options, boot_seconds=0.5)
         self.faults, self.runner = self.cloud.faults, self.cloud.runner
         environment = self.cloud.environment(**(env or {}))
-        self.lbd = rig.lbd(self.config(**group), environment, start=False)
+        self.lbd = rig.lbd(self.config(**group), environment, name=name, start=False)
         if start:
             self.start()
 

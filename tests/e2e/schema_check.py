@@ -28,7 +28,9 @@ BEYOND_A_SCHEMA = set("""
     redirect_placeholder redirect_port redirect_same_url respond_body_of_204 rule_host_is_url
     rule_names_twice rule_path_relative scaling_group_unknown secret_group_is_not_shown
     size_too_large step_backwards steps_gap steps_mixed steps_overlap steps_two_open_ends tag
-    target_ipv6_without_brackets target_twice target_without_port version_missing
+    target_ipv6_without_brackets target_twice target_without_port tls_missing tls_no_certificate
+    tls_on_http tls_trust_without_verify tls_verify_without_trust version_missing
+    zone_pause_longer_than_max
 """.split())
 
 

@@ -191,7 +191,8 @@ def test_a_bad_reload_changes_nothing_exits_1_and_says_where(rig):
     done = subprocess.run(checked, capture_output=True, text=True, timeout=30)
     check(done.returncode in (1, 78), f"lbd check exits {done.returncode} on the same file")
     check_equal(request(rig.port, "/id").status, 200, "traffic after the bad reload")
-    check_equal(lbd.json("status").get("generation"), before.get("generation"), "generation")
+    generation = before["config"]["generation"]
+    check_equal(lbd.json("status")["config"]["generation"], generation, "generation")
     check_equal(lbd.metric("lbd_config_last_reload_successful"), 0, "the gauge says it")
     lbd.write(good)
     check_equal(lbd.cli("reload", "--wait")[0], 0, "the next good reload")

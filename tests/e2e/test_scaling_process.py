@@ -96,6 +96,20 @@ def test_the_minimum_starts_one_per_zone_and_serves(rig):
     check(sentences and all(len(s) > 20 for s in sentences), f"history: {sentences}")
 
 
+@test("default", 60)
+def test_the_first_request_wakes_a_group_that_rests_at_zero(rig):
+    port = free_port()
+    policies = [{"signal": "requests_per_target", "below": 1, "for": "30s", "remove": 1}]
+    lbd = rig.lbd(fleet(port, min=0, policies=policies))
+    time.sleep(3)
+    check_equal(lbd.instances(), [], "instances before any request")
+    check_equal(request(port, "/id").status, 503, "the first request")
+    wait_until(lambda: request(port, "/id").status == 200, 20, lambda: f"{lbd.sentences()}")
+    wait_in_service(lbd, 1)  # a tick after its first pass
+    check(any("0 -> 1" in s and "found no target" in s for s in lbd.sentences()),
+          f"no sentence says why: {lbd.sentences()}")
+
+
 @test("default", 180)
 def test_cpu_load_takes_3_to_5_never_6_and_back_to_3_without_a_failed_request(rig):
     port = free_port()

@@ -87,12 +87,10 @@ struct Incarnation {
               for (auto& each : shown) each.state = scaler::TargetState::serving;
               cloud.publish(shown);
             },
-            timings()}) {}
+            timings(), [&cloud](const std::string&) { return cloud.unserved(); }}) {}
 
   static scaler::FleetTimings timings() {
     scaler::FleetTimings made;
-    made.breaker_min = seconds(8);
-    made.breaker_max = seconds(30);
     made.unhealthy_hold = seconds(3);
     made.impaired_hold = seconds(8);
     made.unhealthy_drain = seconds(6);
@@ -114,13 +112,15 @@ struct Incarnation {
 config::ScalingGroup make_group(Rng& rng) {
   config::ScalingGroup group;
   group.name = "web";
-  group.min = 1 + rng.below(3);
-  group.max = group.min + rng.below(4);
+  group.min = rng.below(4);
+  group.max = std::max(1U, group.min + rng.below(4));
   group.warm_up = milliseconds(rng.below(8) * 1000);
   group.cooldown = seconds(10);
   group.drain_deadline = seconds(15);
   group.grace = seconds(15);
   group.launch_timeout = seconds(25);
+  group.zone_pause = seconds(8);
+  group.zone_pause_max = seconds(30);
   config::Policy out;
   out.name = "out";
   out.threshold = 0.9;
@@ -267,7 +267,8 @@ class Schedule {
       clock_.advance(milliseconds(500));
       cloud_->step(milliseconds(500));
       if (storm && clock_.now() >= load_changes) {
-        cloud_->load = cloud_->rng().unit() * group_.max * 1.1;
+        const bool asleep = group_.min == 0 && cloud_->chance(0.3);
+        cloud_->load = asleep ? 0 : cloud_->rng().unit() * group_.max * 1.1;
         load_changes = clock_.now() + seconds(10) + cloud_->within(seconds(50));
         cloud_->say(fmt::format("load {:.2f}", cloud_->load));
       }
@@ -339,6 +340,9 @@ class Schedule {
       if (each.alive() && !cloud_->healthy(each) && !each.draining_since) {
         cloud_->violated(fmt::format("calm, but {} is unhealthy and stays", id));
       }
+    }
+    if (cloud_->unserved() > 0) {
+      cloud_->violated(fmt::format("calm, but requests find no target; {}", status.sentence));
     }
     if (status.counts.good < status.desired && status.counts.coming == 0) {
       cloud_->violated(fmt::format("calm, but {} of {} wanted; {}", status.counts.good,

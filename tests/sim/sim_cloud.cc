@@ -247,7 +247,7 @@ std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
       row.drained = now - *each.draining_since >= each.drain_takes;
       row.in_flight = row.drained ? 0 : 3;
     } else {
-      row.in_flight = 5;
+      row.in_flight = load > 0 ? 5 : 0;
       row.drained = false;
     }
     list.push_back(std::move(row));

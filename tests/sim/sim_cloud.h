@@ -91,6 +91,7 @@ class SimCloud {
   // ---- the balancer's side
   [[nodiscard]] std::vector<scaler::InstanceDemand> demand(TimePoint checks_since);
   void publish(const std::vector<scaler::InstanceTarget>& targets);
+  [[nodiscard]] std::uint64_t unserved() const { return load > 0 && serving() == 0 ? 1 : 0; }
   /// The balancer's process has ended.
   void forget_targets();
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -31,12 +32,16 @@ class RecordList final : public proxy::RecordSink {
     std::uint64_t response_bytes = 0;
     std::string method;
     std::string target;
+    std::string last_target;  // address; empty when none was tried
   };
   void write(const proxy::RequestRecord& record) noexcept override {
+    const std::size_t last = std::min<std::size_t>(record.attempt_count, record.attempts.size());
+    const std::string_view address =
+        last > 0 ? record.attempts[last - 1].target : std::string_view();
     const std::lock_guard lock(mutex_);
     kept_.push_back({record.status, record.reason, record.by_target, record.cut,
                      record.attempt_count, record.request_bytes, record.response_bytes,
-                     std::string(record.method), std::string(record.target)});
+                     std::string(record.method), std::string(record.target), std::string(address)});
   }
   [[nodiscard]] std::vector<Kept> all() const {
     const std::lock_guard lock(mutex_);

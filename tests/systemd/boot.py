@@ -21,8 +21,6 @@ GOOD = """version: 1
 node: { drain_deadline: 5s }
 listeners:
   public: { listen: "127.0.0.1:80", default: { respond: { status: 200, body: "%s\\n" } } }
-target_groups:
-  none: { targets: [{ address: "127.0.0.1:9" }] }
 """
 INSIDE = """
 set -e

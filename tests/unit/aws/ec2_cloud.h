@@ -65,6 +65,19 @@ inline std::string status_reply(const std::string& impaired) {
          "</DescribeInstanceStatusResponse>";
 }
 
+/// Keeps warnings as "message key=value …".
+class WarningLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view message,
+             std::initializer_list<LogField> fields) override {
+    if (level != LogLevel::warning) return;
+    std::string line(message);
+    for (const LogField& each : fields) line += fmt::format(" {}={}", each.key, each.value);
+    lines.push_back(std::move(line));
+  }
+  std::vector<std::string> lines;
+};
+
 class Ec2Test : public ::testing::Test {
  protected:
   Ec2Test() {
@@ -80,9 +93,10 @@ class Ec2Test : public ::testing::Test {
     group.provider = config;
     provider = std::make_unique<Ec2Provider>(parts, group, config);
   }
-  void start() {
+  void start(const std::string& namesakes = "") {
     push(200, identity_reply());
     push(200, subnets_reply());
+    push(200, describe_reply(namesakes));
     const std::optional<CallFailure> failed = run_task(clock, provider->start());
     ASSERT_FALSE(failed.has_value()) << failed->message;
     http.requests.clear();
@@ -110,11 +124,11 @@ class Ec2Test : public ::testing::Test {
   }
 
   ManualClock clock;
-  NullLog log;
+  WarningLog log;
   Rng rng{1};
   FakeHttp http{clock};
   config::MemoryReader machine;
-  Ec2Parts parts{clock, log, rng, http, machine};
+  Ec2Parts parts{clock, log, rng, http, machine, [] { return "here"; }};
   config::ScalingGroup group;
   config::Ec2Provider config;
   std::unique_ptr<Ec2Provider> provider;

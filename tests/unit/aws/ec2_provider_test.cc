@@ -23,6 +23,34 @@ TEST_F(Ec2Test, StartNamesASubnetThatEc2DoesNotKnow) {
   EXPECT_TRUE(provider->zones().empty());
 }
 
+std::string tagged(const std::string& deployment) {
+  return "<tagSet><item><key>lbd:deployment</key><value>" + deployment + "</value></item></tagSet>";
+}
+
+// After a lost state directory the own instances look like another's, and cost money unseen.
+TEST_F(Ec2Test, StartWarnsOfInstancesThatRunForANamesakeOfTheGroup) {
+  start(instance_xml("i-1", "running", tagged("there")) +
+        instance_xml("i-2", "running", tagged("here")) +
+        instance_xml("i-3", "running", tagged("there")) + instance_xml("i-4", "pending"));
+  const std::string text =
+      "instances of a group of this name are not ours and left alone group=web ";
+  EXPECT_EQ(log.lines, (std::vector<std::string>{
+                           text + "their_deployment=none our_deployment=here instances=i-4",
+                           text + "their_deployment=there our_deployment=here instances=i-1,i-3"}));
+}
+
+TEST_F(Ec2Test, StartAsksForNamesakesByTheGroupsTagAloneAndOnlyThoseThatRun) {
+  push(200, identity_reply());
+  push(200, subnets_reply());
+  push(500, error_reply("InternalError"));
+  EXPECT_FALSE(run_task(clock, provider->start())) << "a warning that fails fails the start";
+  ASSERT_EQ(http.requests.size(), 3U) << "the start waited for retries of the warning";
+  EXPECT_EQ(parameter(2, "Filter.1.Name"), "tag:lbd:group");
+  EXPECT_EQ(parameter(2, "Filter.1.Value.1"), "web");
+  EXPECT_EQ(parameter(2, "Filter.2.Name"), "instance-state-name");
+  EXPECT_EQ(parameter(2, "Filter.2.Value.2"), "running");
+}
+
 TEST_F(Ec2Test, WithoutCredentialsStartIsDeniedAndSaysWhereItLooked) {
   machine.variables.clear();
   machine.variables["AWS_EC2_METADATA_DISABLED"] = "true";
@@ -52,11 +80,13 @@ TEST_F(Ec2Test, ALaunchIsOneInstanceOfTheTemplateInTheZonesSubnetWithItsTags) {
   EXPECT_EQ(parameter(0, "TagSpecification.1.ResourceType"), "instance");
   EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.1.Key"), "Name");
   EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.1.Value"), "web");
-  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.2.Value"), "web");
-  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.3.Key"), "lbd:managed");
-  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.3.Value"), "true");
-  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.4.Value"), "t-1");
-  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.5.Value"), "shop+&+co");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.2.Key"), "lbd:deployment");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.2.Value"), "here");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.3.Value"), "web");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.4.Key"), "lbd:managed");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.4.Value"), "true");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.5.Value"), "t-1");
+  EXPECT_EQ(parameter(0, "TagSpecification.1.Tag.6.Value"), "shop+&+co");
 }
 
 // EC2 refuses a token it knows when anything else in the call has changed, the subnet included.
@@ -220,9 +250,7 @@ TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
 
 TEST_F(Ec2Test, MoreThanFiveLaunchesAtOnceAreSpacedHalfASecond) {
   http.otherwise = [](const net::HttpRequest&) { return FakeHttp::answer(200, run_reply("i-1")); };
-  push(200, identity_reply());
-  push(200, subnets_reply());
-  ASSERT_FALSE(run_task(clock, provider->start()));
+  start();
   const TimePoint before = clock.now();
   for (int i = 0; i < 9; ++i) EXPECT_FALSE(launch("us-east-1a", fmt::format("t{}", i)).failure);
   EXPECT_EQ(clock.now() - before, seconds(2));
@@ -246,6 +274,9 @@ TEST_F(Ec2Test, TheListIsAllPagesByTagAndFailsWhenOneDoes) {
   EXPECT_EQ(reply.instances[1].state, ReportedState::stopping);
   EXPECT_EQ(parameter(0, "Filter.1.Name"), "tag:lbd:group");
   EXPECT_EQ(parameter(0, "Filter.1.Value.1"), "web");
+  EXPECT_EQ(parameter(0, "Filter.2.Name"), "tag:lbd:deployment");
+  EXPECT_EQ(parameter(0, "Filter.2.Value.1"), "here");
+  EXPECT_EQ(parameter(1, "Filter.2.Value.1"), "here");
   EXPECT_EQ(parameter(1, "NextToken"), "page+2");
   push(200, describe_reply(instance_xml("i-1", "pending"), "page 2"));
   push(400, error_reply("InvalidNextToken"));

@@ -64,6 +64,20 @@ TEST(Load, OffTurnsThingsOff) {
   EXPECT_EQ(group.zones, ZonePreference::off);
 }
 
+TEST(Load, AShortIntervalShortensTheDefaultTimeoutOfHealthChecks) {
+  const auto timeout_with = [](const std::string& check) {
+    const auto result = load_text(kListener + "target_groups: { web: { health_check: { " + check +
+                                  " }, targets: [{ address: '10.0.0.1:80' }] } }\n");
+    EXPECT_TRUE(result.config) << render(result);
+    return result.config ? result.config->target_groups.at("web").health_check.timeout : 0ms;
+  };
+  EXPECT_EQ(timeout_with("interval: 500ms"), 500ms);
+  EXPECT_EQ(timeout_with("interval: 2s"), 2s);
+  EXPECT_EQ(timeout_with("interval: 10s"), 2s);
+  EXPECT_EQ(timeout_with("timeout: 300ms, interval: 500ms"), 300ms);
+  EXPECT_EQ(timeout_with("timeout: 8s, interval: 10s"), 8s);
+}
+
 TEST(Load, RuleWithoutNameIsCalledByItsPosition) {
   const auto result = load_text(
       "version: 1\nlisteners: { a: { listen: '0.0.0.0:80', rules: [{ when: { host: SHOP.Example }, "

@@ -28,8 +28,8 @@ void collect(const Value& value, const std::string& path, const std::set<std::st
              std::set<std::string>& used) {
   for (const auto& item : value.items) collect(*item, path + "[]", sections, used);
   for (const auto& member : value.members) {
-    const std::string step = sections.contains(path) ? "*" : member.key;
-    const auto at = path.empty() ? step : path + "." + step;
+    std::string at = path.empty() ? "" : path + ".";
+    at += sections.contains(path) ? "*" : member.key;
     used.insert(at);
     collect(*member.value, at, sections, used);
   }

@@ -27,7 +27,7 @@ struct Rig {
           worker::WorkerSettings{.index = i, .seed = i, .connections_max = 100}));
       workers.back()->start();
     }
-    publisher = std::make_unique<Publisher>(live, workers);
+    publisher = std::make_unique<Publisher>(live, workers, certificates);
   }
   ~Rig() {
     for (auto& worker : workers) worker->stop();
@@ -61,6 +61,7 @@ struct Rig {
   NullLog log;
   upstream::LiveState live;
   std::vector<std::unique_ptr<worker::Worker>> workers;
+  Certificates certificates{log};
   Targets targets{loop, log, Rng(1), live};
   std::unique_ptr<Publisher> publisher;
   std::uint64_t generation = 0;

@@ -35,32 +35,6 @@ TEST_F(Exchange, ABodyThatStallsIsCut) {
   EXPECT_EQ(last_record(1).reason, Fault::target_timeout);
 }
 
-TEST_F(Exchange, TheTotalDeadlineEndsARequestThatIsStillConnecting) {
-  // A full backlog: the connection attempt hangs until its own, longer deadline.
-  Server full(0);
-  Peer one = Peer::connect(full.port());
-  plant.targets.clear();
-  plant.target(full.port());
-  plant.listener.timeouts.total = milliseconds(150);
-  plant.group.timeouts.connect = milliseconds(700);
-  plant.group.timeouts.response_head = milliseconds(20'000);
-  plant.publish_and_wait();
-  Peer user = client();
-  user.send(kGet);
-  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 504 "));
-}
-
-TEST_F(Exchange, TheTotalDeadlineEndsARequestWhoseTargetIsSilent) {
-  plant.listener.timeouts.total = milliseconds(100);
-  plant.publish_and_wait();
-  Peer user = client();
-  user.send(kGet);
-  Peer target = origin.accept();
-  target.read_head();
-  EXPECT_TRUE(user.read_message().starts_with("HTTP/1.1 504 "));
-  EXPECT_TRUE(target.sees_end());
-}
-
 TEST_F(Exchange, AHeadThatDoesNotComeInTimeIsAnswered408) {
   plant.listener.timeouts.request_head = milliseconds(100);
   plant.publish_and_wait();

@@ -83,6 +83,45 @@ TEST_F(Exchange, APipelinedRequestAfterAChunkedBodyIsNotLost) {
   EXPECT_TRUE(user.read_message().ends_with("ok"));
 }
 
+TEST_F(Exchange, APipelinedUploadWhoseBodyComesLaterIsReadWhole) {
+  // The read that watches the client during the first request is still under way in the second.
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(std::string(kGet) + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("POST /2 "));
+  EXPECT_EQ(target.read_bytes(3), "abc");
+  user.send("def" + std::string(kGet));
+  EXPECT_EQ(target.read_bytes(3), "def");
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("GET /x "));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+}
+
+TEST_F(Exchange, APipelinedChunkedUploadWhoseBodyComesLaterIsReadWhole) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(std::string(kGet) +
+            "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("POST /2 "));
+  user.send("c\r\n0\r\n\r\n" + std::string(kGet));
+  EXPECT_TRUE(target.read_until("0\r\n\r\n").ends_with("c\r\n0\r\n\r\n"));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_TRUE(target.read_head().starts_with("GET /x "));
+  target.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+}
+
 TEST_F(Exchange, AClientThatWaitsIsToldToContinueOnceATargetIsThere) {
   plant.publish_and_wait();
   Peer user = client();
@@ -133,6 +172,29 @@ TEST_F(Exchange, ResponsesWithoutABodyLeaveTheConnectionsInStep) {
   target.read_head();
   target.send(kOk);
   EXPECT_TRUE(user.read_message().ends_with("ok"));
+}
+
+TEST_F(Exchange, EveryResponseHasOneDate) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(
+      "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n");
+  const std::string dated = user.read_head();
+  EXPECT_NE(dated.find("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), std::string::npos);
+  EXPECT_EQ(dated.find("Date: "), std::string::npos);
+  user.send(kGet);
+  target.read_head();
+  target.send(kOk);
+  EXPECT_NE(user.read_message().find(" GMT\r\n"), std::string::npos);
+  target.close();
+  origin.close();
+  user.send(kGet);
+  const std::string ours = user.read_message();
+  EXPECT_TRUE(ours.starts_with("HTTP/1.1 502 "));
+  EXPECT_NE(ours.find("Date: "), std::string::npos);
 }
 
 TEST_F(Exchange, AResponseUntilCloseReachesAnHttp11ClientChunked) {
@@ -308,6 +370,21 @@ TEST_F(Exchange, AFreshConnectionThatBreaksIsRetriedForGetOnly) {
   second.send(kOk);
   EXPECT_TRUE(user.read_message().ends_with("ok"));
   EXPECT_EQ(last_record(1).attempts, 2u);
+}
+
+TEST_F(Exchange, AQueryIsSentAgainWithItsBody) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send("QUERY /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+  origin.accept().reset();
+  Peer second = origin.accept();
+  const std::string got = second.read_message();
+  EXPECT_TRUE(got.starts_with("QUERY /x HTTP/1.1\r\n"));
+  EXPECT_TRUE(got.ends_with("abc"));
+  second.send(kOk);
+  EXPECT_TRUE(user.read_message().ends_with("ok"));
+  EXPECT_EQ(last_record(1).attempts, 2u);
+  EXPECT_EQ(last_record(1).method, "QUERY");
 }
 
 TEST_F(Exchange, ARefusedConnectionIsRetriedElsewhereEvenForPost) {

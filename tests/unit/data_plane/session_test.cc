@@ -105,13 +105,81 @@ TEST(Session, ABadRequestIsAnsweredOnceAndWhatFollowsIsDropped) {
 TEST(Session, AnUnreadBodyIsNeverTakenForARequest) {
   Seat seat;
   seat.wire.feed(
-      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n"
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\n"
       "GET /smuggled HTTP/1.1\r\nHost: a");
   seat.wire.end();
   const std::string all = seat.wire.take_written();
   EXPECT_EQ(Seat::count(all, "HTTP/1.1 "), 1);
   EXPECT_NE(all.find("Connection: close\r\n"), std::string::npos);
   EXPECT_TRUE(seat.over());
+}
+
+TEST(Session, EmptyLinesBeforeARequestAreSkippedUpToAFew) {
+  for (const std::string_view lines : {"\r\n", "\r\n\r\n\r\n\r\n"}) {
+    const std::string text = std::string(lines) + "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" +
+                             std::string(lines) + "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+      Seat seat;
+      if (cut > 0) seat.wire.feed(text.substr(0, cut));
+      if (cut < text.size()) seat.wire.feed(text.substr(cut));
+      const std::string all = seat.wire.take_written();
+      EXPECT_EQ(Seat::count(all, "HTTP/1.1 200 OK\r\n"), 2) << "cut at " << cut;
+    }
+  }
+}
+
+TEST(Session, MoreThanAFewEmptyLinesAre400) {
+  for (const bool between : {false, true}) {
+    for (const std::size_t step : {1, 2, 3, 100}) {
+      Seat seat;
+      if (between) seat.wire.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      seat.wire.take_written();
+      const std::string lines = "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+      for (std::size_t at = 0; at < lines.size(); at += step) {
+        seat.wire.feed(lines.substr(at, step));
+      }
+      seat.wire.end();
+      const std::string all = seat.wire.take_written();
+      EXPECT_TRUE(all.starts_with("HTTP/1.1 400 ")) << all;
+      EXPECT_EQ(Seat::count(all, "HTTP/1.1 "), 1);
+      EXPECT_TRUE(seat.over());
+    }
+  }
+}
+
+TEST(Session, AnEmptyLineThatEndsInABareLineFeedIs400) {
+  Seat seat;
+  seat.wire.feed("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_TRUE(seat.wire.take_written().starts_with("HTTP/1.1 400 "));
+  seat.wire.end();
+}
+
+TEST(Session, AnUnknownExpectationIs417) {
+  Seat seat;
+  seat.wire.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: more\r\n\r\n");
+  EXPECT_TRUE(seat.wire.take_written().starts_with("HTTP/1.1 417 Expectation Failed\r\n"));
+  seat.wire.end();
+}
+
+TEST(Session, AnAnswerOfOurOwnToABodyThatIsHereKeepsTheConnection) {
+  Seat seat;
+  for (int i = 0; i < 2; ++i) {
+    seat.wire.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    const std::string answer = seat.wire.take_written();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+    EXPECT_EQ(answer.find("Connection: close"), std::string::npos);
+  }
+}
+
+TEST(Session, PipelinedRequestsBehindTheLastAnswerAreReadBeforeTheEnd) {
+  // Closing with bytes unread would reset the connection, and with it lose the answer.
+  Seat seat;
+  seat.wire.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\n");
+  EXPECT_EQ(Seat::count(seat.wire.take_written(), "HTTP/1.1 "), 1);
+  EXPECT_TRUE(seat.wire.shut_down());
+  EXPECT_FALSE(seat.wire.closed());
+  seat.wire.end();
+  EXPECT_TRUE(seat.over() && seat.wire.closed());
 }
 
 TEST(Session, AClientThatReadsSlowlyHoldsItsNextRequestBack) {

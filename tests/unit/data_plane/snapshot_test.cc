@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <string>
 
@@ -104,6 +105,32 @@ TEST(LiveState, WhatNoSnapshotHoldsIsForgotten) {
   EXPECT_TRUE(live.groups().empty());
 }
 
+TEST(LiveState, TheTotalsOfAZoneDoNotGoDownWhenATargetIsForgotten) {
+  LiveState live(2);
+  auto both = compile_group(
+      web(), {input("10.0.0.1", TargetState::healthy), input("10.0.0.2", TargetState::healthy)}, "",
+      live);
+  for (const auto& target : both->targets) {
+    target.live->load(0).responses[2].add(3);
+    target.live->load(1).responses[5].add(1);
+    target.live->load(1).response.record(700);
+  }
+  const std::pair key(both->targets[0].live->group(), both->targets[0].live->zone());
+  const auto whole = [&] { return live.zone_totals().at(key); };
+  EXPECT_EQ(whole().responses[2], 6u);
+  auto one = compile_group(web(), {input("10.0.0.1", TargetState::healthy)}, "", live);
+  both.reset();
+  live.collect_garbage();
+  ASSERT_EQ(live.targets().size(), 1u);
+  EXPECT_EQ(whole().responses[2], 6u);
+  EXPECT_EQ(whole().responses[5], 2u);
+  EXPECT_EQ(whole().response.buckets[1], 2u);
+  EXPECT_EQ(whole().response.sum_us, 1400u);
+  one.reset();
+  live.collect_garbage();
+  EXPECT_TRUE(live.zone_totals().empty());  // the group is gone
+}
+
 TEST(LiveState, OneAddressInTwoGroupsOrAnotherZoneIsNotTheSameTarget) {
   LiveState live(1);
   const auto a = live.target("a", "10.0.0.1:80", "z1");
@@ -191,6 +218,78 @@ TEST(PickTarget, EveryAlgorithmReachesEveryOfManyTargets) {
     settings.balance = balance;
     Picker picker(settings, many(40));
     EXPECT_EQ(picker.pick(4000).size(), 40u) << static_cast<int>(balance);
+  }
+}
+
+/// Of 50 targets, 20 neighbours cannot take a request: 10 are closed, 10 are full.
+void block_neighbours(Picker& picker, std::size_t from) {
+  for (std::size_t i = 0; i < 20; ++i) {
+    LiveTarget& live = *picker.group->targets[(from + i) % 50].live;
+    if (i % 2 == 0) {
+      live.closed = true;
+    } else {
+      live.load(0).in_flight.add(4);
+    }
+  }
+}
+
+/// Six standard deviations of a binomial count.
+double six_sigma(int draws, double chance) { return 6 * std::sqrt(draws * chance * (1 - chance)); }
+
+TEST(PickTarget, RandomOverManyTargetsIsByWeightWhoeverCannotTakeIt) {
+  for (const bool blocked : {false, true}) {
+    auto settings = web();
+    settings.balance = config::Balance::random;
+    settings.limits.requests_per_target_max = 4;
+    std::vector<TargetInput> inputs = many(50);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i].weight = 1 + static_cast<std::uint32_t>(i % 3);
+    }
+    Picker picker(settings, inputs);
+    if (blocked) block_neighbours(picker, 10);
+    double total = 0;
+    for (std::size_t i = 0; i < 50; ++i) {
+      if (!blocked || i < 10 || i >= 30) total += inputs[i].weight;
+    }
+    const int draws = 60'000;
+    auto got = picker.pick(draws);
+    for (std::size_t i = 0; i < 50; ++i) {
+      const bool out = blocked && i >= 10 && i < 30;
+      const double chance = out ? 0 : inputs[i].weight / total;
+      EXPECT_NEAR(got[inputs[i].address.ip], draws * chance, six_sigma(draws, chance)) << i;
+    }
+  }
+}
+
+TEST(PickTarget, ComparingTwoOfManyGivesEachTheSameChance) {
+  for (const auto balance : {config::Balance::least_requests, config::Balance::least_latency}) {
+    auto settings = web();
+    settings.balance = balance;
+    settings.limits.requests_per_target_max = 4;
+    Picker picker(settings, many(50));
+    block_neighbours(picker, 10);
+    const int draws = 30'000;
+    const auto got = picker.pick(draws);
+    EXPECT_EQ(got.size(), 30u);
+    for (const auto& [ip, times] : got) {
+      EXPECT_NEAR(times, draws / 30.0, six_sigma(draws, 1.0 / 30)) << ip;
+    }
+  }
+}
+
+TEST(PickTarget, WhenNearlyAllAreFullTheRestSharesEvenly) {
+  for (const auto balance : {config::Balance::random, config::Balance::least_requests}) {
+    auto settings = web();
+    settings.balance = balance;
+    settings.limits.requests_per_target_max = 1;
+    Picker picker(settings, many(200));
+    for (std::size_t i = 3; i < 200; ++i) picker.group->targets[i].live->load(0).in_flight.add(1);
+    const int draws = 9000;
+    const auto got = picker.pick(draws);
+    EXPECT_EQ(got.size(), 3u);
+    for (const auto& [ip, times] : got) {
+      EXPECT_NEAR(times, draws / 3.0, six_sigma(draws, 1.0 / 3)) << ip;
+    }
   }
 }
 

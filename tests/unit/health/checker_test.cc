@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/loopback.h"
 
 namespace lbd::health {
@@ -196,6 +197,23 @@ TEST_F(CheckerTest, EveryWayToFailHasItsReason) {
   const std::uint16_t port = gone.port();
   gone.close();
   EXPECT_EQ(check_failure_name(first_verdict(target("gone", port)).last.failure), "refused");
+}
+
+TEST_F(CheckerTest, ACheckThatLbdHasNoDescriptorForSaysNothingAboutTheTarget) {
+  Site site(kGood);
+  CheckedTarget a = target("a", site.port());
+  a.settings.interval = milliseconds(10);
+  a.settings.unhealthy = 1;
+  first_verdict(a);
+  {
+    const NoDescriptors none;
+    ASSERT_TRUE(run_until([&] { return checker.shortages() >= 3; }));
+    EXPECT_TRUE(checker.find(a.key)->up);
+    EXPECT_EQ(checker.find(a.key)->failures, 0u);
+  }
+  const int before = site.checks;
+  EXPECT_TRUE(run_until([&] { return site.checks > before; }));
+  EXPECT_EQ(changes.size(), 1u);
 }
 
 TEST_F(CheckerTest, ATcpCheckAsksForAConnectionOnly) {

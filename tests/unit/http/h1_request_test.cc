@@ -52,6 +52,8 @@ const Accepted kAccepted[] = {
      Kind::none, 0, false},
     {"length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", "/", "a", Kind::length,
      12},
+    {"QUERY, which llhttp 8.1 does not know",
+     "QUERY /s?a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", "/s", "a", Kind::length, 3},
     {"length 0", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "/", "a", Kind::length,
      0},
     {"leading zeros", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 007\r\n\r\n", "/", "a",
@@ -127,6 +129,9 @@ std::vector<Refused> refused_lines() {
       {"a control in the method", "G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n"},
       {"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Fault::unsupported},
       {"a method nobody knows", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::unsupported},
+      {"a longer QUERY", "QUERYX / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::unsupported},
+      {"two spaces behind QUERY", "QUERY  / HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"QUERY without a target", "QUERY HTTP/1.1\r\nHost: a\r\n\r\n"},
       {"a method in lower case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::unsupported},
       {"TLS where HTTP was expected", nul_in("\x16\x03\x01", "\x05\r\n\r\n")},
       {"the HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
@@ -169,7 +174,9 @@ std::vector<Refused> refused_fields() {
       {"a line folded by a tab", head + "X: y\r\n\tz\r\n\r\n"},
       {"a folded line before any field", "GET / HTTP/1.1\r\n X: y\r\nHost: a\r\n\r\n"},
       {"a folded line of blanks", head + "X: y\r\n \r\n\r\n"},
-      {"another expectation", head + "Expect: 200-ok\r\n\r\n", Fault::unsupported},
+      {"another expectation", head + "Expect: 200-ok\r\n\r\n", Fault::bad_expectation},
+      {"an expectation beside 100-continue", head + "Expect: 100-continue, a=b\r\n\r\n",
+       Fault::bad_expectation},
   };
 }
 

@@ -80,6 +80,13 @@ TEST(WriteResponse, ACodeWithoutAPhraseStillHasItsSpace) {
   EXPECT_EQ(out.view(), "HTTP/1.1 299 \r\n");
 }
 
+TEST(HttpDate, IsTheFixedFormatOfRfc9110) {
+  std::array<char, 29> storage{};
+  EXPECT_EQ(http_date(784'111'777, storage), "Sun, 06 Nov 1994 08:49:37 GMT");
+  EXPECT_EQ(http_date(0, storage), "Thu, 01 Jan 1970 00:00:00 GMT");
+  EXPECT_EQ(http_date(4'107'542'399, storage), "Sun, 28 Feb 2100 23:59:59 GMT");
+}
+
 TEST(ChunkSizeLine, IsHexWithoutPadding) {
   std::array<char, 20> storage{};
   EXPECT_EQ(chunk_size_line(1, storage), "1\r\n");

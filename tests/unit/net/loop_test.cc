@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <thread>
 #include <vector>
+
+#include "lbd/net/loop_core.h"
 
 namespace lbd::net {
 namespace {
@@ -80,6 +83,36 @@ TEST(Loop, PostFromAnotherThreadRunsOnTheLoop) {
   loop.run();
   other.join();
   EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+TEST(SlowLane, RunsTwoATurnAndLeavesTheRestForTheNext) {
+  struct Counter final : Watch {
+    void ready(std::uint32_t /*events*/) override {}
+    void resume_deferred() override { ++*count; }
+    int* count = nullptr;
+  };
+  Loop loop;
+  LoopCore& core = loop.core();
+  int slow = 0;
+  int quick = 0;
+  std::array<Counter, 7> slow_ones;
+  std::array<Counter, 7> quick_ones;
+  for (Counter& each : slow_ones) {
+    each.count = &slow;
+    core.defer_slow(each);
+  }
+  for (Counter& each : quick_ones) {
+    each.count = &quick;
+    core.defer(each);
+  }
+  core.turn();
+  EXPECT_EQ(quick, 7);
+  EXPECT_EQ(slow, 2);
+  core.turn();
+  EXPECT_EQ(slow, 4);
+  core.turn();
+  core.turn();
+  EXPECT_EQ(slow, 7);
 }
 
 }  // namespace

@@ -32,6 +32,21 @@ TEST_F(FleetTest, ACapacityErrorClosesTheZoneForThreeMinutesDoublingToThirty) {
   }
 }
 
+TEST_F(FleetTest, TheAdminSaysHowLongAZoneIsPaused) {
+  config::ScalingGroup impatient = group();
+  impatient.zone_pause = seconds(5);
+  impatient.zone_pause_max = seconds(8);
+  fleet.configure(impatient);
+  describe();
+  for (const Duration expected : {seconds(5), seconds(8), seconds(8)}) {
+    fleet.launch_started("t", "a", now);
+    fleet.launch_answered("t", refused(CallError::capacity), now);
+    EXPECT_EQ(fleet.launch_zone(now + expected - seconds(1)), "b");
+    now += expected;
+    EXPECT_EQ(fleet.launch_zone(now), "a");
+  }
+}
+
 TEST_F(FleetTest, AnInstanceInServiceClosesItsZonesBreaker) {
   describe();
   fleet.launch_started("t1", "a", now);

@@ -3,6 +3,27 @@
 namespace lbd::scaler {
 namespace {
 
+TEST_F(ScalerTest, AGroupWithoutRequestsSleepsAtZeroAndTheFirstRequestWakesIt) {
+  config.scaling_groups["web"].min = 0;
+  config.scaling_groups["web"].desired = 1;
+  end();
+  begin();
+  after(seconds(30));
+  ASSERT_EQ(alive(), 1u);
+  cloud.cpu = 0.002;
+  after(minutes(3));
+  EXPECT_EQ(alive(), 1u) << "ended although it had requests";
+  idle = true;
+  after(minutes(3));
+  EXPECT_EQ(alive(), 0u);
+  EXPECT_EQ(cloud.launches, 1) << "it came and went without a request";
+  unserved = 2;
+  after(seconds(5));
+  EXPECT_EQ(alive(), 1u);
+  EXPECT_TRUE(history().front().sentence.starts_with("scale out 0 -> 1: 2 requests found no"))
+      << history().front().sentence;
+}
+
 TEST_F(ScalerTest, FillsToTheMinimumOnePerZoneOneActionATick) {
   after(milliseconds(10));
   EXPECT_EQ(cloud.launches, 0);  // the first tick starts and looks

@@ -412,6 +412,50 @@ TEST(Guard, LetsGoOfFewerWhenAllThatAreAskedForWouldBeTooMany) {
   EXPECT_EQ(group.ask().desired, 3u);  // 0.5*5/3 = 0.83; on 2 it would be 1.25
 }
 
+// Its CPU is never quite 0, so that no figure could ever let it go.
+TEST(Guard, TheLastInstanceGoesAMinuteAfterTheLastRequestWhateverItsCpu) {
+  Case group({step(true, 0.9, 1), step(false, 0.6, -1)}, 0.003, 1);
+  group.view.min = 0;
+  group.view.idle_for = seconds(59);
+  EXPECT_EQ(group.ask().kind, "guard");
+  EXPECT_EQ(group.ask().sentence,
+            "no scale-in: cpu 0.3 % below 60 % for 30 s, but the last request came less than 60 s "
+            "ago");
+  group.view.idle_for = seconds(60);
+  EXPECT_EQ(group.ask().desired, 0u);
+  EXPECT_EQ(group.ask().direction, Direction::in);
+}
+
+TEST(Guard, OneStaysWhenAllAreToGoButRequestsStillCome) {
+  Case group({step(true, 0.9, 1), step(false, 0.6, -3)}, 0.1, 3);
+  group.view.min = 0;
+  group.view.idle_for = seconds(1);
+  EXPECT_EQ(group.ask().desired, 1u);
+}
+
+TEST(FromZero, ARequestThatFindsNoTargetWakesTheGroup) {
+  Case group({step(true, 0.9, 1)}, 0, 0);
+  group.view.min = 0;
+  EXPECT_EQ(group.ask().kind, "at_zero");
+  EXPECT_EQ(group.ask().direction, Direction::none);
+  group.view.unserved = 3;
+  EXPECT_EQ(group.ask().direction, Direction::out);
+  EXPECT_EQ(group.ask().desired, 1u);
+  EXPECT_EQ(group.ask().sentence, "scale out 0 -> 1: 3 requests found no target");
+}
+
+TEST(FromZero, NotBeyondAMaximumOfZeroNorWithoutAnyPolicy) {
+  Case closed({step(true, 0.9, 1)}, 0, 0);
+  closed.view.min = closed.view.max = 0;
+  closed.view.unserved = 1;
+  EXPECT_EQ(closed.ask().kind, "at_max");
+  EXPECT_EQ(closed.ask().desired, 0u);
+  Case manual({}, 0, 0);  // an admin alone says how many
+  manual.view.min = 0;
+  manual.view.unserved = 1;
+  EXPECT_EQ(manual.ask().direction, Direction::none);
+}
+
 TEST(Guard, OneIsSparedForAMoveOnlyWhenTheRestCarryItsLoad) {
   const Case light({step(true, 0.9, 1)}, 0.5, 3);
   EXPECT_TRUE(spares_one(light.view));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -55,8 +56,8 @@ class ProcessProviderTest : public testing::Test {
   }
 
   void start() {
-    provider = std::make_unique<ProcessProvider>(ProcessProviderParts{clock, log, directory, "web"},
-                                                 config);
+    provider = std::make_unique<ProcessProvider>(
+        ProcessProviderParts{clock, log, directory, "web", cgroups}, config);
     const auto failed = now(provider->start());
     ASSERT_FALSE(failed) << failed->message;
   }
@@ -99,6 +100,7 @@ class ProcessProviderTest : public testing::Test {
   ManualClock clock;
   NullLog log;
   config::ProcessProvider config;
+  CgroupPlaces cgroups{"/dev/null", "/dev/null"};  // none, whoever runs the test
   std::unique_ptr<ProcessProvider> provider;
 };
 
@@ -257,6 +259,168 @@ TEST_F(ProcessProviderTest, MeasuresTheCpuOfTheWholeTreeAgainstItsShare) {
   EXPECT_GT(reply.samples[0].ratio, 0.4);  // the child alone burns it, the parent waits
   EXPECT_LT(reply.samples[0].ratio, 6);    // a busy machine may have slept longer than we count
   EXPECT_EQ(reply.samples[0].at, clock.now());
+}
+
+/// With a cgroup of its own, as if the service manager had delegated it to us.
+class CgroupTest : public ProcessProviderTest {
+ protected:
+  ~CgroupTest() override {
+    if (home.empty() || !provider) return;
+    for (const ReportedInstance& each : all()) (void)now(provider->terminate(each.id));
+    soon([&] {
+      clock.advance(seconds(20));
+      return running() == 0 && children() == 0;
+    });
+    EXPECT_EQ(children(), 0u) << "a cgroup stays behind";
+    EXPECT_EQ(::rmdir(home.c_str()), 0);
+  }
+  void SetUp() override {
+    const std::string mount = mounted();
+    const std::string name = "/lbd-unit-" + std::to_string(::getpid());
+    if (mount.empty() || ::mkdir((mount + name).c_str(), 0755) != 0) {
+      GTEST_SKIP() << "no cgroup v2 that we may write to";
+    }
+    home = mount + name;
+    cgroups.mounts = "/proc/self/mounts";
+    cgroups.own = directory + "/own";
+    std::ofstream(cgroups.own) << "4:memory:/elsewhere\n0::" << name << "\n";
+  }
+  static std::string mounted() {
+    std::ifstream mounts("/proc/self/mounts");
+    std::string device;
+    std::string where;
+    std::string type;
+    for (std::string rest; mounts >> device >> where >> type && std::getline(mounts, rest);) {
+      if (type == "cgroup2") return where;
+    }
+    return {};
+  }
+  [[nodiscard]] std::size_t children() const {
+    std::size_t count = 0;
+    for (const auto& each : std::filesystem::directory_iterator(home)) {
+      count += each.is_directory() ? 1 : 0;
+    }
+    return count;
+  }
+  /// After some time, the CPU that the provider reports; 0: nothing.
+  double cpu_of(const std::string& id) {
+    (void)now(provider->cpu({id}));
+    std::this_thread::sleep_for(milliseconds(700));
+    clock.advance(milliseconds(700));
+    const CpuReply reply = now(provider->cpu({id}));
+    return reply.samples.empty() ? 0 : reply.samples[0].ratio;
+  }
+
+  std::string home;
+};
+
+// A daemon that leaves its session is invisible to the accounting by session.
+TEST_F(CgroupTest, MeasuresWhatLeftItsSessionToo) {
+  config.command = {"/bin/sh", "-c", "setsid /bin/sh -c 'while :; do :; done' & exec sleep 60"};
+  config.cpu_share = 0.5;
+  start();
+  const ReportedInstance busy = launch("t1");
+  EXPECT_TRUE(std::filesystem::is_directory(home + "/lbd-" + busy.id));
+  const double ratio = cpu_of(busy.id);
+  EXPECT_GT(ratio, 0.4);
+  EXPECT_LT(ratio, 6);
+}
+
+TEST_F(CgroupTest, WithoutOneWhatLeftItsSessionIsNotSeen) {
+  cgroups.own = "/dev/null";
+  const std::string ready = directory + "/ready";
+  config.command = {
+      "/bin/sh", "-c",
+      "setsid /bin/sh -c 'echo $$ > " + ready + "; while :; do :; done' & exec sleep 60"};
+  start();
+  const ReportedInstance busy = launch("t1");
+  EXPECT_EQ(children(), 0u);
+  EXPECT_LT(cpu_of(busy.id), 0.2) << "then the test above shows nothing";
+  pid_t left = 0;
+  ASSERT_TRUE(soon([&] { return static_cast<bool>(std::ifstream(ready) >> left); }));
+  ::kill(left, SIGKILL);
+}
+
+TEST_F(CgroupTest, AnAdoptedInstanceIsStillMeasuredThere) {
+  config.command = {"/bin/sh", "-c", "setsid /bin/sh -c 'while :; do :; done' & exec sleep 60"};
+  config.cpu_share = 0.5;
+  start();
+  const std::string id = launch("t1").id;
+  start();
+  EXPECT_GT(cpu_of(id), 0.4);
+}
+
+TEST_F(CgroupTest, WhatLeftItsSessionEndsWithTheInstance) {
+  const std::string ready = directory + "/ready";
+  config.command = {"/bin/sh", "-c",
+                    "setsid /bin/sh -c 'echo $$ > " + ready + "; exec sleep 60' & exec sleep 60"};
+  start();
+  const ReportedInstance made = launch("t1");
+  pid_t left = 0;
+  ASSERT_TRUE(soon([&] { return static_cast<bool>(std::ifstream(ready) >> left); }));
+  (void)now(provider->terminate(made.id));
+  EXPECT_TRUE(soon([&] {
+    (void)all();
+    const auto stat = read_stat(left);
+    return (!stat || stat->state == 'Z') && children() == 0;
+  }));
+}
+
+TEST_F(CgroupTest, ACommandThatDoesNotStartLeavesNoCgroupBehind) {
+  config.command = {"/nonexistent/program"};
+  start();
+  EXPECT_TRUE(now(provider->launch(LaunchRequest{"web", "a", "t1"})).failure);
+  EXPECT_EQ(children(), 0u);
+}
+
+TEST_F(ProcessProviderTest, AWorkingDirectoryThatDoesNotExistIsTheAdminsFault) {
+  config.working_dir = "/nonexistent";
+  start();
+  const LaunchReply reply = now(provider->launch(LaunchRequest{"web", "a", "t1"}));
+  ASSERT_TRUE(reply.failure);
+  EXPECT_EQ(reply.failure->error, CallError::invalid);
+  config.working_dir = "/tmp";
+  const std::string out = directory + "/where";
+  config.command = {"/bin/sh", "-c",
+                    "pwd > " + out + ".new; mv " + out + ".new " + out + "; exec sleep 60"};
+  start();
+  (void)launch("t2");
+  ASSERT_TRUE(soon([&] { return std::filesystem::exists(out); }));
+  std::string line;
+  std::ifstream(out) >> line;
+  EXPECT_EQ(line, "/tmp");
+}
+
+// What runs with blocked or ignored signals cannot be ended politely.
+TEST_F(ProcessProviderTest, InstancesStartWithoutBlockedOrIgnoredSignals) {
+  sigset_t term;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &term, nullptr), 0);
+  const auto earlier = ::signal(SIGPIPE, SIG_IGN);
+  start();
+  const ReportedInstance made = launch("t1");
+  ::signal(SIGPIPE, earlier);
+  ASSERT_EQ(::pthread_sigmask(SIG_UNBLOCK, &term, nullptr), 0);
+  std::ifstream status("/proc/" + std::to_string(pid_of(made.id)) + "/status");
+  int seen_lines = 0;
+  for (std::string line; std::getline(status, line);) {
+    const bool blocked = line.starts_with("SigBlk:");
+    if (!blocked && !line.starts_with("SigIgn:")) continue;
+    EXPECT_EQ(line.substr(8), "0000000000000000") << line;
+    ++seen_lines;
+  }
+  EXPECT_EQ(seen_lines, 2);
+}
+
+TEST_F(ProcessProviderTest, ADirectoryThatIsNoCgroupOrTheRootOfAllIsNotDelegated) {
+  std::ofstream(directory + "/mounts") << "none " << directory << " cgroup2 rw 0 0\n";
+  std::ofstream(directory + "/own") << "0::/\n";
+  const CgroupPlaces places{directory + "/mounts", directory + "/own"};
+  EXPECT_FALSE(CgroupTree(places).delegated());
+  std::ofstream(directory + "/cgroup.events") << "populated 1\n";
+  EXPECT_FALSE(CgroupTree(places).delegated());
+  EXPECT_FALSE(CgroupTree({"/dev/null", directory + "/own"}).delegated());
 }
 
 TEST_F(ProcessProviderTest, InstancesDoNotInheritOurDescriptors) {

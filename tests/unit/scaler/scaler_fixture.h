@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scaler/loop.h"
@@ -145,17 +146,18 @@ class ScalerTest : public testing::Test {
   ~ScalerTest() override { end(); }
 
   void begin() {
-    scaler = std::make_unique<Scaler>(
-        ScalerParts{clock, log, store,
-                    [this](const config::ScalingGroup&) {
-                      ++providers;
-                      return std::make_unique<InstantProvider>(cloud, clock);
-                    },
-                    [this](const std::string&) { return demand(); },
-                    [this](const std::string&, const std::vector<InstanceTarget>& list) {
-                      targets = list;
-                      ++published;
-                    }});
+    scaler = std::make_unique<Scaler>(ScalerParts{
+        clock, log, store,
+        [this](const config::ScalingGroup&) {
+          ++providers;
+          return std::make_unique<InstantProvider>(cloud, clock);
+        },
+        [this](const std::string&) { return demand(); },
+        [this](const std::string&, const std::vector<InstanceTarget>& list) {
+          targets = list;
+          ++published;
+        },
+        FleetTimings{}, [this](const std::string&) { return std::exchange(unserved, 0); }});
     scaler->apply(config);
     running = std::make_unique<TaskGroup>();
     running->spawn(scaler->run());
@@ -173,7 +175,7 @@ class ScalerTest : public testing::Test {
       row.health = checks_pass ? Health::up : Health::unknown;
       row.health_since = clock.now();
       row.drained = each.state == TargetState::draining && drains;
-      row.in_flight = row.drained ? 0 : 2;
+      row.in_flight = row.drained || idle ? 0 : 2;
       row.requests_per_second = rates[each.id];
       row.latency_seconds = latencies[each.id];
       list.push_back(row);
@@ -209,6 +211,8 @@ class ScalerTest : public testing::Test {
   std::map<std::string, double> rates;
   std::map<std::string, double> latencies;
   bool drains = true;
+  bool idle = false;
+  std::uint64_t unserved = 0;
   bool checks_pass = true;
 };
 

@@ -1,0 +1,88 @@
+// The certificates of listeners: read from their files, and again when those change.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "lbd/base/clock.h"
+#include "lbd/base/log.h"
+#include "lbd/base/result.h"
+#include "lbd/net/tls.h"
+
+namespace lbd::control {
+
+/// What tells one version of a file from another; all zero when it is not there.
+struct FileStamp {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::int64_t bytes = 0;
+  std::int64_t changed_ns = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+[[nodiscard]] FileStamp stamp_of(const std::string& path);
+
+struct CertificateRow {
+  std::string listener;
+  std::string name;  // the first it is good for
+  std::string chain_file;
+  WallTime not_after{};
+  bool current = true;  // false: its files have changed since, and what is there now is no use
+};
+
+/// Thread: the control loop. Blocks on the disk.
+class Certificates {
+ public:
+  explicit Certificates(Log& log) : log_(log) {}
+  Certificates(const Certificates&) = delete;
+  Certificates& operator=(const Certificates&) = delete;
+
+  /// Reads what a configuration needs and has not been read yet. On failure nothing has changed;
+  /// the sentence names listener and file.
+  Outcome<void> prepare(const config::Config& config);
+  /// Makes the prepared configuration's the current ones.
+  void commit();
+  void rollback() { prepared_.clear(); }
+
+  /// Null for a listener without TLS.
+  [[nodiscard]] std::shared_ptr<const net::TlsServer> find(const std::string& listener) const;
+  /// Reads again what has changed on disk; true when a listener has another server now. A pair that
+  /// is no use is told once, and the old one stays.
+  bool sweep();
+  /// New ticket keys, when it is time.
+  void rotate_tickets(TimePoint now);
+  [[nodiscard]] std::vector<CertificateRow> rows() const;
+
+ private:
+  struct Loaded {
+    config::CertificateFiles files;
+    FileStamp chain;
+    FileStamp key;
+    std::shared_ptr<const net::TlsCertificate> certificate;
+    bool current = true;
+  };
+  struct Listener {
+    config::ListenerTls settings;
+    std::vector<Loaded> certificates;
+    FileStamp trust;
+    std::shared_ptr<const net::TlsServer> server;
+  };
+
+  Outcome<Listener> load(const std::string& name, const config::ListenerTls& settings) const;
+  [[nodiscard]] const Loaded* known(const std::string& name,
+                                    const config::CertificateFiles& files) const;
+  Outcome<void> build(const std::string& name, Listener& listener) const;
+  bool reload_changed(const std::string& name, Listener& listener);
+
+  Log& log_;
+  std::shared_ptr<net::TlsTicketKeys> tickets_ = std::make_shared<net::TlsTicketKeys>();
+  TimePoint rotated_{};
+  std::map<std::string, Listener> listeners_;
+  std::map<std::string, Listener> prepared_;
+};
+
+}  // namespace lbd::control

@@ -1,0 +1,242 @@
+#include "lbd/net/socket_stream.h"
+
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lbd/base/check.h"
+
+namespace lbd::net {
+namespace {
+
+constexpr std::uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+}  // namespace
+
+void SocketStream::adopt(int fd) noexcept {
+  fd_ = fd;
+  no_delay();
+  failure_ = core_.watch(fd_, *this, kReadEvents);
+}
+
+bool SocketStream::begin_dial(const SocketAddress& address, IoWait& wait) {
+  fd_ = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd_ < 0) return over(wait, errno);
+  no_delay();
+  connecting_ = ::connect(fd_, address.data(), address.size()) != 0;
+  if (connecting_ && errno != EINPROGRESS) return over(wait, errno);
+  // Only now: an unconnected socket counts as hung up.
+  writes_watched_ = connecting_;
+  const int error = core_.watch(fd_, *this, kReadEvents | (connecting_ ? +EPOLLOUT : 0U));
+  if (error != 0) return over(wait, error);
+  return connecting_ ? (open_ = &wait, false) : begin_open(wait);
+}
+
+bool SocketStream::begin_open(IoWait& wait) {
+  LBD_CHECK(open_ == nullptr);
+  if (fd_ < 0) return over(wait, ECANCELED);
+  if (failure_ != 0) return over(wait, failure_);
+  IoResult result;
+  if (shake_hands(result)) {
+    wait.finish(result);
+    return true;
+  }
+  open_ = &wait;
+  return false;
+}
+
+bool SocketStream::begin_read(std::span<char> into, IoWait& wait) {
+  LBD_CHECK(read_ == nullptr && !into.empty());
+  if (fd_ < 0) return over(wait, ECANCELED);
+  read_ = &wait;
+  into_ = into;
+  if (may_receive() || failure_ != 0) core_.defer(*this);
+  return false;
+}
+
+bool SocketStream::begin_write(std::span<const iovec> pieces, IoWait& wait) {
+  LBD_CHECK(write_ == nullptr && pieces.size() <= pieces_.size());
+  if (fd_ < 0) return over(wait, ECANCELED);
+  std::copy(pieces.begin(), pieces.end(), pieces_.begin());
+  first_ = 0;
+  count_ = pieces.size();
+  written_ = 0;
+  IoResult result;
+  if (send_some(result)) {
+    wait.finish(result);
+    return true;
+  }
+  write_ = &wait;
+  watch_writes();
+  return false;
+}
+
+void SocketStream::cancel() noexcept {
+  open_cancelled_ = open_ != nullptr;
+  read_cancelled_ = read_ != nullptr;
+  write_cancelled_ = write_ != nullptr;
+  if (open_cancelled_ || read_cancelled_ || write_cancelled_) core_.defer(*this);
+}
+
+void SocketStream::shutdown_write() noexcept {
+  if (fd_ < 0) return;
+  say_goodbye();
+  ::shutdown(fd_, SHUT_WR);
+}
+
+void SocketStream::close(bool reset) noexcept {
+  if (fd_ < 0) return;
+  if (reset) {
+    const linger now{1, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  } else if (open_ == nullptr) {
+    say_goodbye();
+  }
+  release();
+  cancel();
+}
+
+// Finishing an operation may end the stream's life, unless another is under way (Stream's
+// contract): hence the look at write_ before the read is finished.
+void SocketStream::ready(std::uint32_t events) {
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ended_ = true;
+  if (open_ != nullptr) {
+    connecting_ = connecting_ && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) == 0;
+    if (connecting_) return;
+    if (slow_handshake_) {
+      core_.defer_slow(*this);
+    } else {
+      go_on_opening();
+    }
+    return;
+  }
+  const bool writable = (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+  const bool writing = write_ != nullptr && writable;
+  if (writable && !writing) flush_rest();
+  if (read_ != nullptr) go_on_reading();
+  if (writing) go_on_writing();
+}
+
+void SocketStream::resume_deferred() {
+  if (open_ != nullptr) return go_on_opening();
+  const bool writing = write_ != nullptr && (write_cancelled_ || failure_ != 0);
+  if (read_ != nullptr) go_on_reading();
+  if (writing) go_on_writing();
+}
+
+void SocketStream::go_on_opening() {
+  IoResult result;
+  if (std::exchange(open_cancelled_, false)) {
+    result.fault = Fault::cancelled;
+  } else if (result = connected(); result.ok() && !shake_hands(result)) {
+    return;
+  }
+  std::exchange(open_, nullptr)->finish(result);
+}
+
+void SocketStream::go_on_reading() {
+  IoResult result;
+  if (std::exchange(read_cancelled_, false)) {
+    result.fault = Fault::cancelled;
+  } else if (failure_ != 0) {
+    result = {Fault::io_error, failure_, 0};
+  } else if (!may_receive() || !receive_some(into_, result)) {
+    return;
+  }
+  std::exchange(read_, nullptr)->finish(result);
+}
+
+void SocketStream::go_on_writing() {
+  IoResult result;
+  if (std::exchange(write_cancelled_, false)) {
+    result = {Fault::cancelled, 0, written_};
+  } else if (failure_ != 0) {
+    result = {Fault::io_error, failure_, written_};
+  } else if (!send_some(result)) {
+    return;
+  }
+  std::exchange(write_, nullptr)->finish(result);
+}
+
+ssize_t SocketStream::receive(std::span<char> into) noexcept {
+  if (!readable_) return -EAGAIN;
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got > 0) {
+    // Less than there was room for: the socket is empty, and what comes next is a new edge.
+    if (static_cast<std::size_t>(got) < into.size() && !ended_) readable_ = false;
+    return got;
+  }
+  if (got == 0) return 0;
+  if (errno != EAGAIN && errno != EWOULDBLOCK) return -errno;
+  readable_ = false;
+  return -EAGAIN;
+}
+
+ssize_t SocketStream::send(std::span<iovec> pieces) noexcept {
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return sent;
+  return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+std::span<iovec> SocketStream::left() noexcept {
+  while (first_ < count_ && pieces_[first_].iov_len == 0) ++first_;
+  return std::span(pieces_).subspan(first_, count_ - first_);
+}
+
+void SocketStream::advance(std::size_t sent) noexcept {
+  written_ += sent;
+  while (sent > 0 && first_ < count_) {
+    iovec& piece = pieces_[first_];
+    const std::size_t step = std::min(sent, piece.iov_len);
+    piece.iov_base = static_cast<char*>(piece.iov_base) + step;
+    piece.iov_len -= step;
+    sent -= step;
+    if (piece.iov_len == 0) ++first_;
+  }
+}
+
+IoResult SocketStream::connected() const noexcept {
+  int error = failure_;
+  socklen_t size = sizeof error;
+  if (error == 0 && ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  return error == 0 ? IoResult{} : IoResult{Fault::io_error, error, 0};
+}
+
+void SocketStream::watch_writes() noexcept {
+  if (std::exchange(writes_watched_, true)) return;
+  failure_ = core_.rewatch(fd_, *this, kReadEvents | EPOLLOUT);
+  if (failure_ != 0) core_.defer(*this);
+}
+
+void SocketStream::no_delay() const noexcept {
+  const int on = 1;
+  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void SocketStream::release() noexcept {
+  if (fd_ < 0) return;
+  core_.forget(fd_, *this);
+  ::close(std::exchange(fd_, -1));
+}
+
+bool SocketStream::over(IoWait& wait, int error) {
+  const Fault fault = error == 0           ? Fault::none
+                      : error == ECANCELED ? Fault::cancelled
+                                           : Fault::io_error;
+  wait.finish({fault, fault == Fault::io_error ? error : 0, 0});
+  return true;
+}
+
+}  // namespace lbd::net
