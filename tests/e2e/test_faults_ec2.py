@@ -222,6 +222,23 @@ def test_an_api_that_is_gone_leaves_the_data_plane_and_the_fleet_alone(rig):
     case.check_launches(3)
 
 
+@test("default", 120)
+def test_a_restart_while_the_api_is_gone_serves_from_where_it_served(rig):
+    case = Case(rig)
+    case.wait_agreed(3)
+    case.lbd.stop()
+    case.faults.add(Rule("", "reset"))
+    case.start()
+    states = [target["state"] for target in case.lbd.targets()]
+    check_equal(states, ["healthy"] * 3, "targets without the API")
+    load = Load(case.url, [Call("/id")], profile=[(0, 50)], seconds=8).start()
+    summary = load.wait()
+    check_equal(summary["failures"], 0, f"failures without the API: {summary['errors']}")
+    case.faults.clear()
+    case.wait_agreed(3, 90)
+    case.check_launches(3)
+
+
 def kill_repeatedly(rig, kills):
     """kill -9 at seeded moments while replies get lost and an admin ends instances now and then."""
     rng = random.Random(SEED)

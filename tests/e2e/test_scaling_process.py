@@ -204,3 +204,25 @@ def test_a_command_that_dies_at_once_is_retried_at_a_measured_pace_and_explained
     history = lbd.sentences()
     check(any("exit" in s or "status" in s for s in history), f"no reason given: {history[-3:]}")
     check(len(history) < 40, f"{len(history)} decisions in 8 s: a launch storm")
+
+
+@test("default", 150)
+def test_a_health_check_that_nobody_passes_ends_no_instance(rig):
+    """A wrong path in a reload: fail-open serves on, and must have somebody to serve from."""
+    port = free_port()
+    good = fleet(port, policies=[])
+    lbd = rig.lbd(good)
+    wait_in_service(lbd, 3)
+    pids = burn_pids({i["id"] for i in lbd.instances()})
+    bad = fleet(port, policies=[])
+    bad["target_groups"]["web"]["health_check"] = {**QUICK_CHECK, "path": "/nothing"}
+    check_equal(lbd.reload(bad)[0], 0, "the reload")
+    load = Load(f"http://127.0.0.1:{port}", [Call("/id")], profile=[(0, 30)], seconds=45).start()
+    summary = load.wait()
+    check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
+    check_equal(burn_pids(pids), pids, "the processes that serve")
+    check(len(lbd.instances()) <= 4, f"launched more than one to try: {lbd.instances()}")
+    told = [s for s in lbd.sentences() if "fail their health checks at once" in s]
+    check(told, f"not in the history: {lbd.sentences()}")
+    check_equal(lbd.reload(good)[0], 0, "the reload back")
+    wait_in_service(lbd, 3, 40)

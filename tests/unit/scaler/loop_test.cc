@@ -284,11 +284,12 @@ TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {
 TEST_F(ScalerTest, EachTickCountsAsOneDecision) {
   cloud.cpu = 0.7;
   after(seconds(100));
+  DecisionMeasures decided = scaler->status("web")->decided;
   std::uint64_t total = 0;
-  for (const auto& [key, count] : scaler->status("web")->decided.decisions) total += count;
+  for (const auto& [key, count] : decided.decisions) total += count;
   EXPECT_NEAR(static_cast<double>(total), 100, 3);
-  EXPECT_GE((scaler->status("web")->decided.decisions[{"launch", true}]), 3u);
-  EXPECT_EQ(scaler->status("web")->decided.evaluated, clock.wall());
+  EXPECT_GE((decided.decisions[{"launch", true}]), 3u);
+  EXPECT_EQ(decided.evaluated, clock.wall());
 }
 
 }  // namespace
