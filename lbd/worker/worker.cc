@@ -49,7 +49,7 @@ struct Worker::Inside {
   void unlink(H1Session& session) noexcept;
   static Task<> serve(Inside& inside, std::unique_ptr<H1Session> session,
                       std::shared_ptr<upstream::LiveListener> listener);
-  void drain();
+  void drain(Duration idle_grace);
   void kill_all();
   void check_drained();
   static void beat(void* self);
@@ -86,8 +86,8 @@ void Worker::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
       });
 }
 
-void Worker::drain() {
-  inside_->loop.post([this] { inside_->drain(); });
+void Worker::drain(Duration idle_grace) {
+  inside_->loop.post([this, idle_grace] { inside_->drain(idle_grace); });
 }
 
 void Worker::stop() {
@@ -231,7 +231,8 @@ void Worker::Inside::unlink(H1Session& session) noexcept {
   --context.session_count;
 }
 
-void Worker::Inside::drain() {
+void Worker::Inside::drain(Duration idle_grace) {
+  context.drain_grace = idle_grace;
   for (Open& open : acceptors)
     open.acceptor->close();  // takes what is queued: those clients are served too
   acceptors.clear();

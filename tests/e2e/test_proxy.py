@@ -1,5 +1,7 @@
 """The HTTP/1.1 data plane, seen from both sides of the wire."""
+import contextlib
 import threading
+import time
 
 from http_text import NO_CHECKS, answer, get
 from rig import RawOrigin, Wire, check, check_equal, free_port, request, simple_config, test
@@ -382,6 +384,38 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_zero(rig):
     except OSError:
         return
     check(False, "the listener still accepts")
+
+
+@test()
+def test_sigterm_loses_no_request_of_clients_that_keep_asking(rig):
+    """Each asks again the moment it is answered, so its next request crosses the stop."""
+    lbd = rig.proxy(rig.origins("aa"))
+    lost, said_close = [], []
+
+    def ask_on():
+        with Wire(rig.port) as wire:
+            while True:
+                wire.send(get("/id"))
+                reply = wire.reply()
+                if reply is None or reply.status != 200:
+                    return lost.append(reply)
+                if reply.headers.get("connection") == "close":
+                    return said_close.append(reply)
+
+    def counted(ask):
+        with contextlib.suppress(ConnectionError):
+            return ask()
+        lost.append(None)
+
+    threads = [threading.Thread(target=counted, args=(ask_on,)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    lbd.stop(deadline=8)
+    for thread in threads:
+        thread.join()
+    check_equal(len(lost), 0, "requests lost at SIGTERM")
+    check_equal(len(said_close), 16, "clients told to close")
 
 
 @test()
