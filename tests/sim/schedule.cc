@@ -185,6 +185,7 @@ class Schedule {
         clock_, rng_.next(), [this]() -> scaler::Store& { return store(); }, group_);
     cloud_->verbose = options.verbose;
     cloud_->launches_twice = options.launches_twice;
+    cloud_->blames_all = options.blames_all;
     cloud_->faults = make_faults(rng_);
   }
 
