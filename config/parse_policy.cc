@@ -243,7 +243,8 @@ std::vector<Field> alarm_fields(PolicyDraft& draft) {
       {"statistic",
        choice({.words = {"average", "minimum", "maximum"}, .later = {}}, 3,
               [&policy](std::size_t i) { policy.statistic = static_cast<Statistic>(i); }),
-       "What of the instances' figures is compared: their mean, the lowest, the highest."},
+       "What of the instances' figures is compared: their mean (default), the lowest, the "
+       "highest."},
       {"datapoints",
        {.read =
             [&draft](Decoder& decoder, const Cursor& at) {

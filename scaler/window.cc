@@ -27,6 +27,7 @@ void Series::add(TimePoint at, double value, bool complete) {
   if (second < 0) return;
   points_[static_cast<std::size_t>(second) % points_.size()] = {second, value, complete};
   newest_ = std::max(newest_, second);
+  first_ = std::min(first_, second);
 }
 
 const Series::Point* Series::find(std::int64_t second) const {
@@ -77,6 +78,7 @@ AlarmState Series::evaluate(const AlarmRule& rule, TimePoint now) const {
   std::int64_t real = 0;
   std::uint32_t breaching = 0;
   for (std::int64_t index = 0; index < range && real < wanted; ++index) {
+    if (last - (index + 1) * period + 1 < first_) break;  // it began before there were figures
     const Mean point = mean(last - index * period, period);
     if (point.count == 0) {
       if (real == 0 && index + 1 >= kStaleAfterPeriods) return AlarmState::insufficient;
@@ -95,6 +97,7 @@ AlarmState Series::evaluate(const AlarmRule& rule, TimePoint now) const {
 }
 
 void Series::take_over(const Series& other) {
+  first_ = std::min(first_, other.first_);
   for (const Point& point : other.points_) {
     if (point.second > other.newest_ - static_cast<std::int64_t>(points_.size())) {
       points_[static_cast<std::size_t>(std::max<std::int64_t>(point.second, 0)) % points_.size()] =

@@ -63,6 +63,7 @@ class Series {
 
   std::vector<Point> points_;
   std::int64_t newest_ = -1;
+  std::int64_t first_ = INT64_MAX;  // the first second there ever was a figure of
 };
 
 }  // namespace lbd::scaler

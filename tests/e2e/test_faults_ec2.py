@@ -229,6 +229,7 @@ def test_a_restart_while_the_api_is_gone_serves_from_where_it_served(rig):
     case.lbd.stop()
     case.faults.add(Rule("", "reset"))
     case.start()
+    wait_until(case.lbd.ready, 15, "lbd is not ready without the API")
     states = [target["state"] for target in case.lbd.targets()]
     check_equal(states, ["healthy"] * 3, "targets without the API")
     load = Load(case.url, [Call("/id")], profile=[(0, 50)], seconds=8).start()

@@ -95,6 +95,19 @@ TEST(SimCanary, TerminatingWhatTheBalancerDoesNotDrainIsCaught) {
   EXPECT_GE(caught, 20u);
 }
 
+TEST(SimCanary, AFleetThatIsEndedBecauseEveryCheckFailsIsCaught) {
+  std::uint64_t caught = 0;
+  ScheduleOptions options;
+  options.blames_all = true;
+  for (options.seed = 0; options.seed < 1500; ++options.seed) {
+    const ScheduleResult result = run_schedule(options);
+    if (result.violation && result.violation->find("every check fails") != std::string::npos) {
+      ++caught;
+    }
+  }
+  EXPECT_GE(caught, 10u);
+}
+
 TEST(Sim, Replay) {
   if (std::getenv("LBD_SIM_SEED") == nullptr) GTEST_SKIP() << "set LBD_SIM_SEED";
   ScheduleOptions options;

@@ -23,6 +23,7 @@ struct ScheduleOptions {
   bool verbose = false;
   bool sqlite = false;          // the real store, in a temporary directory
   bool launches_twice = false;  // canary: a cloud that makes two instances per launch
+  bool blames_all = false;      // canary: while checks fail the provider calls everyone impaired
   bool hides_drains = false;    // canary: drains never reach the balancer
 };
 

@@ -186,7 +186,7 @@ scaler::ReportedInstance SimCloud::report(const SimInstance& each) const {
   made.client_token = each.token;
   made.state_reason = each.alive() ? "" : "Server.InternalError";
   made.launched = each.launched;
-  made.status_impaired = each.impaired;
+  made.status_impaired = each.impaired || (blames_all && blind());
   return made;
 }
 
@@ -290,7 +290,7 @@ void SimCloud::step(Duration passed) {
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
   if (!blind() && strikes(faults.blind, passed)) {
     blind_since_ = now;
-    blind_until_ = now + seconds(15) + within(seconds(45));
+    blind_until_ = now + seconds(30) + within(seconds(90));
     ended_while_blind_ = 0;
     say("every check fails from here");
   }

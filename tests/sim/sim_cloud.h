@@ -79,6 +79,7 @@ class SimCloud {
   Faults faults;
   double load = 1;              // in fully used instances
   bool launches_twice = false;  // the canary's: every launch makes two
+  bool blames_all = false;      // the canary's: whoever fails a check is called impaired
   bool verbose = false;
   std::vector<std::string> zones{"a", "b", "c"};
 

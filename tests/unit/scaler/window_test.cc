@@ -97,6 +97,17 @@ TEST(Series, ALongerPeriodAveragesItsSeconds) {
   EXPECT_EQ(series.evaluate(ten, kStart + seconds(19)), AlarmState::ok);
 }
 
+// Or one second of a start would decide as much as ten.
+TEST(Series, ADatapointThatBeganBeforeTheFirstFigureIsNone) {
+  AlarmRule ten = rule(true, 0.9, 3, 3);
+  ten.period = seconds(10);
+  EXPECT_EQ(filled(1, 29).evaluate(ten, kStart + seconds(28)), AlarmState::insufficient);
+  EXPECT_EQ(filled(1, 30).evaluate(ten, kStart + seconds(29)), AlarmState::alarm);
+  Series longer{minutes(60)};
+  longer.take_over(filled(1, 30));
+  EXPECT_EQ(longer.evaluate(ten, kStart + seconds(29)), AlarmState::alarm);
+}
+
 TEST(Series, AReloadKeepsThePast) {
   const Series old = filled(0.7, 50);
   Series longer{minutes(60)};
