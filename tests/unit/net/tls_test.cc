@@ -129,11 +129,10 @@ class TlsTest : public testing::Test {
     const TimePoint due = loop.clock().now() + patience;
     const std::unique_ptr<TlsHandshake> handshake = accept_tls(loop, fd, std::move(server));
     *out.second = co_await handshake->run(due);
-    if (out.second->value().has_value() && *out.first) {
-      Stream& stream = *out.second->value()->stream;
-      co_await (*out.first)(stream);
-      stream.close();
-    }
+    if (!out.second->value()) co_return;
+    Stream& stream = *out.second->value()->stream;
+    if (*out.first) co_await (*out.first)(stream);
+    stream.close();
   }
 
   /// Runs both sides; what the server made of the handshake.
