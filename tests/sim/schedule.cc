@@ -206,8 +206,8 @@ class Schedule {
     weather(kCalmLasts, false);
     // A move between zones may begin late; a group that never comes to rest is caught all the same.
     for (int i = 0, quiet = 0; i < 40 && quiet < 3; ++i) {
-      quiet = under_way() ? 0 : quiet + 1;
       weather(seconds(2), false);
+      quiet = under_way() ? 0 : quiet + 1;
     }
     if (!cloud_->violation()) check_calm();
     end();
