@@ -20,6 +20,9 @@ constexpr std::chrono::seconds kSecond{1};
 constexpr std::chrono::seconds kCertificatesEvery{3};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
+/// In a stop a kept connection may carry one more request this long after its last one; half the
+/// drain deadline when that is less.
+constexpr std::chrono::seconds kIdleGrace{5};
 /// A shortage of our own is told again when it lasts this long.
 constexpr std::chrono::seconds kShortageQuiet{60};
 
@@ -323,7 +326,8 @@ void Plane::stop(std::function<void()> done) {
   scaler_.stop();
   targets_.checker().stop();
   publisher_.close_listeners();
-  for (const auto& worker : workers_) worker->drain();
+  const Duration idle_grace = std::min<Duration>(kIdleGrace, config_->node.drain_deadline / 2);
+  for (const auto& worker : workers_) worker->drain(idle_grace);
 }
 
 bool Plane::quiet() noexcept {

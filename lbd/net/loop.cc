@@ -30,6 +30,7 @@ LoopCore::LoopCore()
 }
 
 LoopCore::~LoopCore() {
+  leaving_.clear();
   host_.reset();
   while (deferred_.next_ != &deferred_) deferred_.next_->unlink();
   while (slow_.next_ != &slow_) slow_.next_->unlink();
@@ -92,6 +93,10 @@ void LoopCore::forget(int fd, Watch& watch) noexcept {
     if (batch_[i].data.ptr == &watch) batch_[i].data.ptr = nullptr;
   }
   watch.unlink();
+}
+
+void LoopCore::gone(const Watch& watch) noexcept {
+  std::erase_if(leaving_, [&](const auto& each) { return each.get() == &watch; });
 }
 
 void LoopCore::defer(Watch& watch) noexcept { put_off(watch, deferred_); }

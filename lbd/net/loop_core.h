@@ -83,6 +83,11 @@ class LoopCore final : public Clock {
   /// time for everything else.
   void defer_slow(Watch& watch) noexcept;
 
+  /// Keeps something that outlives who made it, until it says `gone`, or the loop ends.
+  void see_off(std::unique_ptr<Watch> leaving) { leaving_.push_back(std::move(leaving)); }
+  /// Destroys it.
+  void gone(const Watch& watch) noexcept;
+
   /// Handles what is ready, without waiting. For the host.
   void turn() { turn(0); }
   [[nodiscard]] int descriptor() const noexcept { return epoll_; }
@@ -133,6 +138,7 @@ class LoopCore final : public Clock {
   Anchor slow_;
   bool turning_ = false;
   std::vector<char> scratch_;
+  std::vector<std::unique_ptr<Watch>> leaving_;
   std::unique_ptr<LoopHost> host_;
 
   std::atomic<bool> stopped_ = false;

@@ -83,7 +83,7 @@ void SocketStream::cancel() noexcept {
 void SocketStream::shutdown_write() noexcept {
   if (fd_ < 0) return;
   say_goodbye();
-  ::shutdown(fd_, SHUT_WR);
+  if (fd_ >= 0) ::shutdown(fd_, SHUT_WR);
 }
 
 void SocketStream::close(bool reset) noexcept {
@@ -225,10 +225,13 @@ void SocketStream::no_delay() const noexcept {
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-void SocketStream::release() noexcept {
-  if (fd_ < 0) return;
+int SocketStream::detach() noexcept {
   core_.forget(fd_, *this);
-  ::close(std::exchange(fd_, -1));
+  return std::exchange(fd_, -1);
+}
+
+void SocketStream::release() noexcept {
+  if (fd_ >= 0) ::close(detach());
 }
 
 bool SocketStream::over(IoWait& wait, int error) {

@@ -60,6 +60,8 @@ class SocketStream : public Stream, protected Watch {
   bool begin_open(IoWait& wait);
   void watch_writes() noexcept;
   [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
+  /// Gives the descriptor away: closed, as far as this stream is concerned.
+  [[nodiscard]] int detach() noexcept;
 
   LoopCore& core_;
   std::size_t written_ = 0;

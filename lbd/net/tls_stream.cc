@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 #include <openssl/err.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -20,8 +22,45 @@ constexpr std::size_t kRecordMax = 16 * 1024;
 constexpr std::size_t kFirstRecord = 1400;
 constexpr std::size_t kFirstBytes = 16 * 1024;
 constexpr Duration kQuiet = std::chrono::seconds(1);  // then it is "first" again
-constexpr std::size_t kBatchBytes = 64 * 1024;        // encrypted before they are sent
-constexpr std::size_t kUnsentMax = 256 * 1024;        // a peer that asks and never reads
+constexpr Duration kFarewell = std::chrono::seconds(5);
+constexpr std::size_t kBatchBytes = 64 * 1024;  // encrypted before they are sent
+constexpr std::size_t kUnsentMax = 256 * 1024;  // a peer that asks and never reads
+
+/// Sends the last bytes of a connection that is closed while its socket has no room: without the
+/// close_notify among them the peer must take what it has for cut off.
+class Farewell final : public Watch {
+ public:
+  Farewell(LoopCore& core, int fd, std::vector<char> bytes)
+      : core_(core), fd_(fd), bytes_(std::move(bytes)), timer_(core, this, [](void* self) {
+          auto* farewell = static_cast<Farewell*>(self);
+          farewell->core_.gone(*farewell);
+        }) {
+    timer_.set(core.now() + kFarewell);
+    if (core_.watch(fd_, *this, EPOLLOUT | EPOLLET) != 0) core_.defer(*this);
+  }
+  ~Farewell() override {
+    core_.forget(fd_, *this);
+    ::close(fd_);
+  }
+  Farewell(const Farewell&) = delete;
+  Farewell& operator=(const Farewell&) = delete;
+
+  void ready(std::uint32_t /*events*/) override {
+    const char* from = bytes_.data() + sent_;
+    const ssize_t step = ::send(fd_, from, bytes_.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (step < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (step > 0) sent_ += static_cast<std::size_t>(step);
+    if (step < 0 || sent_ == bytes_.size()) core_.gone(*this);
+  }
+  void resume_deferred() override { core_.gone(*this); }
+
+ private:
+  LoopCore& core_;
+  int fd_;
+  std::vector<char> bytes_;
+  std::size_t sent_ = 0;
+  Timer timer_;
+};
 
 class TlsStream final : public SocketStream {
  public:
@@ -254,7 +293,9 @@ class TlsStream final : public SocketStream {
     if ((SSL_get_shutdown(ssl_.get()) & SSL_SENT_SHUTDOWN) != 0) return;
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
-    flush();
+    if (!flush() && socket_error_ == 0) {
+      core_.see_off(std::make_unique<Farewell>(core_, detach(), std::move(unsent_)));
+    }
   }
 
   // --- the BIO under OpenSSL

@@ -17,6 +17,8 @@ constexpr std::size_t kRoomMin = 256;  // worth posting a read ahead into
 constexpr std::size_t kBodyCapacityMax = 64 * 1024;
 constexpr std::size_t kLingerBytesMax = 1 << 20;  // read and dropped at most after an early close
 constexpr std::chrono::milliseconds kLinger{1000};
+/// What has come by the time of a drain is read, however long its client was idle.
+constexpr std::chrono::milliseconds kLastLook{100};
 /// Before a request (RFC 9112 §2.2 asks for one at least); old clients end a body with one.
 constexpr std::uint32_t kEmptyLinesMax = 4;
 
@@ -64,7 +66,15 @@ void H1Session::set_deadline(std::chrono::milliseconds after) noexcept {
 
 void H1Session::drain() noexcept {
   draining_ = true;
-  if (phase_ == Phase::idle) stream_->cancel();
+  if (phase_ == Phase::idle) shorten_idle();
+}
+
+/// A client that was served a moment ago may be sending its next request right now: closing under
+/// it would lose it.
+void H1Session::shorten_idle() noexcept {
+  const TimePoint soonest = worker_.clock.now() + kLastLook;
+  const TimePoint end = std::max(idle_since_ + worker_.drain_grace, soonest);
+  if (end < read_watchdog_.due()) read_watchdog_.set(end);
 }
 
 void H1Session::kill() noexcept {
@@ -195,7 +205,9 @@ Task<Fault> H1Session::read_head() {
   scanner_.reset();
   empty_lines_ = 0;
   phase_ = Phase::idle;
-  set_deadline(requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
+  idle_since_ = worker_.clock.now();
+  read_watchdog_.set(idle_since_ + (requests_ > 0 ? timeouts_.idle : timeouts_.request_head));
+  if (draining_ || worker_.draining) shorten_idle();
   Fault fault = Fault::none;
   while (fault == Fault::none) {
     const Result<std::size_t, Fault> end = scan_head();
@@ -205,7 +217,6 @@ Task<Fault> H1Session::read_head() {
       break;
     }
     head_began();
-    if (phase_ == Phase::idle && (draining_ || worker_.draining)) co_return Fault::closed;
     const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
     fault = head_fault(result);
   }

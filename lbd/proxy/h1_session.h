@@ -26,7 +26,8 @@ class H1Session final : public ClientSide {
   [[nodiscard]] const upstream::LiveListener* listener() const noexcept { return live_.get(); }
 
   Task<> run();
-  /// Closes it now if it is between requests, after the current one otherwise.
+  /// Ends it after the current request. Between requests: after the next, or when none comes within
+  /// WorkerContext::drain_grace of the last.
   void drain() noexcept;
   /// Ends it whatever it is doing.
   void kill() noexcept;
@@ -69,6 +70,7 @@ class H1Session final : public ClientSide {
   void watch_on();
   bool read_ahead_ended();
   void set_deadline(std::chrono::milliseconds after) noexcept;
+  void shorten_idle() noexcept;
   void prepare_next();
   [[nodiscard]] Error client_error(const net::IoResult& result) const noexcept;
   static void read_expired(void* self);
@@ -89,6 +91,7 @@ class H1Session final : public ClientSide {
   Buffer more_;  // bodies
   Buffer out_;   // heads of responses
   net::IoWait read_;
+  TimePoint idle_since_{};
   Timer read_watchdog_;
   Timer write_watchdog_;
   bool* destroyed_ = nullptr;  // set while a call of ours may end this session

@@ -57,6 +57,7 @@ struct WorkerContext {
   std::unordered_map<const upstream::LiveGroup*, boost::local_shared_ptr<GroupTurns>> turns;
   RecordSink* records = nullptr;  // access log; may be null
   bool draining = false;          // the process is stopping: answer with Connection: close
+  Duration drain_grace{};         // how long after its last response a client may send one more
   H1Session* sessions = nullptr;  // list head
   std::size_t session_count = 0;
 

@@ -58,7 +58,7 @@ struct Worker::Inside {
                             std::shared_ptr<upstream::LiveListener> listener);
   void link(net::TlsHandshake& handshake) noexcept;
   void unlink(net::TlsHandshake& handshake) noexcept;
-  void drain();
+  void drain(Duration idle_grace);
   void kill_all();
   void check_drained();
   static void beat(void* self);
@@ -97,8 +97,8 @@ void Worker::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
       });
 }
 
-void Worker::drain() {
-  inside_->loop.post([this] { inside_->drain(); });
+void Worker::drain(Duration idle_grace) {
+  inside_->loop.post([this, idle_grace] { inside_->drain(idle_grace); });
 }
 
 void Worker::stop() {
@@ -293,7 +293,8 @@ void Worker::Inside::unlink(net::TlsHandshake& handshake) noexcept {
   --handshake_count;
 }
 
-void Worker::Inside::drain() {
+void Worker::Inside::drain(Duration idle_grace) {
+  context.drain_grace = idle_grace;
   for (Open& open : acceptors)
     open.acceptor->close();  // takes what is queued: those clients are served too
   acceptors.clear();

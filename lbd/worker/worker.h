@@ -58,9 +58,10 @@ class Worker {
   /// Makes it the worker's snapshot; requests under way keep theirs. `sockets`: all this worker
   /// shall listen on from now.
   void adopt(std::shared_ptr<const upstream::Snapshot> snapshot, std::vector<ListenSocket> sockets);
-  /// Graceful stop: accepts what waits in the queues, closes listeners and idle connections, ends
-  /// the rest after their current request. `drained()` turns true when nothing is left.
-  void drain();
+  /// Graceful stop: accepts what waits in the queues, closes listeners, ends each connection after
+  /// its current request; one between requests after its next, or `idle_grace` after its last.
+  /// `drained()` turns true when nothing is left.
+  void drain(Duration idle_grace);
   /// Resets what is left, ends the thread and joins it.
   void stop();
 

@@ -88,7 +88,7 @@ TEST_F(Exchange, DrainingFinishesWhatRunsAndThenEnds) {
   Peer busy = client();
   busy.send(kGet);
   target.read_head();
-  plant.workers[0]->drain();
+  plant.workers[0]->drain(Duration::zero());
   EXPECT_TRUE(idle.sees_end());
   EXPECT_FALSE(plant.workers[0]->drained());
   target.send(kOk);
@@ -97,6 +97,45 @@ TEST_F(Exchange, DrainingFinishesWhatRunsAndThenEnds) {
   EXPECT_TRUE(answer.ends_with("ok"));
   EXPECT_TRUE(busy.sees_end());
   EXPECT_TRUE(eventually([&] { return plant.workers[0]->drained(); }));
+}
+
+TEST_F(Exchange, ADrainAnswersOneMoreRequestOfAClientThatWasJustServed) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  user.read_message();
+  Peer quiet = client();  // of two that send nothing more, one has sent nothing at all
+  EXPECT_TRUE(eventually([&] { return plant.workers[0]->connections() == 2; }));
+  plant.workers[0]->drain(std::chrono::seconds(2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  user.send(kGet);
+  target.read_head();
+  target.send(kOk);
+  const std::string answer = user.read_message();
+  EXPECT_TRUE(answer.ends_with("ok"));
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
+  EXPECT_TRUE(user.sees_end());
+  EXPECT_FALSE(plant.workers[0]->drained());
+  EXPECT_TRUE(quiet.sees_end());
+  EXPECT_TRUE(eventually([&] { return plant.workers[0]->drained(); }));
+}
+
+TEST_F(Exchange, ADrainDoesNotWaitForAClientThatHasBeenIdleForLongerThanTheGrace) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send(kOk);
+  user.read_message();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  const auto began = std::chrono::steady_clock::now();
+  plant.workers[0]->drain(std::chrono::milliseconds(1500));
+  EXPECT_TRUE(user.sees_end());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(1));
 }
 
 TEST_F(Exchange, ATargetClosedInTheAdoptedSnapshotGetsNoFurtherRequest) {

@@ -192,11 +192,17 @@ TEST(Session, AClientThatReadsSlowlyHoldsItsNextRequestBack) {
   EXPECT_TRUE(seat.over());
 }
 
-TEST(Session, DrainedBetweenRequestsItEndsAtOnce) {
+TEST(Session, DrainedBetweenRequestsItAnswersOneMoreAndEnds) {
   Seat seat;
   seat.wire.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_FALSE(seat.over());
+  seat.wire.take_written();
   seat.session->drain();
+  EXPECT_FALSE(seat.over());
+  seat.wire.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string answer = seat.wire.take_written();
+  EXPECT_TRUE(answer.ends_with("hi"));
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
   EXPECT_TRUE(seat.over());
   EXPECT_FALSE(seat.wire.was_reset());
 }

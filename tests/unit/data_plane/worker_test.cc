@@ -96,7 +96,7 @@ TEST(Worker, TwoHundredSnapshotsUnderLoadLoseNoRequest) {
   EXPECT_TRUE(eventually([&] { return plant.adopted() == 201; }));
   stop = true;
   for (std::thread& each : clients) each.join();
-  for (auto& worker : plant.workers) worker->drain();
+  for (auto& worker : plant.workers) worker->drain(Duration::zero());
   EXPECT_TRUE(
       eventually([&] { return plant.workers[0]->drained() && plant.workers[1]->drained(); }));
   EXPECT_TRUE(plant.idle());

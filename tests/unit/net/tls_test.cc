@@ -134,7 +134,6 @@ class TlsTest : public testing::Test {
       co_await (*out.first)(stream);
       stream.close();
     }
-    loop.stop();
   }
 
   /// Runs both sides; what the server made of the handshake.
@@ -143,21 +142,29 @@ class TlsTest : public testing::Test {
     std::array<int, 2> fds{};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
     EXPECT_EQ(::fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    Loop loop;
+    std::optional<Accepted> accepted;
+    TaskGroup tasks;
+    const std::function<void()> stop_when_served = [&] {
+      if (tasks.running() == 0) {
+        loop.stop();
+      } else {
+        loop.post(stop_when_served);
+      }
+    };
     std::thread thread([&] {
       {
         Client made(fds[1]);
         client(made);
       }
       ::close(fds[1]);
+      loop.post(stop_when_served);
     });
-    Loop loop;
-    std::optional<Accepted> accepted;
-    TaskGroup tasks;
     tasks.spawn(accept(loop, fds[0], server, {&then, &accepted}));
-    if (tasks.running() > 0) loop.run();
+    loop.run();
+    thread.join();
     Accepted result = std::move(*accepted);
     if (result) result->stream.reset();
-    thread.join();
     return result;
   }
 
