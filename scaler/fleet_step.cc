@@ -309,7 +309,6 @@ FleetStep Fleet::replace_step(const FleetCounts& counts) const {
   if (counts.draining + counts.terminating >= replace_at_once()) return {};
   const Instance* first = worst();
   if (first == nullptr) return {};
-  if (braked_ && !condemned(*first)) return {};
   if (served(*first) && counts.serving < desired_) return {};  // its replacement comes first
   return step_for_instance(
       StepKind::drain, "replace", *first,

@@ -205,7 +205,10 @@ class Schedule {
     clock_.set_wall_offset(std::chrono::hours(24 * 365 * 56));
     weather(kCalmLasts, false);
     // A move between zones may begin late; a group that never comes to rest is caught all the same.
-    for (int i = 0; i < 12 && under_way(); ++i) weather(seconds(5), false);
+    for (int i = 0, quiet = 0; i < 40 && quiet < 3; ++i) {
+      weather(seconds(2), false);
+      quiet = under_way() ? 0 : quiet + 1;
+    }
     if (!cloud_->violation()) check_calm();
     end();
     return {cloud_->violation(), cloud_->launches, cloud_->terminations, crashes_};
@@ -327,8 +330,10 @@ class Schedule {
 
   [[nodiscard]] bool under_way() const {
     if (!alive_ || cloud_->violation()) return false;
-    const scaler::FleetCounts counts = alive_->scaler.status("web")->counts;
-    return counts.coming + counts.warming + counts.draining + counts.terminating > 0;
+    const scaler::GroupStatus status = *alive_->scaler.status("web");
+    return std::any_of(status.instances.begin(), status.instances.end(), [](const auto& each) {
+      return each.state != scaler::InstanceState::in_service;
+    });
   }
 
   void check_calm() {

@@ -81,6 +81,15 @@ TEST_F(FleetTest, AtTheMaximumAMassFailureCostsOneInstanceAfterAWhileAndNoMore) 
   }
 }
 
+TEST_F(FleetTest, InAMassFailureThoseThatAreNotWantedAnyMoreGo) {
+  serve({"a", "b", "c"});
+  hear_down({"i-1", "i-2"});
+  EXPECT_EQ(next().kind, StepKind::launch);
+  fleet.set_desired(1);  // i-3 passes and is enough
+  EXPECT_EQ(next().kind, StepKind::drain);
+  EXPECT_NE(next().instance, "i-3");
+}
+
 TEST_F(FleetTest, HalfOfThemFailingIsNoMassFailure) {
   fleet.set_desired(4);
   serve({"a", "b", "c", "a"});
