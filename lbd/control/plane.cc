@@ -40,6 +40,7 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
       config_(std::move(config)),
       live_(worker_count(config_->node)),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
+      overdue_(parts_.loop.clock(), live_, targets_.checker()),
       publisher_(live_, workers_),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
       scaler_({.clock = parts_.loop.clock(),
@@ -130,6 +131,7 @@ void Plane::on_second(void* self) { static_cast<Plane*>(self)->second(); }
 void Plane::sweep() {
   sweep_timer_.set(clock().now() + kSweep);
   publish_changes();
+  overdue_.look();
   if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter))
     become_ready();
   if (stopping_) check_stopped();

@@ -12,6 +12,7 @@
 #include "lbd/control/demand.h"
 #include "lbd/control/http_server.h"
 #include "lbd/control/notify.h"
+#include "lbd/control/overdue.h"
 #include "lbd/control/publisher.h"
 #include "lbd/control/targets.h"
 #include "lbd/worker/access_log.h"
@@ -119,6 +120,7 @@ class Plane {
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   upstream::LiveState live_;
   Targets targets_;
+  Overdue overdue_;
   Publisher publisher_;
   Demand demand_;
   scaler::Scaler scaler_;
