@@ -5,7 +5,8 @@ import signal
 import time
 
 from loadgen import Call, Load
-from rig import QUICK_CHECK, check, check_equal, request, test
+from rig import QUICK_CHECK, RawOrigin, check, check_equal, free_port, request, simple_config, test
+from rig import wait_until
 
 FAST = {"health_check": {**QUICK_CHECK, "unhealthy": 2}}
 
@@ -124,3 +125,27 @@ def test_a_zone_that_hangs_is_out_within_one_check_interval_and_loses_no_get(rig
     slow = [o for o in load.outcomes if o.at > out + 1 and o.seconds > 1]
     check(not slow, f"{len(slow)} slow ones after the zone was out: {slow[:2]}")
     check(out - stopped < 5, f"out after {out - stopped:.1f} s")
+
+
+@test()
+def test_the_nodes_zone_is_asked_for_until_the_metadata_service_knows_it(rig):
+    """It fails at first, as it may while a machine boots."""
+
+    def metadata(connection, number):
+        head = service.head(connection)
+        known = len([h for h in service.seen if b"availability-zone" in h]) > 2
+        text = b"token" if head.startswith(b"PUT") else b"b" if known else b""
+        status = b"200 OK" if text else b"503 Not Yet"
+        connection.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                           % (status, len(text), text))
+
+    service = RawOrigin(rig, metadata)
+    port = free_port()
+    origins = rig.origins("abc")
+    group = {**FAST, "zones": {"prefer": "local"}}
+    config = simple_config(port, origins, group, None, {"zone": "auto"})
+    lbd = rig.lbd(config, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{service.text}"})
+    all_healthy(lbd, origins)
+    wait_until(lambda: "found the node's zone" in lbd.process.stderr(), 15, "the zone")
+    zones = answered_by(port, 30)
+    check(zones["b"] >= 28, f"requests by zone: {dict(zones)}")
