@@ -5,9 +5,18 @@
 namespace lbd::health {
 namespace {
 
-/// While results speak against the verdict, the next check comes this much sooner, so that a dead
-/// target is out within one interval (HAProxy's fastinter).
+/// While results speak against the verdict, the next check comes this much sooner (HAProxy's
+/// fastinter).
 constexpr int kFastDivisor = 5;
+/// From the first failure of a target that is up, the failures that take it out fit into about this
+/// time, its own usual time permitting: they come closer together and wait less.
+constexpr std::chrono::milliseconds kToDown{1000};
+constexpr std::chrono::milliseconds kQuickTimeoutMin{250};
+constexpr std::chrono::milliseconds kPauseMin{50};
+/// A quick check waits at least this many times as long as a passing check has taken.
+constexpr int kUsualTimes = 3;
+constexpr double kUsualDecay = 0.9;
+constexpr std::chrono::seconds kDoubtPause{1};
 constexpr double kStartingIntervalMs = 1000;
 /// New targets are first checked at this rate at most.
 constexpr double kFirstChecksPerSecond = 2000;
@@ -28,11 +37,38 @@ struct Checker::Entry : std::enable_shared_from_this<Checker::Entry> {
   CheckedTarget target;
   Verdict verdict;
   Streak streak;
+  [[nodiscard]] bool suspect() const noexcept {
+    return streak.up && (doubted || streak.against > 0);
+  }
+  [[nodiscard]] Lane lane_now() const noexcept {
+    if (!verdict.checked) return Lane::fresh;
+    return streak.up && streak.against == 0 ? Lane::steady : Lane::failing;
+  }
+
   Timer timer;
-  bool running = false;
-  bool again = false;  // check_now came during a check
-  bool gone = false;   // no longer to be checked
+  Lane lane = Lane::fresh;  // it waits or runs in
+  Rank rank;                // while waiting
+  TimePoint doubted_at = TimePoint::min();
+  Duration usual{};        // what a passing check takes at most, lately
+  Probe* probe = nullptr;  // under way
+  bool waiting = false;    // for a probe
+  bool urgent = false;     // the next check is
+  bool doubted = false;    // and has little patience
+  bool again = false;      // check_now came during a check
+  bool gone = false;       // no longer to be checked
 };
+
+namespace {
+
+/// The settings of a check of a target that may be going down.
+config::HealthCheck quick(config::HealthCheck settings, Duration usual) {
+  const auto share = kToDown / std::max(1U, settings.unhealthy - 1);
+  const auto patient = std::chrono::duration_cast<std::chrono::milliseconds>(kUsualTimes * usual);
+  settings.timeout = std::min(settings.timeout, std::max({share, kQuickTimeoutMin, patient}));
+  return settings;
+}
+
+}  // namespace
 
 Checker::Checker(net::Loop& loop, Rng rng, OnChange on_change)
     : loop_(loop), rng_(rng), on_change_(std::move(on_change)) {}
@@ -71,12 +107,36 @@ void Checker::apply(const std::vector<CheckedTarget>& targets) {
 
 void Checker::check_now(const TargetKey& key) {
   const auto found = entries_.find(key);
+  if (found != entries_.end()) advance(*found->second);
+}
+
+void Checker::doubt(const TargetKey& key) {
+  const auto found = entries_.find(key);
   if (found == entries_.end()) return;
-  if (found->second->running) {
-    found->second->again = true;
-  } else {
-    found->second->timer.set(loop_.clock().now());
+  Entry& entry = *found->second;
+  const TimePoint now = loop_.clock().now();
+  if (entry.probe != nullptr || entry.doubted_at > now - kDoubtPause) return;
+  entry.doubted_at = now;
+  entry.doubted = true;
+  advance(entry);
+}
+
+void Checker::advance(Entry& entry) {
+  if (entry.gone || stopped_) return;
+  if (entry.probe != nullptr) {
+    entry.again = true;
+    return;
   }
+  entry.urgent = true;
+  if (!entry.waiting) {
+    entry.timer.set(loop_.clock().now());
+    return;
+  }
+  Line& line = line_of(entry);
+  const auto [first, last] = line.equal_range(entry.rank);
+  line.erase(
+      std::find_if(first, last, [&](const auto& each) { return each.second.get() == &entry; }));
+  wait_in_line(entry);
 }
 
 const Verdict* Checker::find(const TargetKey& key) const {
@@ -91,42 +151,68 @@ bool Checker::first_round_done() const {
 
 void Checker::stop() {
   stopped_ = true;
+  for (Line& line : waiting_) line.clear();
   for (const auto& [key, entry] : entries_) {
     entry->gone = true;
     entry->timer.cancel();
+    if (entry->probe != nullptr) entry->probe->cancel();
   }
 }
 
+Checker::Line& Checker::line_of(const Entry& entry) noexcept {
+  return waiting_[static_cast<std::size_t>(entry.lane)];
+}
+
 void Checker::due(Entry& entry) {
-  if (entry.running || entry.gone || stopped_) return;
-  waiting_.push_back(entry.weak_from_this());
+  if (entry.probe != nullptr || entry.waiting || entry.gone || stopped_) return;
+  wait_in_line(entry);
   start_waiting();
 }
 
+void Checker::wait_in_line(Entry& entry) {
+  entry.waiting = true;
+  entry.lane = entry.lane_now();
+  const bool urgent = entry.urgent || entry.suspect();
+  entry.rank = {!urgent, loop_.clock().now()};
+  line_of(entry).emplace(entry.rank, entry.shared_from_this());
+}
+
 void Checker::start_waiting() {
-  while (running_ < kProbesMax && !waiting_.empty()) {
-    std::shared_ptr<Entry> entry = waiting_.front().lock();
-    waiting_.pop_front();
-    if (!entry || entry->gone || entry->running) continue;
-    entry->running = true;
-    ++running_;
-    tasks_.spawn(check(*this, std::move(entry)));
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    Line& line = waiting_[lane];
+    while (running_[lane] < kProbesMax[lane] && !line.empty()) {
+      std::shared_ptr<Entry> entry = std::move(line.begin()->second);
+      line.erase(line.begin());
+      entry->waiting = false;
+      if (entry->gone) continue;
+      ++running_[lane];
+      tasks_.spawn(check(*this, std::move(entry)));
+    }
   }
 }
 
 Task<> Checker::check(Checker& checker, std::shared_ptr<Entry> entry) {
-  CheckResult result = co_await probe(checker.loop_, entry->target.address, entry->target.settings);
-  entry->running = false;
-  --checker.running_;
+  Probe probe(checker.loop_);
+  entry->probe = &probe;
+  config::HealthCheck settings = entry->target.settings;
+  if (entry->suspect()) settings = quick(std::move(settings), entry->usual);
+  entry->urgent = entry->doubted = false;
+  const net::SocketAddress address = entry->target.address;
+  CheckResult result = co_await probe.run(address, std::move(settings));
+  entry->probe = nullptr;
+  --checker.running_[static_cast<std::size_t>(entry->lane)];
   if (!entry->gone) {
     if (result.failure == CheckFailure::own_shortage) {
       ++checker.shortages_;
     } else {
       checker.record(*entry, std::move(result));
     }
+  }
+  if (!entry->gone) {
+    entry->urgent = entry->again;
     const Duration delay = entry->again ? Duration(0) : checker.next_delay(*entry);
     entry->again = false;
-    if (!entry->gone) entry->timer.set(checker.loop_.clock().now() + delay);
+    entry->timer.set(checker.loop_.clock().now() + delay);
   }
   if (!checker.stopped_) checker.start_waiting();
 }
@@ -137,7 +223,13 @@ void Checker::record(Entry& entry, CheckResult result) {
   const bool passed = result.passed();
   entry.verdict.checked = true;
   ++entry.verdict.checks;
-  if (!passed) ++entry.verdict.failures;
+  const std::chrono::microseconds took(result.duration_us);
+  if (!passed) {
+    ++entry.verdict.failures;
+  } else {
+    const Duration before = std::chrono::duration_cast<Duration>(entry.usual * kUsualDecay);
+    entry.usual = std::max<Duration>(took, before);
+  }
   // A new target serves after its first pass (ALB's rule); one that was down needs `healthy` in a
   // row.
   const bool never_up =
@@ -155,6 +247,12 @@ void Checker::record(Entry& entry, CheckResult result) {
 
 Duration Checker::next_delay(const Entry& entry) {
   const config::HealthCheck& settings = entry.target.settings;
+  if (entry.suspect()) {
+    const Duration soon = std::min<Duration>(settings.interval / kFastDivisor,
+                                             kToDown / std::max(1U, settings.unhealthy));
+    const std::chrono::microseconds took(entry.verdict.last.duration_us);
+    return std::max<Duration>(std::min<Duration>(kPauseMin, soon), soon - took);
+  }
   const double spread = 1 + settings.jitter * (2 * rng_.unit() - 1);
   auto interval = static_cast<double>(settings.interval.count());
   if (entry.streak.against > 0) interval /= kFastDivisor;

@@ -1,7 +1,7 @@
 // Active health checks of all targets, and what they say: the board.
 #pragma once
 
-#include <deque>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -54,8 +54,11 @@ class Checker {
   /// one is checked at once (a crowd of new ones spread over their interval); settings may change
   /// under a verdict.
   void apply(const std::vector<CheckedTarget>& targets);
-  /// Brings a target's next check forward to now.
+  /// Brings a target's next check forward to now, ahead of any others that wait for their turn.
   void check_now(const TargetKey& key);
+  /// Requests to the target say that it may be down: checks it at once and with little patience.
+  /// Once a second at most; a check that is under way will do.
+  void doubt(const TargetKey& key);
   /// Nothing for a target that is not checked.
   [[nodiscard]] const Verdict* find(const TargetKey& key) const;
   [[nodiscard]] const TaskGroup& tasks() const noexcept { return tasks_; }
@@ -63,15 +66,26 @@ class Checker {
   /// Checks that could not be made because lbd itself was short of something. They gave no
   /// verdict.
   [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }
-  /// Starts no further check; `co_await join()` for those under way.
+  /// Starts no further check and calls off those under way; `co_await join()` for their end.
   void stop();
   [[nodiscard]] TaskGroup::Join join() noexcept { return tasks_.join(); }
 
  private:
   struct Entry;
-  static constexpr std::size_t kProbesMax = 128;  // at a time; the rest wait in line
+  /// Targets that do not answer hold their probe for the whole timeout. So that they hold up one
+  /// another only, each kind of target has probes of its own.
+  enum class Lane : std::uint8_t { steady, fresh, failing, kCount };
+  static constexpr std::size_t kLanes = static_cast<std::size_t>(Lane::kCount);
+  /// Probes at a time. Steady: the last check passed. Fresh: never checked. Failing: the rest.
+  static constexpr std::array<std::size_t, kLanes> kProbesMax{256, 128, 256};
+  /// Who waits for a probe: the urgent first, then by when the check was due.
+  using Rank = std::pair<bool, TimePoint>;
+  using Line = std::multimap<Rank, std::shared_ptr<Entry>>;
 
   void due(Entry& entry);
+  void advance(Entry& entry);
+  void wait_in_line(Entry& entry);
+  [[nodiscard]] Line& line_of(const Entry& entry) noexcept;
   void start_waiting();
   static Task<> check(Checker& checker, std::shared_ptr<Entry> entry);
   void record(Entry& entry, CheckResult result);
@@ -81,9 +95,9 @@ class Checker {
   Rng rng_;
   OnChange on_change_;
   std::map<TargetKey, std::shared_ptr<Entry>> entries_;
-  std::deque<std::weak_ptr<Entry>> waiting_;
+  std::array<Line, kLanes> waiting_;
+  std::array<std::size_t, kLanes> running_{};
   TaskGroup tasks_;
-  std::size_t running_ = 0;
   std::uint64_t shortages_ = 0;
   bool stopped_ = false;
 };

@@ -7,29 +7,12 @@
 #include <cstring>
 
 #include "lbd/http/h1_head.h"
-#include "lbd/net/tcp_stream.h"
 
 namespace lbd::health {
 namespace {
 
 constexpr std::size_t kHeadBytesMax = 64 * 1024;
 constexpr std::size_t kBodyBytesMax = 64 * 1024;
-
-/// Cancels the stream when time is up.
-struct Deadline {
-  Deadline(Clock& clock, net::Stream& watched, TimePoint due)
-      : stream(watched), timer(clock, this, &Deadline::expire) {
-    timer.set(due);
-  }
-  static void expire(void* context) {
-    auto* self = static_cast<Deadline*>(context);
-    self->expired = true;
-    self->stream.cancel();
-  }
-  net::Stream& stream;
-  Timer timer;
-  bool expired = false;
-};
 
 CheckResult failed(CheckFailure failure, std::string detail) {
   return {failure, std::move(detail), 0, 0, -1};
@@ -148,25 +131,32 @@ std::string_view check_failure_name(CheckFailure failure) noexcept {
   return kNames[static_cast<std::size_t>(failure)];
 }
 
-Task<CheckResult> probe(net::Loop& loop, net::SocketAddress address, config::HealthCheck settings) {
-  const TimePoint started = loop.clock().now();
+void Probe::cancel() noexcept {
+  dial_.cancel();
+  if (stream_ != nullptr) stream_->cancel();
+}
+
+Task<CheckResult> Probe::run(net::SocketAddress address, config::HealthCheck settings) {
+  const TimePoint started = loop_.clock().now();
   const TimePoint due = started + settings.timeout;
   CheckResult result;
-  net::Dialled dialled = co_await net::dial_tcp(loop, address, due);
+  net::Dialled dialled = co_await dial_.run(address, due);
   if (!dialled) {
     result = connect_result(dialled.error());
   } else {
     const std::unique_ptr<net::Stream> stream = std::move(*dialled);
-    Deadline deadline(loop.clock(), *stream, due);
+    stream_ = stream.get();
+    const net::StreamDeadline deadline(loop_.clock(), *stream, due);
     if (settings.protocol == config::CheckProtocol::http)
       result = co_await ask(*stream, address, settings);
-    if (deadline.expired && !result.passed()) {
+    if (deadline.passed() && !result.passed()) {
       result = failed(CheckFailure::timeout,
                       fmt::format("no answer within {} ms", settings.timeout.count()));
     }
+    stream_ = nullptr;
     stream->close();
   }
-  const Duration took = loop.clock().now() - started;
+  const Duration took = loop_.clock().now() - started;
   result.duration_us = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(took).count());
   co_return result;

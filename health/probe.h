@@ -8,6 +8,7 @@
 #include "lbd/base/task.h"
 #include "lbd/net/address.h"
 #include "lbd/net/loop.h"
+#include "lbd/net/tcp_stream.h"
 
 namespace lbd::health {
 
@@ -34,8 +35,23 @@ struct CheckResult {
   [[nodiscard]] bool passed() const noexcept { return failure == CheckFailure::none; }
 };
 
-/// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout. Never throws,
-/// always ends.
-Task<CheckResult> probe(net::Loop& loop, net::SocketAddress address, config::HealthCheck settings);
+/// One check. Thread: the loop's. Lifetime: outlives its `run`.
+class Probe {
+ public:
+  explicit Probe(net::Loop& loop) : loop_(loop), dial_(loop) {}
+  Probe(const Probe&) = delete;
+  Probe& operator=(const Probe&) = delete;
+
+  /// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout; once. Never
+  /// throws, always ends.
+  Task<CheckResult> run(net::SocketAddress address, config::HealthCheck settings);
+  /// `run` ends soon, not inside this call, with a result that says nothing.
+  void cancel() noexcept;
+
+ private:
+  net::Loop& loop_;
+  net::TcpDial dial_;
+  net::Stream* stream_ = nullptr;  // once connected
+};
 
 }  // namespace lbd::health

@@ -5,6 +5,14 @@
 #include "scaler/process/process_provider.h"
 
 namespace lbd {
+namespace {
+
+/// Between two questions for the node's zone; doubled each time. A metadata service may be late at
+/// boot.
+constexpr std::chrono::seconds kZonePauseFirst{1};
+constexpr std::chrono::seconds kZonePauseMost{60};
+
+}  // namespace
 
 Providers::Providers(net::Loop& loop, Log& log, Rng rng, Household household)
     : loop_(loop),
@@ -23,6 +31,7 @@ Providers::Providers(net::Loop& loop, Log& log, Rng rng, Household household)
 Providers::~Providers() { cancel_calls(); }
 
 void Providers::cancel_calls() {
+  over_.set();
   for (const auto& [group, scraper] : scrapers_) scraper->stop();
   http_.close();
 }
@@ -44,13 +53,22 @@ void Providers::find_zone(control::Plane& plane, const config::Node& node) {
 }
 
 Task<> Providers::ask_zone(control::Plane& plane) {
-  const std::optional<std::string> zone = co_await imds_.availability_zone();
-  if (!zone) {
-    log_.info("the node's zone is unknown; no zone is preferred", {{"node.zone", "auto"}});
-    co_return;
+  for (Duration pause = kZonePauseFirst;; pause = std::min<Duration>(2 * pause, kZonePauseMost)) {
+    const std::optional<std::string> zone = co_await imds_.availability_zone();
+    if (over_.is_set() || plane.config().node.zone != "auto") co_return;
+    if (zone) {
+      log_.info("found the node's zone", {{"zone", *zone}});
+      plane.set_own_zone(*zone);
+      co_return;
+    }
+    if (pause == kZonePauseFirst) {
+      log_.info("the node's zone is unknown; no zone is preferred until the metadata service tells",
+                {{"node.zone", "auto"}});
+    }
+    const TimePoint next = loop_.clock().now() + pause;
+    const bool over = co_await over_.wait_until(loop_.clock(), next);
+    if (over) co_return;
   }
-  log_.info("found the node's zone", {{"zone", *zone}});
-  plane.set_own_zone(*zone);
 }
 
 void Providers::every_second(control::Plane& plane) {

@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/files.h"
+#include "lbd/base/event.h"
 #include "lbd/base/log.h"
 #include "lbd/base/rng.h"
 #include "lbd/control/families.h"
@@ -38,7 +39,7 @@ class Providers {
 
   std::unique_ptr<scaler::Provider> make(const config::ScalingGroup& group);
   /// Finds the node's zone when the configuration leaves it to us (zone: auto), and tells the
-  /// plane.
+  /// plane. Asks until it is told.
   void find_zone(control::Plane& plane, const config::Node& node);
   /// Scrapes CPU figures of instances whose groups want them.
   void every_second(control::Plane& plane);
@@ -59,6 +60,7 @@ class Providers {
   aws::Imds imds_;
   std::map<std::string, std::unique_ptr<scaler::NodeExporterScraper>>
       scrapers_;  // by scaling group
+  Event over_;    // no call may be made any more
   TaskGroup tasks_;
 };
 

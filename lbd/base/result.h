@@ -30,10 +30,11 @@ enum class Fault : std::uint8_t {
   unsupported,        // a method, version or upgrade we refuse
   bad_expectation,    // an Expect other than 100-continue
   drain_deadline,     // cut because draining reached its deadline
-  // Below: I/O results that are translated before they reach a client.
-  closed,     // end of stream
-  cancelled,  // the wait was called off
-  io_error,   // any other errno
+  // Below: what is translated before it reaches a client.
+  target_down,  // taken away from a target that went down; tried elsewhere
+  closed,       // end of stream
+  cancelled,    // the wait was called off
+  io_error,     // any other errno
   kCount,
 };
 

@@ -188,6 +188,9 @@ void collect_config(Plane& plane, Families& out) {
   if (plane.access_log() != nullptr) {
     out.counter("lbd_access_log_lines_total", "Access log lines written.", {},
                 static_cast<double>(plane.access_log()->lines()));
+    out.counter("lbd_access_log_write_failures_total",
+                "Writes of the access log that failed and are tried again.", {},
+                static_cast<double>(plane.access_log()->failures()));
     out.counter("lbd_access_log_dropped_total",
                 "Access log lines dropped because the log could not keep up.", {},
                 static_cast<double>(plane.access_log()->dropped()));

@@ -42,6 +42,7 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
       live_(worker_count(config_->node)),
       certificates_(parts_.log),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
+      overdue_(parts_.loop.clock(), live_, targets_.checker()),
       publisher_(live_, workers_, certificates_),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
       scaler_({.clock = parts_.loop.clock(),
@@ -134,6 +135,7 @@ void Plane::on_second(void* self) { static_cast<Plane*>(self)->second(); }
 void Plane::sweep() {
   sweep_timer_.set(clock().now() + kSweep);
   publish_changes();
+  overdue_.look();
   if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter))
     become_ready();
   if (stopping_) check_stopped();

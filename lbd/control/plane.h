@@ -13,6 +13,7 @@
 #include "lbd/control/demand.h"
 #include "lbd/control/http_server.h"
 #include "lbd/control/notify.h"
+#include "lbd/control/overdue.h"
 #include "lbd/control/publisher.h"
 #include "lbd/control/targets.h"
 #include "lbd/worker/access_log.h"
@@ -123,6 +124,7 @@ class Plane {
   upstream::LiveState live_;
   Certificates certificates_;
   Targets targets_;
+  Overdue overdue_;
   Publisher publisher_;
   Demand demand_;
   scaler::Scaler scaler_;

@@ -63,22 +63,34 @@ bool is_own_shortage(int error) noexcept {
   }
 }
 
-Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
-  auto stream = std::make_unique<TcpStream>(loop.core());
+TcpDial::TcpDial(Loop& loop) : loop_(loop) {}
+TcpDial::~TcpDial() = default;
+
+void TcpDial::cancel() noexcept {
+  if (stream_) stream_->cancel();
+}
+
+Task<Dialled> TcpDial::run(SocketAddress address, TimePoint deadline) {
+  stream_ = std::make_unique<TcpStream>(loop_.core());
   IoWait dialled;
-  if (!stream->begin_dial(address, dialled)) {
-    StreamDeadline end(loop.clock(), *stream, deadline);
+  bool late = false;
+  if (!stream_->begin_dial(address, dialled)) {
+    StreamDeadline end(loop_.clock(), *stream_, deadline);
     co_await Finished(dialled);
-    if (end.passed() && !dialled.result.ok()) {
-      co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
-    }
+    late = end.passed();
   }
-  if (!dialled.result.ok()) {
-    const int error = dialled.result.error;
-    co_return DialFailure{is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed,
-                          error};
-  }
-  co_return std::unique_ptr<Stream>(std::move(stream));
+  std::unique_ptr<SocketStream> stream = std::move(stream_);
+  if (dialled.result.ok()) co_return std::unique_ptr<Stream>(std::move(stream));
+  if (late) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
+  if (dialled.result.fault == Fault::cancelled) co_return DialFailure{Fault::cancelled, ECANCELED};
+  const int error = dialled.result.error;
+  co_return DialFailure{is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed,
+                        error};
+}
+
+Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
+  TcpDial dial(loop);
+  co_return co_await dial.run(address, deadline);
 }
 
 }  // namespace lbd::net

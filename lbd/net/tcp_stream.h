@@ -27,8 +27,28 @@ struct DialFailure {
 
 using Dialled = Result<std::unique_ptr<Stream>, DialFailure>;
 
-/// Connects, waiting at most until `deadline`. Nothing has been sent when it fails, so another try
-/// is always safe.
+class SocketStream;
+
+/// One connection attempt that can be called off. Thread: the loop's. Lifetime: outlives its `run`.
+class TcpDial {
+ public:
+  explicit TcpDial(Loop& loop);
+  ~TcpDial();
+  TcpDial(const TcpDial&) = delete;
+  TcpDial& operator=(const TcpDial&) = delete;
+
+  /// Connects, waiting at most until `deadline`; once. Nothing has been sent when it fails, so
+  /// another try is always safe.
+  [[nodiscard]] Task<Dialled> run(SocketAddress address, TimePoint deadline);
+  /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
+  void cancel() noexcept;
+
+ private:
+  Loop& loop_;
+  std::unique_ptr<SocketStream> stream_;
+};
+
+/// TcpDial::run for whoever never calls it off.
 [[nodiscard]] Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline);
 
 }  // namespace lbd::net

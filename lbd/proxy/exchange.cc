@@ -20,25 +20,6 @@ class Lease {
   Relaxed<std::uint32_t>& count_;
 };
 
-/// The same for a plain counter of this worker.
-class Retrying {
- public:
-  explicit Retrying(std::uint32_t& count) noexcept : count_(count) {}
-  Retrying(const Retrying&) = delete;
-  Retrying& operator=(const Retrying&) = delete;
-  ~Retrying() {
-    if (on_) --count_;
-  }
-  void begin() noexcept {
-    if (!on_) ++count_;
-    on_ = true;
-  }
-
- private:
-  std::uint32_t& count_;
-  bool on_ = false;
-};
-
 /// Weight of a new sample in a target's latency average, and how fast the average's floor follows
 /// it upwards.
 constexpr float kLatencyDecay = 0.2F;
@@ -82,6 +63,7 @@ Exchange::Exchange(WorkerContext& worker, ClientSide& client,
       total_(worker.clock, this, &Exchange::total_expired) {}
 
 Exchange::~Exchange() {
+  if (retrying_) --group_load_->retrying;
   worker_.give_back(std::move(state_));
   if (destroyed_ != nullptr) *destroyed_ = true;
 }
@@ -129,7 +111,6 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   group_load_->requests.add(1);
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);
-  Retrying retrying(group_load_->retrying);
   const RequestSource source{client_.head(), client_.client(), listener_.settings.forwarded_headers,
                              record_.id};
   request_headers(source, state_->scratch, state_->upstream_headers);
@@ -143,24 +124,62 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
       break;
     }
     tried_.add(choice.target->live.get(), choice.target->zone);
-    retrying.begin();
+    begin_retrying();
+    take_newest_group();
     group_load_->retries.add(1);
   }
 }
 
+void Exchange::begin_retrying() noexcept {
+  if (!std::exchange(retrying_, true)) ++group_load_->retrying;
+}
+
+/// What failed here may be known by now: another try goes by the newest snapshot, if the group is
+/// still in it.
+void Exchange::take_newest_group() noexcept {
+  const auto& groups = worker_.pinned->snapshot->groups;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i]->live != group_->live) continue;
+    turns_ = worker_.pinned->turns[i].get();
+    group_ = groups[i].get();
+    newest_ = worker_.pinned;
+    return;
+  }
+}
+
+RetryAnswer Exchange::ask_retry(const Error& error) const noexcept {
+  return may_retry({.error = error,
+                    .method = client_.head().method,
+                    .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
+                    .response_started = response_started_,
+                    .attempts_made = record_.attempt_count,
+                    .group_in_flight = group_load_->in_flight.get(),
+                    .group_retrying = group_load_->retrying},
+                   group_settings().retries);
+}
+
 bool Exchange::may_try_again(const Error& error) {
   if (called_off_ != Fault::none) return false;
-  const RetryAnswer answer =
-      may_retry({.error = error,
-                 .method = client_.head().method,
-                 .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
-                 .response_started = response_started_,
-                 .attempts_made = record_.attempt_count,
-                 .group_in_flight = group_load_->in_flight.get(),
-                 .group_retrying = group_load_->retrying},
-                group_settings().retries);
+  if (std::exchange(moved_, false)) return true;  // asked when it was called off
+  const RetryAnswer answer = ask_retry(error);
   if (answer == RetryAnswer::over_budget) group_load_->retries_refused.add(1);
   return answer == RetryAnswer::yes;
+}
+
+bool Exchange::leave_target(TimePoint now) noexcept {
+  if (current_ == nullptr || moved_ || called_off_ != Fault::none || current_->answered() ||
+      waiting_.load() == nullptr) {
+    return false;
+  }
+  const RetryAnswer answer = ask_retry({Fault::target_down, Side::upstream, false});
+  if (answer == RetryAnswer::no) return false;
+  // A target that fails its checks may well be answering still: it gets the time it usually needs.
+  const Duration patience = upstream::overdue_after(waiting_.load()->latency_us.get());
+  if (answer == RetryAnswer::over_budget || now - waiting_.since() < patience) return true;
+  moved_ = true;
+  begin_retrying();
+  current_->abort();
+  return false;
 }
 
 /// One target, tried once; or twice when a kept connection turns out to have been closed under our
@@ -178,6 +197,7 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   Error error{};
   for (bool fresh = false;; fresh = true) {
     attempt_started_ = worker_.clock.now();
+    if (first_.last) waiting_.join(live.load(worker_.index), attempt_started_);
     const Result<void> connected = co_await connect(choice, *upstream, fresh);
     if (!connected) {
       error = connected.error();
@@ -197,6 +217,7 @@ Task<Error> Exchange::attempt(const Choice& choice) {
     }
     if (!stale) break;
   }
+  waiting_.leave();
   worker_.give_back(std::move(upstream));
   note_result(choice, error);
   co_return error;
@@ -275,6 +296,7 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   co_await end_upload(upstream);
   current_ = nullptr;
   if (called_off_ != Fault::none) co_return called_off_error();
+  if (moved_) co_return Error{Fault::target_down, Side::self, false};
   if (error.fault != Fault::none && upload_error_.fault != Fault::none &&
       upload_error_.fault != Fault::cancelled) {
     co_return upload_error_;
@@ -408,6 +430,7 @@ void Exchange::total_expired(void* self) {
 }
 
 void Exchange::note_head(const Choice& choice) {
+  waiting_.leave();
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   const http::ResponseHead& response = state_->response;
   const TimePoint now = worker_.clock.now();
@@ -437,7 +460,9 @@ void Exchange::note_head(const Choice& choice) {
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
-  if (error.fault == Fault::overload_shed) this_attempt().fault = error.fault;
+  if (error.fault == Fault::overload_shed || error.fault == Fault::target_down) {
+    this_attempt().fault = error.fault;
+  }
   if (error.side != Side::upstream || error.fault == Fault::none) return;
   group_load_->trouble.add(1);
   this_attempt().fault = error.fault;

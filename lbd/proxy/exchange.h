@@ -9,6 +9,7 @@
 #include "lbd/proxy/sides.h"
 #include "lbd/proxy/worker_context.h"
 #include "lbd/upstream/dial.h"
+#include "lbd/upstream/waiting.h"
 
 namespace lbd::proxy {
 
@@ -34,6 +35,9 @@ class Exchange {
 
   /// Answers the request, from a target or by itself, and accounts for it.
   Task<> run();
+  /// The target it waits for is down: when its response is overdue and another try is allowed, it
+  /// leaves for another target. True: ask again soon.
+  bool leave_target(TimePoint now) noexcept;
 
  private:
   Task<> forward(const upstream::SnapshotRoute& route);
@@ -49,7 +53,10 @@ class Exchange {
   Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
   void start_upload(UpstreamSide& upstream);
   Task<> end_upload(UpstreamSide& upstream);
+  [[nodiscard]] RetryAnswer ask_retry(const Error& error) const noexcept;
   [[nodiscard]] bool may_try_again(const Error& error);
+  void begin_retrying() noexcept;
+  void take_newest_group() noexcept;
   [[nodiscard]] Error called_off_error() const noexcept;
   void call_off(Fault why) noexcept;
   void note_unsent(const Error& error) noexcept;
@@ -68,6 +75,7 @@ class Exchange {
   ClientSide& client_;
   const upstream::SnapshotListener& listener_;
   const Pinned& pinned_;
+  boost::local_shared_ptr<Pinned> newest_;  // of the last retry; group_ is from it then
   std::unique_ptr<ExchangeState> state_;
   const upstream::SnapshotRoute* route_ = nullptr;
   const upstream::SnapshotGroup* group_ = nullptr;
@@ -85,9 +93,12 @@ class Exchange {
   TaskGroup upload_;
   Error upload_error_{};
   Tried tried_;
-  bool upload_over_ = false;  // nobody wants the rest of the request's body any more
-  bool uploading_ = false;    // more of the body than `first_` was asked for: no replay
-  bool uploaded_ = false;     // and all of it went to the target
+  upstream::Waiting waiting_{this};  // while a target owes a head to a request that is all sent
+  bool retrying_ = false;            // counted in GroupLoad::retrying
+  bool moved_ = false;               // leave_target has called the attempt off
+  bool upload_over_ = false;         // nobody wants the rest of the request's body any more
+  bool uploading_ = false;           // more of the body than `first_` was asked for: no replay
+  bool uploaded_ = false;            // and all of it went to the target
   bool response_started_ = false;
   /// What ended the request from outside, the first of them: client_gone, drain_deadline or
   /// target_timeout (the total deadline).

@@ -180,8 +180,9 @@ Fault H1Session::parse_head(std::size_t size) {
   // views.
   if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
   const Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
+  const std::string_view bytes = in_.view();
   in_.consume(size);
-  return fault;
+  return fault == Fault::none ? fault : refused(fault, bytes);
 }
 
 /// Most heads are whole by the time they are looked at and never get here.
@@ -200,7 +201,7 @@ Fault H1Session::head_fault(const net::IoResult& result) const noexcept {
 }
 
 /// none: head_ is a request. closed: the client left, or was idle too long. Else: what to refuse it
-/// with; head_ is empty then, for the answer is not to the request before.
+/// with; nothing of a request before is left in head_ then.
 Task<Fault> H1Session::read_head() {
   scanner_.reset();
   empty_lines_ = 0;
@@ -220,8 +221,7 @@ Task<Fault> H1Session::read_head() {
     const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
     fault = head_fault(result);
   }
-  head_.clear();
-  co_return fault;
+  co_return refused(fault, in_.view());
 }
 
 Task<> H1Session::serve() {

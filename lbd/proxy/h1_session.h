@@ -65,6 +65,7 @@ class H1Session final : public ClientSide {
   Result<std::size_t, Fault> scan_head();
   Fault parse_head(std::size_t size);
   void head_began();
+  [[nodiscard]] Fault refused(Fault fault, std::string_view bytes) noexcept;
   [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
   void watch_on();

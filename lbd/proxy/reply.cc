@@ -17,6 +17,14 @@ void write_hex(std::uint64_t number, char* at) noexcept {
   for (int i = 15; i >= 0; --i, number >>= 4) at[i] = kHex[number & 15];
 }
 
+using IdStorage = std::array<char, 32>;
+
+std::string_view new_id(Rng& rng, IdStorage& storage) noexcept {
+  write_hex(rng.next(), storage.data());
+  write_hex(rng.next(), storage.data() + 16);
+  return {storage.data(), storage.size()};
+}
+
 struct Local {
   int status = 200;
   std::string_view content_type;
@@ -93,11 +101,7 @@ void Exchange::start_record() {
   const http::RequestHead& request = client_.head();
   started_ = worker_.clock.now();
   if (client_.client().trusted) record_.id = given_request_id(request);
-  if (record_.id.empty()) {
-    write_hex(worker_.rng.next(), id_storage_.data());
-    write_hex(worker_.rng.next(), id_storage_.data() + 16);
-    record_.id = {id_storage_.data(), id_storage_.size()};
-  }
+  if (record_.id.empty()) record_.id = new_id(worker_.rng, id_storage_);
   if (worker_.records != nullptr) record_.started = worker_.clock.wall();
 }
 
@@ -207,7 +211,9 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
                       const upstream::SnapshotListener& listener, Fault fault) {
   std::unique_ptr<ExchangeState> state = worker.take_state();
   const int status = fault_status(fault);
-  const std::string body = error_body(status, fault, {});
+  IdStorage storage{};
+  const std::string_view id = new_id(worker.rng, storage);
+  const std::string body = error_body(status, fault, id);
   listener.live->loads[worker.index].failures[static_cast<std::size_t>(fault)].add(1);
   upstream::RouteLoad& load = listener.no_route->loads[worker.index];
   load.counts.add(
@@ -217,11 +223,17 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
       Local{.status = status,
             .content_type = "text/plain; charset=utf-8",
             .body = body,
-            .reason = listener.settings.reason_header ? fault_name(fault) : std::string_view()},
+            .reason = listener.settings.reason_header ? fault_name(fault) : std::string_view(),
+            .id = id},
       state->client_headers);
   if (worker.records != nullptr) {
     RequestRecord record;
     record.started = worker.clock.wall();
+    record.id = id;
+    record.generation = worker.pinned->snapshot->generation;
+    record.method = client.head().method_text;
+    record.target = client.head().target;
+    record.response_bytes = body.size();
     record.client_ip = client.client().peer_ip;
     record.client_port = client.client().peer.port();
     record.listener = listener.settings.name;

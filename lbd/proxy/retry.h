@@ -32,8 +32,9 @@ enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
   if (question.attempts_made >= settings.attempts) return RetryAnswer::no;
   if (question.error.side != Side::upstream) return RetryAnswer::no;
   if (question.error.retry_safe) return RetryAnswer::yes;
-  const bool broke =
-      question.error.fault == Fault::target_reset || question.error.fault == Fault::bad_response;
+  const bool broke = question.error.fault == Fault::target_reset ||
+                     question.error.fault == Fault::bad_response ||
+                     question.error.fault == Fault::target_down;
   if (!question.error.retry_safe && !(broke && http::is_idempotent(question.method)))
     return RetryAnswer::no;
   const auto allowed =

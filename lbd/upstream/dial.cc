@@ -5,13 +5,13 @@
 namespace lbd::upstream {
 
 boost::local_shared_ptr<Dial> Dial::start(TaskGroup& tasks, To to) {
-  auto dial = boost::make_local_shared<Dial>();
+  auto dial = boost::make_local_shared<Dial>(to.loop);
   tasks.spawn(run(dial, to));
   return dial;
 }
 
 Task<> Dial::run(boost::local_shared_ptr<Dial> dial, To to) {
-  net::Dialled dialled = co_await net::dial_tcp(to.loop, to.address, to.deadline);
+  net::Dialled dialled = co_await dial->dial_.run(to.address, to.deadline);
   if (dial->over_.is_set()) co_return;  // nobody waits: closed with `dialled`
   dial->dialled_ = std::move(dialled);
   dial->over_.set();

@@ -9,8 +9,8 @@
 
 namespace lbd::upstream {
 
-/// Shared by the request that waits and the task that dials. A request that leaves lets the task
-/// run out, which it does by its deadline at the latest, and closes what came of it.
+/// Shared by the request that waits and the task that dials. A request that leaves calls the dial
+/// off.
 ///
 /// Thread: one worker.
 class Dial {
@@ -23,16 +23,21 @@ class Dial {
   /// The task is one of `tasks`, whose owner waits for it.
   [[nodiscard]] static boost::local_shared_ptr<Dial> start(TaskGroup& tasks, To to);
 
+  explicit Dial(net::Loop& loop) : dial_(loop) {}
   /// Ends with the dial, or when `leave` is called.
   [[nodiscard]] Event::Wait wait() noexcept { return over_.wait(); }
   /// Wakes the waiter, inline. The connection is not wanted any more.
-  void leave() noexcept { over_.set(); }
+  void leave() noexcept {
+    dial_.cancel();
+    over_.set();
+  }
   /// The outcome; only after `wait`, once, and not after `leave`.
   [[nodiscard]] net::Dialled take() noexcept { return std::move(dialled_); }
 
  private:
   static Task<> run(boost::local_shared_ptr<Dial> dial, To to);
 
+  net::TcpDial dial_;
   Event over_;
   net::Dialled dialled_ = net::DialFailure{Fault::cancelled, 0};
 };

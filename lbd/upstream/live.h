@@ -23,6 +23,7 @@
 namespace lbd::upstream {
 
 class Connection;
+class Waiting;
 
 /// One worker's share of a target's state.
 struct alignas(64) TargetLoad {
@@ -43,7 +44,12 @@ struct alignas(64) TargetLoad {
   LatencyHistogram connect;
   Relaxed<std::uint32_t> reported_cpu_permille;  // ORCA, last reported
   Relaxed<std::int64_t> reported_cpu_at_us;      // steady clock; 0: never
-  // Private to the worker: its idle connections, newest first.
+  /// Since when the oldest request here waits for its response's head (steady clock); 0: none does.
+  Relaxed<std::int64_t> waiting_since_us;
+  // Private to the worker: requests that wait for a response's head, oldest first (waiting.h).
+  Waiting* waiting = nullptr;
+  Waiting* waiting_last = nullptr;
+  // And its idle connections, newest first.
   Connection* idle = nullptr;
   std::uint32_t idle_count = 0;
   bool idle_listed = false;  // in IdleConnections::targets_

@@ -219,7 +219,6 @@ class Ring final : public proxy::RecordSink {
     std::memcpy(bytes_.data() + at, text.data(), first);
     std::memcpy(bytes_.data(), text.data() + first, text.size() - first);
     tail_.store(tail + text.size(), std::memory_order_release);
-    lines.add(1);
     if (used < kRingBytes / 2 && used + text.size() >= kRingBytes / 2) half_full_.notify_one();
   }
 
@@ -239,7 +238,7 @@ class Ring final : public proxy::RecordSink {
   }
 
   Relaxed<std::uint64_t> dropped;
-  Relaxed<std::uint64_t> lines;
+  Relaxed<std::uint64_t> lines;  // written out; the writer's
 
  private:
   LineStorage line_{};
@@ -248,6 +247,13 @@ class Ring final : public proxy::RecordSink {
   alignas(64) std::atomic<std::size_t> tail_{0};
   alignas(64) std::atomic<std::size_t> head_{0};
 };
+
+/// By memchr: lines are long.
+std::uint64_t lines_in(std::string_view text) noexcept {
+  std::uint64_t count = 0;
+  for (std::size_t at = 0; (at = text.find('\n', at)) != std::string_view::npos; ++at) ++count;
+  return count;
+}
 
 int open_log(const std::string& path) noexcept {
   return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
@@ -270,11 +276,14 @@ struct AccessLog::Writer {
         const ssize_t wrote = ::write(fd, run.data(), run.size());
         if (wrote < 0 && errno == EINTR) continue;
         if (wrote <= 0) {
+          failures.add(1);
           stuck =
               true;  // a full disk or closed pipe: try again next time; full rings drop and count
           return;
         }
-        ring->written(static_cast<std::size_t>(wrote));
+        const std::string_view out = run.substr(0, static_cast<std::size_t>(wrote));
+        ring->lines.add(lines_in(out));
+        ring->written(out.size());
       }
     }
   }
@@ -301,6 +310,7 @@ struct AccessLog::Writer {
   std::string path;
   int fd;
   std::vector<std::unique_ptr<Ring>> rings;
+  Relaxed<std::uint64_t> failures;
   std::mutex mutex;
   std::condition_variable wake;
   bool stopping = false;
@@ -340,6 +350,8 @@ std::uint64_t AccessLog::dropped() const noexcept {
   for (const auto& ring : writer_->rings) sum += ring->dropped.get();
   return sum;
 }
+
+std::uint64_t AccessLog::failures() const noexcept { return writer_->failures.get(); }
 
 std::uint64_t AccessLog::lines() const noexcept {
   std::uint64_t sum = 0;

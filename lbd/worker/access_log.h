@@ -28,7 +28,10 @@ class AccessLog {
   /// The sink of one worker. Lifetime: the log's.
   [[nodiscard]] proxy::RecordSink* sink(std::size_t worker) noexcept;
   [[nodiscard]] std::uint64_t dropped() const noexcept;
+  /// Lines that are written out, whole.
   [[nodiscard]] std::uint64_t lines() const noexcept;
+  /// Writes that failed (a full disk, a closed pipe); what they held is tried again.
+  [[nodiscard]] std::uint64_t failures() const noexcept;
   /// Opens the file anew (after logrotate moved it). Any thread.
   void reopen() noexcept { reopen_.store(true); }
 

@@ -11,6 +11,7 @@
 #include "lbd/net/loop.h"
 #include "lbd/net/tcp_stream.h"
 #include "lbd/net/tls.h"
+#include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -22,6 +23,8 @@ using proxy::H1Session;
 using proxy::Pinned;
 
 constexpr std::chrono::milliseconds kHeartbeat{500};
+/// How often requests at a target that is down are asked whether they can go elsewhere now.
+constexpr std::chrono::milliseconds kRescue{50};
 
 }  // namespace
 
@@ -31,7 +34,8 @@ struct Worker::Inside {
   explicit Inside(Worker& worker)
       : owner(worker),
         context(worker.settings_.index, loop, worker.settings_.seed),
-        heartbeat(loop.clock(), this, &Inside::beat) {
+        heartbeat(loop.clock(), this, &Inside::beat),
+        rescue_again(loop.clock(), this, &Inside::rescue) {
     context.records = worker.settings_.records;
   }
 
@@ -62,6 +66,8 @@ struct Worker::Inside {
   void kill_all();
   void check_drained();
   static void beat(void* self);
+  static void rescue(void* self);
+  static Task<> end(Inside& inside);
 
   Worker& owner;
   net::Loop loop;
@@ -70,6 +76,8 @@ struct Worker::Inside {
   net::TlsHandshake* handshakes = nullptr;  // under way
   std::uint32_t handshake_count = 0;
   Timer heartbeat;
+  Timer rescue_again;
+  TaskGroup ending;
   std::thread thread;
   bool stopping = false;
 };
@@ -122,6 +130,7 @@ void Worker::Inside::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
   const std::uint64_t serial = snapshot->serial;
   repin(std::move(snapshot));
   purge_idle();
+  rescue(this);
   listen(std::move(sockets));
   owner.adopted_.store(serial, std::memory_order_release);
 }
@@ -140,6 +149,27 @@ void Worker::Inside::repin(std::shared_ptr<const upstream::Snapshot> snapshot) {
                         [&](const auto& group) { return group->live.get() == entry.first; });
   });
   context.pinned = std::move(pinned);
+}
+
+/// Targets that are down: what waits for them and may go elsewhere, does.
+void Worker::Inside::rescue(void* self) {
+  auto& inside = *static_cast<Inside*>(self);
+  proxy::WorkerContext& context = inside.context;
+  const TimePoint now = context.clock.now();
+  bool again = false;
+  for (const auto& group : context.pinned->snapshot->groups) {
+    if (group->fail_open || group->live->loads[context.index].in_flight.get() == 0) continue;
+    for (const upstream::SnapshotTarget& target : group->targets) {
+      const bool down = target.state == upstream::TargetState::unhealthy ||
+                        target.state == upstream::TargetState::ejected;
+      if (!down) continue;
+      upstream::Waiting* waiting = target.live->load(context.index).waiting;
+      for (; waiting != nullptr; waiting = waiting->next()) {
+        again |= static_cast<proxy::Exchange*>(waiting->request())->leave_target(now);
+      }
+    }
+  }
+  if (again) inside.rescue_again.set(now + kRescue);
 }
 
 void Worker::Inside::purge_idle() {
@@ -325,15 +355,13 @@ void Worker::Inside::check_drained() {
   if (!stopping) return;
   stopping = false;
   context.idle.shut_down();
-  // The loop ends when the last task has: posted, so that the task that called us is over by then.
-  loop.post([this] {
-    if (context.tasks.running() == 0) {
-      loop.stop();
-    } else {
-      stopping = true;
-      loop.post([this] { check_drained(); });
-    }
-  });
+  // Posted, so that the task that called us is over by then.
+  loop.post([this] { ending.spawn(end(*this)); });
+}
+
+Task<> Worker::Inside::end(Inside& inside) {
+  co_await inside.context.tasks.join();
+  inside.loop.stop();
 }
 
 }  // namespace lbd::worker

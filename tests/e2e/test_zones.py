@@ -1,9 +1,12 @@
 """Zones: own zone first, spill when it is short of capacity, survive the loss of one."""
 import collections
+import os
+import signal
 import time
 
 from loadgen import Call, Load
-from rig import QUICK_CHECK, check, check_equal, request, test
+from rig import QUICK_CHECK, RawOrigin, check, check_equal, free_port, request, simple_config, test
+from rig import wait_until
 
 FAST = {"health_check": {**QUICK_CHECK, "unhealthy": 2}}
 
@@ -94,3 +97,55 @@ def test_a_zone_that_returns_serves_again(rig):
     origins[0].start()
     lbd.wait_states({origins[0].text: "healthy"}, 40)
     check(answered_by(rig.port, 30)["a"] >= 25, "the own zone is not preferred again")
+
+
+@test(timeout=90)
+def test_a_zone_that_hangs_is_out_within_one_check_interval_and_loses_no_get(rig):
+    """Nothing refuses or resets: the zone's connections just fall silent. It holds more than half
+    of the targets, so what passive health may not take out, the checks must. Default checks."""
+    origins = rig.origins("abbb")
+    hung = [origin for origin in origins if origin.zone == "b"]
+    group = {"health_check": {"path": "/healthz"}, "zones": {"prefer": "off"}}
+    lbd = rig.proxy(origins, group)
+    all_healthy(lbd, origins)
+    load = Load(f"http://127.0.0.1:{rig.port}", [Call("/id")], profile=[(0, 40)], seconds=14)
+    load.start()
+    time.sleep(3)
+    for origin in hung:
+        os.killpg(origin.process.pid, signal.SIGSTOP)
+    stopped = load.now()
+    try:
+        lbd.wait_states({origin.text: "unhealthy" for origin in hung}, 5)
+        out = load.now()
+        summary = load.wait()
+    finally:
+        for origin in hung:
+            os.killpg(origin.process.pid, signal.SIGCONT)
+    check_equal(summary["failures"], 0, f"GETs that failed: {summary['errors']}")
+    slow = [o for o in load.outcomes if o.at > out + 1 and o.seconds > 1]
+    check(not slow, f"{len(slow)} slow ones after the zone was out: {slow[:2]}")
+    check(out - stopped < 5, f"out after {out - stopped:.1f} s")
+
+
+@test()
+def test_the_nodes_zone_is_asked_for_until_the_metadata_service_knows_it(rig):
+    """It fails at first, as it may while a machine boots."""
+
+    def metadata(connection, number):
+        head = service.head(connection)
+        known = len([h for h in service.seen if b"availability-zone" in h]) > 2
+        text = b"token" if head.startswith(b"PUT") else b"b" if known else b""
+        status = b"200 OK" if text else b"503 Not Yet"
+        connection.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                           % (status, len(text), text))
+
+    service = RawOrigin(rig, metadata)
+    port = free_port()
+    origins = rig.origins("abc")
+    group = {**FAST, "zones": {"prefer": "local"}}
+    config = simple_config(port, origins, group, None, {"zone": "auto"})
+    lbd = rig.lbd(config, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{service.text}"})
+    all_healthy(lbd, origins)
+    wait_until(lambda: "found the node's zone" in lbd.process.stderr(), 15, "the zone")
+    zones = answered_by(port, 30)
+    check(zones["b"] >= 28, f"requests by zone: {dict(zones)}")

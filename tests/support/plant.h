@@ -33,6 +33,8 @@ class RecordList final : public proxy::RecordSink {
     std::string method;
     std::string target;
     std::string last_target;  // address; empty when none was tried
+    std::string id;
+    std::uint64_t generation = 0;
   };
   void write(const proxy::RequestRecord& record) noexcept override {
     const std::size_t last = std::min<std::size_t>(record.attempt_count, record.attempts.size());
@@ -41,7 +43,8 @@ class RecordList final : public proxy::RecordSink {
     const std::lock_guard lock(mutex_);
     kept_.push_back({record.status, record.reason, record.by_target, record.cut,
                      record.attempt_count, record.request_bytes, record.response_bytes,
-                     std::string(record.method), std::string(record.target), std::string(address)});
+                     std::string(record.method), std::string(record.target), std::string(address),
+                     std::string(record.id), record.generation});
   }
   [[nodiscard]] std::vector<Kept> all() const {
     const std::lock_guard lock(mutex_);

@@ -11,6 +11,8 @@
 #include <string>
 #include <thread>
 
+#include "tests/support/plant.h"
+
 namespace lbd::worker {
 namespace {
 
@@ -22,7 +24,7 @@ std::string line_of(const proxy::RequestRecord& record) {
     auto log = AccessLog::open(path, 1);
     if (!log) return log.error().message;
     (*log)->sink(0)->write(record);
-    EXPECT_EQ((*log)->lines(), 1u);
+    EXPECT_TRUE(eventually([&] { return (*log)->lines() == 1; }));
     EXPECT_EQ((*log)->dropped(), 0u);
   }
   std::ostringstream text;
@@ -65,6 +67,15 @@ proxy::RequestRecord usual() {
   record.target = "/a?b=c";
   record.user_agent = "me";
   return record;
+}
+
+TEST(AccessLog, LinesThatCannotBeWrittenAreNotCountedAsWritten) {
+  auto log = AccessLog::open("/dev/full", 1);
+  ASSERT_TRUE(log.has_value());
+  for (int i = 0; i < 5; ++i) (*log)->sink(0)->write(usual());
+  EXPECT_TRUE(eventually([&] { return (*log)->failures() >= 2; }));  // it keeps trying
+  EXPECT_EQ((*log)->lines(), 0u);
+  EXPECT_EQ((*log)->dropped(), 0u);
 }
 
 TEST(AccessLog, AShortValueIsWhole) {

@@ -131,6 +131,22 @@ TEST_F(Unreachable, ARequestThatIsCutAtTheStopWhileConnectingIsNotCalledGone) {
   EXPECT_TRUE(user.sees_end());
 }
 
+TEST_F(Unreachable, AStopDoesNotWaitForAConnectionThatIsBeingMade) {
+  plant.group.timeouts.connect = std::chrono::seconds(60);
+  plant.publish_and_wait();
+  Peer left = client();
+  left.send(kGet);
+  ASSERT_TRUE(connecting());
+  left.reset();  // its dial must not live on by itself
+  EXPECT_EQ(last_record(1).reason, Fault::client_gone);
+  Peer user = client();
+  user.send(kGet);
+  ASSERT_TRUE(connecting());
+  const auto began = steady_clock::now();
+  plant.workers[0]->stop();
+  EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(5));
+}
+
 TEST_F(Exchange, ARequestThatIsCutAtTheStopIsNotCalledGone) {
   plant.publish_and_wait();
   Peer user = client();

@@ -77,6 +77,36 @@ TEST_F(Exchange, ABadRequestAfterAHeadRequestGetsItsWholeAnswer) {
   EXPECT_NE(answer.find("reason: client_protocol"), std::string::npos);  // not HEAD's empty one
 }
 
+TEST_F(Exchange, ARefusedRequestIsLoggedWithAllThatIsKnownOfIt) {
+  plant.publish_and_wait();
+  const struct {
+    std::string text;
+    std::string method;
+    std::string target;
+  } cases[] = {
+      {"DELETE /a?b HTTP/1.1\nHost: a\r\n\r\n", "DELETE", "/a?b"},         // a bare LF
+      {"GET /c HTTP/1.1\r\nHost: a\r\nbad name: x\r\n\r\n", "GET", "/c"},  // a bad field
+      {"GET /d HTTP/9.9\r\nHost: a\r\n\r\n", "GET", "/d"},
+      {"GET /" + std::string(20'000, 'x'), "GET", "/" + std::string(20'000, 'x')},
+      {"\x16\x03\x01 is no HTTP\r\n\r\n", "", ""},
+  };
+  std::size_t count = 0;
+  for (const auto& each : cases) {
+    Peer user = client();
+    user.send(each.text);
+    const std::string answer = user.read_message();
+    const auto record = last_record(++count);
+    EXPECT_NE(record.reason, Fault::none);
+    EXPECT_EQ(record.method, each.method);
+    EXPECT_TRUE(each.target.starts_with(record.target.substr(0, 16'000))) << record.target.size();
+    EXPECT_EQ(record.target.empty(), each.target.empty());
+    EXPECT_EQ(record.generation, 1u);
+    EXPECT_EQ(record.id.size(), 32u);
+    EXPECT_NE(answer.find("x-request-id: " + record.id + "\r\n"), std::string::npos) << answer;
+    EXPECT_NE(answer.find("request id: " + record.id + "\n"), std::string::npos);
+  }
+}
+
 TEST_F(Exchange, DrainingFinishesWhatRunsAndThenEnds) {
   plant.publish_and_wait();
   Peer idle = client();

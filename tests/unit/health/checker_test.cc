@@ -34,6 +34,7 @@ class Site {
     answer_ = std::move(answer);
   }
   std::atomic<int> checks{0};
+  std::atomic<milliseconds> pause{milliseconds(0)};  // before each answer
 
  private:
   void run() {
@@ -52,6 +53,7 @@ class Site {
         held_.push_back(std::move(peer));
       } else {
         peer.read_head();
+        std::this_thread::sleep_for(pause.load());
         peer.send(answer);
       }
     }
@@ -273,6 +275,85 @@ TEST_F(CheckerTest, TwoGroupsWithOneAddressHaveAVerdictEach) {
   ASSERT_TRUE(run_until([&] { return checker.first_round_done(); }));
   EXPECT_TRUE(checker.find(a.key)->up);
   EXPECT_FALSE(checker.find(b.key)->up);
+}
+
+TEST_F(CheckerTest, ATargetThatIsDoubtedIsOutWithinSecondsThoughItsIntervalIsLong) {
+  Site site(kGood);
+  CheckedTarget a = target("a", site.port());
+  a.settings.interval = seconds(60);
+  a.settings.timeout = seconds(10);
+  first_verdict(a);
+  site.answer_with("silence");
+  const TimePoint began = loop.clock().now();
+  checker.doubt(a.key);
+  ASSERT_TRUE(run_until([&] { return !checker.find(a.key)->up; }));
+  EXPECT_LT(loop.clock().now() - began, seconds(4));  // two checks of 10 s and a pause, else
+}
+
+TEST_F(CheckerTest, DoubtIsNotHeardMoreThanOnceASecond) {
+  Site site(kGood);
+  CheckedTarget a = target("a", site.port());
+  a.settings.interval = seconds(60);
+  first_verdict(a);
+  const TimePoint end = loop.clock().now() + milliseconds(500);
+  run_until([&] {
+    checker.doubt(a.key);
+    return loop.clock().now() > end;
+  });
+  EXPECT_EQ(checker.find(a.key)->checks, 2u);
+}
+
+TEST_F(CheckerTest, ATargetWhoseChecksUsuallyTakeLongIsNotHurried) {
+  Site site(kGood);
+  site.pause = milliseconds(500);
+  CheckedTarget a = target("a", site.port());
+  a.settings.interval = seconds(60);
+  a.settings.timeout = seconds(10);
+  a.settings.unhealthy = 5;  // quick checks of a fast target: a quarter of a second
+  first_verdict(a);
+  site.pause = milliseconds(800);
+  checker.doubt(a.key);
+  ASSERT_TRUE(run_until([&] { return checker.find(a.key)->checks == 2; }));
+  EXPECT_EQ(checker.find(a.key)->failures, 0u);
+}
+
+TEST_F(CheckerTest, ThousandsOfTargetsThatSwallowTheirChecksHoldUpNobodyElse) {
+  // A full queue of connections that nobody accepts: the kernel drops what comes.
+  Server full(0);
+  const Peer filler = Peer::connect(full.port());
+  Site site(kGood);
+  std::vector<CheckedTarget> targets;
+  for (int i = 0; i < 3300; ++i) {
+    targets.push_back(target("hole" + std::to_string(i), full.port()));
+    targets.back().settings.interval = seconds(1);
+    targets.back().settings.timeout = seconds(1);
+  }
+  CheckedTarget good = target("good", site.port());
+  good.settings.interval = milliseconds(250);
+  checker.apply({good});
+  ASSERT_TRUE(run_until([&] { return checker.find(good.key)->checked; }));
+  targets.push_back(good);
+  checker.apply(targets);
+  const std::uint64_t before = checker.find(good.key)->checks;
+  const TimePoint began = loop.clock().now();
+  run_until([&] { return loop.clock().now() - began > seconds(5); });
+  EXPECT_GE(checker.find(good.key)->checks - before, 10u);  // 20 when the machine is quick
+  EXPECT_TRUE(checker.find(good.key)->up);
+}
+
+TEST_F(CheckerTest, AStopCallsOffTheChecksUnderWay) {
+  Server full(0);
+  const Peer filler = Peer::connect(full.port());
+  Site site("silence");
+  CheckedTarget connecting = target("connecting", full.port());
+  CheckedTarget asking = target("asking", site.port());
+  connecting.settings.timeout = asking.settings.timeout = seconds(60);
+  checker.apply({connecting, asking});
+  ASSERT_TRUE(run_until([&] { return site.checks == 1 && checker.tasks().running() == 2; }));
+  const TimePoint began = loop.clock().now();
+  checker.stop();
+  EXPECT_TRUE(run_until([&] { return checker.tasks().running() == 0; }));
+  EXPECT_LT(loop.clock().now() - began, seconds(5));
 }
 
 TEST_F(CheckerTest, TenThousandTargetsAreCheckedWithinTheirIntervalAndTheLoopStaysQuick) {
