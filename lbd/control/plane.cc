@@ -41,7 +41,7 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
       live_(worker_count(config_->node)),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
       overdue_(parts_.loop.clock(), live_, targets_.checker()),
-      publisher_(live_, workers_),
+      publisher_(live_, workers_, fmt::format("1.1 lbd-{:016x}", parts_.rng.next())),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
       scaler_({.clock = parts_.loop.clock(),
                .log = parts_.log,

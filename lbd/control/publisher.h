@@ -19,7 +19,9 @@ namespace lbd::control {
 /// Thread: the control loop.
 class Publisher {
  public:
-  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers);
+  /// `via`: Snapshot::via.
+  Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers,
+            std::string via = "1.1 lbd");
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
@@ -54,6 +56,7 @@ class Publisher {
     std::vector<std::shared_ptr<const worker::Descriptor>> descriptors;  // one per worker
   };
   upstream::LiveState& live_;
+  std::string via_;
   std::vector<std::unique_ptr<worker::Worker>>& workers_;
   std::shared_ptr<const config::Config> config_;
   std::string own_zone_;
