@@ -31,6 +31,7 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"unsupported", "DPE", 501},
     {"bad_expectation", "DPE", 417},
     {"drain_deadline", "DD", 502},
+    {"loop_detected", "LD", 508},
     {"target_down", "-", 0},
     {"closed", "-", 0},
     {"cancelled", "-", 0},

@@ -8,8 +8,8 @@ namespace lbd::control {
 
 Publisher::Publisher(upstream::LiveState& live,
                      std::vector<std::unique_ptr<worker::Worker>>& workers,
-                     const Certificates& certificates)
-    : live_(live), workers_(workers), certificates_(certificates) {}
+                     const Certificates& certificates, std::string via)
+    : live_(live), via_(std::move(via)), workers_(workers), certificates_(certificates) {}
 
 Outcome<void> Publisher::prepare(const config::Config& config) {
   for (const auto& [name, listener] : config.listeners) {
@@ -64,6 +64,7 @@ void Publisher::publish(const Targets& targets, const std::set<std::string>& gro
   auto snapshot = std::make_shared<upstream::Snapshot>();
   snapshot->serial = ++serial_;
   snapshot->generation = generation_;
+  snapshot->via = via_;
   snapshot->listeners = listeners_;
   for (const auto& [name, settings] : config_->target_groups) {
     std::shared_ptr<const upstream::SnapshotGroup>& group = groups_[name];

@@ -20,8 +20,9 @@ namespace lbd::control {
 /// Thread: the control loop.
 class Publisher {
  public:
+  /// `via`: Snapshot::via.
   Publisher(upstream::LiveState& live, std::vector<std::unique_ptr<worker::Worker>>& workers,
-            const Certificates& certificates);
+            const Certificates& certificates, std::string via = "1.1 lbd");
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
@@ -56,6 +57,7 @@ class Publisher {
     std::vector<std::shared_ptr<const worker::Descriptor>> descriptors;  // one per worker
   };
   upstream::LiveState& live_;
+  std::string via_;
   std::vector<std::unique_ptr<worker::Worker>>& workers_;
   const Certificates& certificates_;
   std::shared_ptr<const config::Config> config_;

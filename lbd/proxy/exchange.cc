@@ -20,6 +20,10 @@ class Lease {
   Relaxed<std::uint32_t>& count_;
 };
 
+/// A request may pass through one lbd more than once on purpose (a listener whose targets are
+/// another listener), but not for ever.
+constexpr std::size_t kPassesMax = 3;
+
 /// Weight of a new sample in a target's latency average, and how fast the average's floor follows
 /// it upwards.
 constexpr float kLatencyDecay = 0.2F;
@@ -112,7 +116,12 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);
   const RequestSource source{client_.head(), client_.client(), listener_.settings.forwarded_headers,
-                             record_.id};
+                             record_.id, pinned_.snapshot->via};
+  if (times_through(client_.head(), pinned_.snapshot->via) >= kPassesMax) {
+    const Error looped{Fault::loop_detected, Side::self, false};
+    co_await reply_error(looped);
+    co_return;
+  }
   request_headers(source, state_->scratch, state_->upstream_headers);
   for (;;) {
     const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
@@ -321,8 +330,7 @@ Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choic
     if (!got) co_return got;
     if (state_->response.status >= 200) break;
     if (state_->response.status == 100) continue;
-    response_headers(state_->response, listener_.settings.forwarded_headers, record_.id,
-                     state_->client_headers);
+    response_headers(state_->response, via(), record_.id, state_->client_headers);
     const ResponseOut out{
         state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
     const Result<void> sent = co_await client_.send_interim(out);
@@ -336,8 +344,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   const http::ResponseHead& response = state_->response;
   Result<BodyPiece> piece = upstream.buffered_body();
   if (!piece) co_return piece.error();
-  response_headers(response, listener_.settings.forwarded_headers, record_.id,
-                   state_->client_headers);
+  response_headers(response, via(), record_.id, state_->client_headers);
   add_date(state_->client_headers, worker_);
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};

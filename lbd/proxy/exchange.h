@@ -68,6 +68,11 @@ class Exchange {
   [[nodiscard]] const config::TargetGroup& group_settings() const noexcept {
     return group_->settings;
   }
+  /// What responses say in Via.
+  [[nodiscard]] std::string_view via() const noexcept {
+    return listener_.settings.forwarded_headers.via ? std::string_view(pinned_.snapshot->via)
+                                                    : std::string_view();
+  }
   static void client_gone(void* self, Fault why);
   static void total_expired(void* self);
 

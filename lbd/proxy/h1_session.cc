@@ -64,8 +64,9 @@ void H1Session::set_deadline(std::chrono::milliseconds after) noexcept {
   read_watchdog_.set(worker_.clock.now() + after);
 }
 
-void H1Session::drain() noexcept {
+void H1Session::drain(boost::local_shared_ptr<Pinned> last) noexcept {
   draining_ = true;
+  if (!last_) last_ = std::move(last);
   if (phase_ == Phase::idle) shorten_idle();
 }
 
@@ -128,7 +129,7 @@ const upstream::SnapshotListener* H1Session::find_listener(
 
 /// The listener as it is configured now; false when a reload has removed it.
 bool H1Session::load_settings() noexcept {
-  const upstream::SnapshotListener* listener = find_listener(*worker_.pinned->snapshot);
+  const upstream::SnapshotListener* listener = find_listener(*pinned()->snapshot);
   if (listener == nullptr) return false;
   timeouts_ = listener->settings.timeouts;
   body_limits_ = listener->settings.limits;
@@ -234,9 +235,9 @@ Task<> H1Session::serve() {
   keep_alive_ = head_.keep_alive && !draining_ && !worker_.draining &&
                 (body_limits_.requests_per_connection_max == 0 ||
                  requests_ < body_limits_.requests_per_connection_max);
-  const boost::local_shared_ptr<Pinned> pinned = worker_.pinned;
-  if (const upstream::SnapshotListener* listener = find_listener(*pinned->snapshot)) {
-    Exchange exchange(worker_, *this, *listener, *pinned);
+  const boost::local_shared_ptr<Pinned> held = pinned();
+  if (const upstream::SnapshotListener* listener = find_listener(*held->snapshot)) {
+    Exchange exchange(worker_, *this, *listener, *held);
     co_await exchange.run();
   } else {
     keep_alive_ = false;
@@ -256,8 +257,8 @@ Task<> H1Session::refuse(Fault fault) {
   expired_ = false;
   linger_ = true;
   body_.start({});
-  const boost::local_shared_ptr<Pinned> pinned = worker_.pinned;
-  if (const upstream::SnapshotListener* listener = find_listener(*pinned->snapshot)) {
+  const boost::local_shared_ptr<Pinned> held = pinned();
+  if (const upstream::SnapshotListener* listener = find_listener(*held->snapshot)) {
     co_await refuse_request(worker_, *this, *listener, fault);
   }
 }

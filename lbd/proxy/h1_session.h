@@ -1,6 +1,7 @@
 // HTTP/1.x from a client: reads requests one after the other and serves each with an exchange.
 #pragma once
 
+#include <boost/smart_ptr/local_shared_ptr.hpp>
 #include <memory>
 
 #include "lbd/base/buffer.h"
@@ -12,6 +13,7 @@
 
 namespace lbd::proxy {
 
+struct Pinned;
 struct WorkerContext;
 
 /// One client connection. Thread: its worker's. `run` ends when the connection is closed.
@@ -27,8 +29,9 @@ class H1Session final : public ClientSide {
 
   Task<> run();
   /// Ends it after the current request. Between requests: after the next, or when none comes within
-  /// WorkerContext::drain_grace of the last.
-  void drain() noexcept;
+  /// WorkerContext::drain_grace of the last. `last`: what it goes by until then when its listener
+  /// is not in newer snapshots.
+  void drain(boost::local_shared_ptr<Pinned> last = nullptr) noexcept;
   /// Ends it whatever it is doing.
   void kill() noexcept;
 
@@ -54,6 +57,7 @@ class H1Session final : public ClientSide {
 
   [[nodiscard]] const upstream::SnapshotListener* find_listener(
       const upstream::Snapshot& snapshot) const noexcept;
+  [[nodiscard]] const boost::local_shared_ptr<Pinned>& pinned() const noexcept;
   bool load_settings() noexcept;
   Task<Fault> read_head();
   Task<> serve();
@@ -82,7 +86,8 @@ class H1Session final : public ClientSide {
   std::unique_ptr<net::Stream> stream_;
   ClientInfo client_;
   std::shared_ptr<upstream::LiveListener> live_;
-  config::ListenerTimeouts timeouts_;  // of the current or last request
+  boost::local_shared_ptr<Pinned> last_;  // see drain
+  config::ListenerTimeouts timeouts_;     // of the current or last request
   config::ListenerLimits body_limits_;
   http::HeadLimits limits_;
   http::HeadScanner scanner_;

@@ -80,10 +80,21 @@ std::string_view first_value(const std::vector<Header>& headers, HeaderId id) no
   return {};
 }
 
+/// The second word of a member of Via: "1.1 name (comment)".
+std::string_view received_by(std::string_view member) noexcept {
+  for (int word = 0;; ++word) {
+    member.remove_prefix(std::min(member.find_first_not_of(" \t"), member.size()));
+    const std::string_view found = member.substr(0, member.find_first_of(" \t"));
+    if (word == 1) return found;
+    member.remove_prefix(found.size());
+  }
+}
+
 struct Writer {
   const http::RequestHead& request;
   const ClientInfo& client;
   const config::ForwardedHeaders& policy;
+  std::string_view self;  // for Via
   Buffer& scratch;
   std::vector<Header>& out;
 
@@ -151,17 +162,20 @@ struct Writer {
       }
       return;
     }
+    Scribe scribe(scratch);
+    for (const Header& header : request.headers) {
+      if (header.id == HeaderId::via && !header.value.empty()) scribe << header.value << ", ";
+    }
     const bool old = request.version == http::Version::http_1_0;
-    out.push_back({"Via",
-                   appended(request.headers, HeaderId::via, old ? "1.0 lbd" : "1.1 lbd", scratch),
-                   HeaderId::via});
+    scribe << (old ? "1.0" : "1.1") << self.substr(3);
+    out.push_back({"Via", scribe.text(), HeaderId::via});
   }
 };
 
 }  // namespace
 
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out) {
-  const auto& [request, client, policy, request_id] = source;
+  const auto& [request, client, policy, request_id, via] = source;
   out.clear();
   scratch.clear();
   // Everything written below is our own text plus copies of the peer's: reserve it once, so that no
@@ -196,7 +210,7 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
     if (is_hop_by_hop(header.id) || (nominates && is_nominated(request.headers, header))) continue;
     out.push_back(header);
   }
-  Writer writer{request, client, policy, scratch, out};
+  Writer writer{request, client, policy, via, scratch, out};
   writer.x_forwarded_for();
   writer.x_forwarded_rest();
   writer.forwarded();
@@ -204,7 +218,22 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
   out.push_back({"x-request-id", request_id, HeaderId::x_request_id});
 }
 
-void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
+std::size_t times_through(const http::RequestHead& request, std::string_view via) noexcept {
+  const std::string_view self = received_by(via);
+  std::size_t times = 0;
+  for (const Header& header : request.headers) {
+    if (header.id != HeaderId::via) continue;
+    std::string_view rest = header.value;
+    while (!rest.empty()) {
+      const std::size_t comma = std::min(rest.find(','), rest.size());
+      if (http::equals_ignoring_case(received_by(rest.substr(0, comma)), self)) ++times;
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+  }
+  return times;
+}
+
+void response_headers(const http::ResponseHead& response, std::string_view via,
                       std::string_view request_id, std::vector<http::Header>& out) {
   out.clear();
   const bool nominates = names_fields(response.headers);
@@ -216,7 +245,7 @@ void response_headers(const http::ResponseHead& response, const config::Forwarde
     if (nominates && is_nominated(response.headers, header)) continue;
     out.push_back(header);
   }
-  if (policy.via) out.push_back({"Via", "1.1 lbd", HeaderId::via});
+  if (!via.empty()) out.push_back({"Via", via, HeaderId::via});
   out.push_back({"x-request-id", request_id, HeaderId::x_request_id});
 }
 

@@ -17,6 +17,7 @@ struct RequestSource {
   const ClientInfo& client;
   const config::ForwardedHeaders& policy;
   std::string_view id;
+  std::string_view via;  // Snapshot::via
 };
 
 /// The request's end-to-end fields for the upstream, Host first: hop-by-hop fields, those that
@@ -25,9 +26,13 @@ struct RequestSource {
 /// Views point into the request and into `scratch`, which is cleared.
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out);
 
+/// How often a request has passed the proxy that adds `via`.
+[[nodiscard]] std::size_t times_through(const http::RequestHead& request,
+                                        std::string_view via) noexcept;
+
 /// The response's end-to-end fields for the client, with the id by which `lbd why` and the log know
-/// the request.
-void response_headers(const http::ResponseHead& response, const config::ForwardedHeaders& policy,
+/// the request. `via`: Snapshot::via, or empty to add none.
+void response_headers(const http::ResponseHead& response, std::string_view via,
                       std::string_view request_id, std::vector<http::Header>& out);
 
 /// The id a trusted peer sent, when it is one: 1 to 128 visible characters.

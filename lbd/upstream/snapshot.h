@@ -70,6 +70,8 @@ struct SnapshotListener {
 struct Snapshot {
   std::uint64_t serial = 0;      // of this snapshot, counts every publication
   std::uint64_t generation = 0;  // of the config it was made from
+  /// What this process adds to Via: "1.1 " and a name no other has (RFC 9110 §7.6.3).
+  std::string via = "1.1 lbd";
   std::vector<std::shared_ptr<const SnapshotListener>> listeners;
   std::vector<std::shared_ptr<const SnapshotGroup>> groups;
 };

@@ -47,7 +47,7 @@ struct Worker::Inside {
   void adopt(std::shared_ptr<const upstream::Snapshot> snapshot, std::vector<ListenSocket> sockets);
   void repin(std::shared_ptr<const upstream::Snapshot> snapshot);
   void purge_idle();
-  void listen(std::vector<ListenSocket> sockets);
+  void listen(std::vector<ListenSocket> sockets, const boost::local_shared_ptr<Pinned>& before);
   void accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener);
   void link(H1Session& session) noexcept;
   void unlink(H1Session& session) noexcept;
@@ -128,10 +128,11 @@ void Worker::Inside::beat(void* self) {
 void Worker::Inside::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
                            std::vector<ListenSocket> sockets) {
   const std::uint64_t serial = snapshot->serial;
+  const boost::local_shared_ptr<Pinned> before = context.pinned;
   repin(std::move(snapshot));
   purge_idle();
   rescue(this);
-  listen(std::move(sockets));
+  listen(std::move(sockets), before);
   owner.adopted_.store(serial, std::memory_order_release);
 }
 
@@ -182,7 +183,8 @@ void Worker::Inside::purge_idle() {
   context.idle.purge(kept);
 }
 
-void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
+void Worker::Inside::listen(std::vector<ListenSocket> sockets,
+                            const boost::local_shared_ptr<Pinned>& before) {
   const auto wanted = [&](const Open& open) {
     return std::any_of(sockets.begin(), sockets.end(), [&](const ListenSocket& socket) {
       return socket.descriptor == open.socket.descriptor;
@@ -197,7 +199,7 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets) {
     const bool stays = std::any_of(sockets.begin(), sockets.end(), [&](const ListenSocket& socket) {
       return socket.listener.get() == session->listener();
     });
-    if (!stays) session->drain();
+    if (!stays) session->drain(before);
     session = next;
   }
   for (ListenSocket& socket : sockets) {

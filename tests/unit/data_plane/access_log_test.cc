@@ -18,7 +18,7 @@ namespace {
 
 /// What one record becomes.
 std::string line_of(const proxy::RequestRecord& record) {
-  const std::string path = ::testing::TempDir() + "lbd-access-log-test.log";
+  const std::string path = ::testing::TempDir() + "lbd-access-log-" + std::to_string(::getpid());
   ::unlink(path.c_str());
   {
     auto log = AccessLog::open(path, 1);
@@ -53,7 +53,7 @@ std::string line_of(const proxy::RequestRecord& record) {
     }
   }
   if (in_string || depth != 0 || !line.ends_with("}\n")) {
-    return ::testing::AssertionFailure() << "not closed: ..." << line.substr(line.size() - 80);
+    return ::testing::AssertionFailure() << "not closed: " << line;
   }
   return ::testing::AssertionSuccess();
 }

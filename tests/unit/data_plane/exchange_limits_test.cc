@@ -107,6 +107,20 @@ TEST_F(Exchange, ARefusedRequestIsLoggedWithAllThatIsKnownOfIt) {
   }
 }
 
+TEST_F(Exchange, ARequestThatComesBackAgainAndAgainIsRefused) {
+  plant.targets.clear();
+  plant.publish_and_wait();
+  plant.target(plant.port());  // the listener itself
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  const std::string answer = user.read_message();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 508 Loop Detected\r\n")) << answer;
+  EXPECT_NE(answer.find("reason: loop_detected\n"), std::string::npos);
+  EXPECT_EQ(plant.live.listener("public")->loads[0].accepted.get(), 4u);
+  EXPECT_EQ(last_record(1).reason, Fault::loop_detected);
+}
+
 TEST_F(Exchange, DrainingFinishesWhatRunsAndThenEnds) {
   plant.publish_and_wait();
   Peer idle = client();

@@ -31,7 +31,7 @@ struct Sent {
     BufferPool pool;
     Buffer scratch(pool);
     std::vector<http::Header> out;
-    request_headers({request.head, client, policy, "the-id"}, scratch, out);
+    request_headers({request.head, client, policy, "the-id", "1.1 lbd"}, scratch, out);
     for (const http::Header& each : out) {
       lines += std::string(each.name) + ": " + std::string(each.value) + "\n";
     }
@@ -122,6 +122,17 @@ TEST(RequestHeaders, ForwardedQuotesWhatIsNoToken) {
       << sent.lines;
 }
 
+TEST(RequestHeaders, TheTimesARequestHasPassedAreCountedByNameInEveryVia) {
+  const auto times = [](std::string_view fields) {
+    const std::string text = "GET /x HTTP/1.1\r\nHost: a\r\n" + std::string(fields) + "\r\n";
+    return times_through(http::parse_request(text).head, "1.1 lbd-7f");
+  };
+  EXPECT_EQ(times(""), 0u);
+  EXPECT_EQ(times("Via: 1.1 lbd-7f\r\n"), 1u);
+  EXPECT_EQ(times("Via: 1.0 LBD-7F (x), 1.1 other,1.1\tlbd-7f ,\r\nVia: 2 lbd-7f\r\n"), 3u);
+  EXPECT_EQ(times("Via: 1.1 lbd-7f0, lbd-7f, 1.1 lbd, , 1.1\r\n"), 0u);
+}
+
 TEST(RequestHeaders, ViaIsAppendedWithTheVersionReceived) {
   EXPECT_TRUE(Sent("Host: a\r\nVia: 1.0 x\r\nVia: 1.1 y\r\n").has("Via: 1.0 x, 1.1 y, 1.1 lbd"));
   EXPECT_TRUE(Sent("", client_at("198.51.100.7"), {}, "1.0").has("Via: 1.0 lbd"));
@@ -145,7 +156,7 @@ TEST(ResponseHeaders, HopByHopNominatedAndReportFieldsStayBehind) {
       "Content-Length: 0\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n");
   ASSERT_EQ(response.fault, Fault::none);
   std::vector<http::Header> out;
-  response_headers(response.head, {}, "the-id", out);
+  response_headers(response.head, "1.1 lbd", "the-id", out);
   std::string lines;
   for (const http::Header& each : out) {
     lines += std::string(each.name) + ": " + std::string(each.value) + "\n";

@@ -169,6 +169,25 @@ TEST(Worker, StoppingMidRequestEndsEverything) {
   EXPECT_TRUE(plant.idle());
 }
 
+TEST(Worker, AListenerThatIsGoneStillAnswersARequestThatCrossedItsEnd) {
+  NamedOrigin a("a");
+  Plant plant;
+  plant.target(a.port());
+  plant.publish_and_wait();
+  Peer user = Peer::connect(plant.port());
+  user.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_TRUE(user.read_message().ends_with("a"));
+  auto empty = std::make_shared<upstream::Snapshot>();
+  empty->serial = 99;
+  plant.workers[0]->adopt(empty, {});
+  ASSERT_TRUE(eventually([&] { return plant.workers[0]->adopted() == 99; }));
+  user.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string answer = user.read_message();
+  EXPECT_TRUE(answer.ends_with("a"));
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
+  EXPECT_TRUE(user.sees_end());
+}
+
 TEST(Worker, AListenerThatIsGoneEndsItsIdleConnections) {
   NamedOrigin a("a");
   Plant plant;
