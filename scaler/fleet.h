@@ -211,6 +211,8 @@ class Fleet {
   void settle_restored(const Observation& seen);
   void resume_ending(Instance& instance, TimePoint now);
   [[nodiscard]] FleetStep finish_step(TimePoint now) const;
+  [[nodiscard]] FleetStep terminate_step(const Instance& each, TimePoint now) const;
+  [[nodiscard]] FleetStep drained_step(const Instance& each, TimePoint now) const;
   [[nodiscard]] FleetStep grow_step(const FleetCounts& counts, TimePoint now) const;
   [[nodiscard]] FleetStep full_step(const FleetCounts& counts) const;
   [[nodiscard]] FleetStep trial_step(const FleetCounts& counts, TimePoint now) const;

@@ -185,32 +185,38 @@ FleetStep Fleet::next_step(TimePoint now, bool spare) const {
 FleetStep Fleet::finish_step(TimePoint now) const {
   for (const Instance& each : instances_) {
     if (each.in_call) continue;
-    if (each.state == InstanceState::terminating && !each.terminate_confirmed) {
-      const Duration wait = timings_.terminate_again * (each.calls > 5 ? 6 : 1);
-      if (each.calls > 0 && now - each.answered < wait) continue;
-      return step_for_instance(StepKind::terminate, "terminate", each,
-                               fmt::format("terminate instance {}{}: {}", each.id,
-                                           each.calls > 0 ? " again" : "", each.reason));
-    }
-    if (each.state == InstanceState::draining) {
-      if (each.adopted && !each.running_since) continue;  // not yet found again
-      const bool done = each.drained && now - each.since >= timings_.drain_settle;
-      if (!done && now < each.drain_until) continue;
-      return step_for_instance(
-          StepKind::terminate, "terminate", each,
-          done ? fmt::format("terminate instance {}: drained, no request in flight", each.id)
-               : fmt::format("terminate instance {}: the drain deadline passed with {} in flight",
-                             each.id, each.in_flight));
-    }
+    FleetStep made;
+    if (each.state == InstanceState::terminating) made = terminate_step(each, now);
+    if (each.state == InstanceState::draining) made = drained_step(each, now);
     if (each.state == InstanceState::launching && each.unsure &&
         each.looks >= timings_.missing_max && now >= launches_held_until_) {
-      return step_for_instance(
+      made = step_for_instance(
           StepKind::launch_again, "launch_again", each,
           fmt::format("ask again for launch {} in zone {}: no answer, and not in the reports",
                       each.token, each.zone));
     }
+    if (made.kind != StepKind::none) return made;
   }
   return {};
+}
+
+FleetStep Fleet::terminate_step(const Instance& each, TimePoint now) const {
+  const Duration wait = timings_.terminate_again * (each.calls > 5 ? 6 : 1);
+  if (each.terminate_confirmed || (each.calls > 0 && now - each.answered < wait)) return {};
+  return step_for_instance(StepKind::terminate, "terminate", each,
+                           fmt::format("terminate instance {}{}: {}", each.id,
+                                       each.calls > 0 ? " again" : "", each.reason));
+}
+
+FleetStep Fleet::drained_step(const Instance& each, TimePoint now) const {
+  if (each.adopted && !each.running_since) return {};  // not yet found again
+  const bool done = each.drained && now - each.since >= timings_.drain_settle;
+  if (!done && now < each.drain_until) return {};
+  return step_for_instance(
+      StepKind::terminate, "terminate", each,
+      done ? fmt::format("terminate instance {}: drained, no request in flight", each.id)
+           : fmt::format("terminate instance {}: the drain deadline passed with {} in flight",
+                         each.id, each.in_flight));
 }
 
 FleetStep Fleet::grow_step(const FleetCounts& counts, TimePoint now) const {

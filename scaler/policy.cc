@@ -8,7 +8,6 @@
 namespace lbd::scaler {
 namespace {
 
-using config::AdjustmentType;
 using config::Policy;
 using config::PolicyKind;
 using std::chrono::seconds;

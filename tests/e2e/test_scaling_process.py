@@ -226,3 +226,30 @@ def test_a_health_check_that_nobody_passes_ends_no_instance(rig):
     check(told, f"not in the history: {lbd.sentences()}")
     check_equal(lbd.reload(good)[0], 0, "the reload back")
     wait_in_service(lbd, 3, 40)
+
+
+@test("default", 120)
+def test_a_group_at_its_maximum_is_evened_out_when_a_zone_is_added(rig):
+    port = free_port()
+
+    def config(zones):
+        made = fleet(port, policies=[], min=3, max=3)
+        process = made["scaling_groups"]["web"]["process"]
+        process["zones"] = zones
+        process["zone_addresses"] = {zone: ZONES[zone] for zone in zones}
+        return made
+
+    lbd = rig.lbd(config(["a", "b"]))
+    wait_in_service(lbd, 3)
+    load = Load(f"http://127.0.0.1:{port}", [Call("/id")], profile=[(0, 30)], seconds=80).start()
+    check_equal(lbd.reload(config(list(ZONES)))[0], 0, "the reload")
+    even = {"a": 1, "b": 1, "c": 1}
+
+    def evened_out():
+        there = [i for i in lbd.instances() if i["state"] != "terminating"]
+        check(len(there) <= 3, f"more than the maximum: {there}")
+        return by_zone(lbd.in_service()) == even
+
+    wait_until(evened_out, 50, lambda: f"{by_zone(lbd.in_service())}: {lbd.sentences()[-4:]}")
+    summary = load.stop()
+    check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
