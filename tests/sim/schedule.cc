@@ -362,6 +362,12 @@ class Schedule {
       cloud_->violated(fmt::format("calm, but {} of {} wanted; {}", status.counts.good,
                                    status.desired, status.sentence));
     }
+    check_spread(status);
+    check_plan(status);
+  }
+
+  /// Zones and load: what a group at rest must have come to.
+  void check_spread(const scaler::GroupStatus& status) {
     std::uint32_t most = 0;
     std::uint32_t least = UINT32_MAX;
     for (const scaler::ZoneStatus& each : status.zones) {
@@ -377,6 +383,10 @@ class Schedule {
       cloud_->violated(fmt::format("calm, but {} carry a load of {:.2f} and the maximum is {}; {}",
                                    serving, cloud_->load, group_.max, status.sentence));
     }
+  }
+
+  /// Nothing in the plan is open, and it knows of nobody who is gone.
+  void check_plan(const scaler::GroupStatus& status) {
     const Outcome<scaler::SavedGroup> saved = store().load("web");
     const bool busy =
         std::any_of(status.instances.begin(), status.instances.end(), [](const auto& each) {

@@ -222,6 +222,23 @@ scaler::CpuReply SimCloud::cpu() {
 
 // ---- the balancer's side
 
+/// One health check of an instance, as the balancer sees it.
+void SimCloud::check(SimInstance& each, scaler::InstanceDemand& row) {
+  const TimePoint now = clock_.now();
+  const bool up = healthy(each) && !blind();
+  row.health = up ? Health::up : each.ever_up ? Health::down : Health::unknown;
+  if (up) {
+    if (!each.ever_up) each.first_up = now;
+    each.ever_up = true;
+    each.down_since.reset();
+  } else {
+    each.seen_down = now;
+    if (each.ever_up && !each.down_since) each.down_since = now;
+  }
+  row.health_since = each.down_since.value_or(now);
+  if (each.down_since) row.health_reason = "timeout";
+}
+
 std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
   std::vector<scaler::InstanceDemand> list;
   const TimePoint now = clock_.now();
@@ -230,18 +247,7 @@ std::vector<scaler::InstanceDemand> SimCloud::demand(TimePoint checks_since) {
     scaler::InstanceDemand row;
     row.instance = id;
     if (now - checks_since >= seconds(2)) {
-      const bool up = healthy(each) && !blind();
-      row.health = up ? Health::up : each.ever_up ? Health::down : Health::unknown;
-      if (up) {
-        if (!each.ever_up) each.first_up = now;
-        each.ever_up = true;
-        each.down_since.reset();
-      } else {
-        each.seen_down = now;
-        if (each.ever_up && !each.down_since) each.down_since = now;
-      }
-      row.health_since = each.down_since.value_or(now);
-      if (each.down_since) row.health_reason = "timeout";
+      check(each, row);
     }
     if (each.draining_since) {
       row.drained = now - *each.draining_since >= each.drain_takes;
@@ -285,15 +291,19 @@ void SimCloud::end(SimInstance& each) {
   each.ended_at = clock_.now();
 }
 
+void SimCloud::go_blind(Duration passed) {
+  if (blind() || !strikes(faults.blind, passed)) return;
+  const TimePoint now = clock_.now();
+  blind_since_ = now;
+  blind_until_ = now + seconds(30) + within(seconds(90));
+  ended_while_blind_ = 0;
+  say("every check fails from here");
+}
+
 void SimCloud::step(Duration passed) {
   const TimePoint now = clock_.now();
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
-  if (!blind() && strikes(faults.blind, passed)) {
-    blind_since_ = now;
-    blind_until_ = now + seconds(30) + within(seconds(90));
-    ended_while_blind_ = 0;
-    say("every check fails from here");
-  }
+  go_blind(passed);
   if (strikes(faults.zone_dies, passed) && dead_zones_.empty()) {
     const std::string& zone = zones[rng_.below(static_cast<std::uint32_t>(zones.size()))];
     dead_zones_[zone] = now + seconds(10) + within(seconds(60));

@@ -122,6 +122,8 @@ class SimCloud {
   void check_bounds();
   void check_terminate(const SimInstance& instance);
   void check_blind(const SimInstance& instance);
+  void check(SimInstance& instance, scaler::InstanceDemand& row);
+  void go_blind(Duration passed);
   const SimInstance& boot(const scaler::LaunchRequest& request);
   [[nodiscard]] scaler::ReportedInstance report(const SimInstance& instance) const;
   void end(SimInstance& instance);
