@@ -136,7 +136,8 @@ TEST(AccessLog, TheLongestRecordThereCanBeIsOneWholeLine) {
 }
 
 TEST(AccessLog, AHalfFullRingIsWrittenAtOnce) {
-  const std::string path = ::testing::TempDir() + "lbd-access-log-burst.log";
+  const std::string path =
+      ::testing::TempDir() + "lbd-access-log-burst-" + std::to_string(::getpid());
   ::unlink(path.c_str());
   auto log = AccessLog::open(path, 1);
   ASSERT_TRUE(log);

@@ -179,7 +179,7 @@ TEST(Allocations, TenThousandRequestsMakeNone) {
 
 TEST(Allocations, TenThousandRequestsMakeNoneWithTheAccessLogOn) {
   if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
-  const std::string path = ::testing::TempDir() + "lbd-alloc-access.log";
+  const std::string path = ::testing::TempDir() + "lbd-alloc-access-" + std::to_string(::getpid());
   auto log = worker::AccessLog::open(path, 1);
   ASSERT_TRUE(log);
   expect_no_allocation((*log)->sink(0));
