@@ -119,9 +119,7 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
 
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(net::Loop& loop, Handler callback)
-      : io(net::asio_of(loop)),
-        pause(io),
-        handler(std::make_shared<Handler>(std::move(callback))) {}
+      : io(net::asio_of(loop)), handler(std::make_shared<Handler>(std::move(callback))) {}
 
   template <class Protocol>
   void accept(typename Protocol::acceptor& acceptor) {
@@ -144,14 +142,14 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
 
   template <class Protocol>
   void accept_later(typename Protocol::acceptor& acceptor) {
-    pause.expires_after(kPause);
-    pause.async_wait([self = shared_from_this(), &acceptor](const beast::error_code& error) {
-      if (!error && !self->closed) self->template accept<Protocol>(acceptor);
-    });
+    const auto pause = std::make_shared<asio::steady_timer>(io, kPause);
+    pause->async_wait(
+        [self = shared_from_this(), &acceptor, pause](const beast::error_code& error) {
+          if (!error && !self->closed) self->template accept<Protocol>(acceptor);
+        });
   }
 
   asio::io_context& io;
-  asio::steady_timer pause;
   std::shared_ptr<Handler> handler;  // shared with each connection
   std::list<Unix::acceptor> unix_acceptors;
   std::list<Tcp::acceptor> tcp_acceptors;
