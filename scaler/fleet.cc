@@ -9,8 +9,12 @@ namespace lbd::scaler {
 namespace {
 
 /// Somebody asked EC2 for it (the API's stateReason codes): says nothing about the zone.
+bool ended_through_the_api(const ReportedInstance& report) {
+  return report.state_reason.starts_with("Client.UserInitiatedShutdown");
+}
+
 bool ended_by_admin(const ReportedInstance& report) {
-  return report.state_reason.starts_with("Client.UserInitiatedShutdown") ||
+  return ended_through_the_api(report) ||
          report.state_reason.starts_with("Client.InstanceInitiatedShutdown");
 }
 
@@ -410,7 +414,8 @@ void Fleet::ended(Instance& instance, const ReportedInstance& report, TimePoint 
     event("launch_failed", instance,
           fmt::format("instance {} in zone {} ended before it came into service: {}", instance.id,
                       zone, report.state_reason));
-    trip(zone, now, instance.reason);
+    // One that shuts itself down before it serves may do so for ever; an admin does it once.
+    if (!ended_through_the_api(report)) trip(zone, now, instance.reason);
   } else {
     event("ended", instance,
           fmt::format("instance {} in zone {} ended by itself: {}", instance.id, zone,

@@ -23,14 +23,15 @@ BEYOND_A_SCHEMA = set("""
     min_larger_than_max policy_add_and_remove policy_add_zero policy_adjustment_disagrees
     policy_cooldown_of_step policy_cpu_without_percent policy_datapoints_to_alarm
     policy_for_and_datapoints policy_for_not_a_multiple policy_latency_without_unit
-    policy_names_twice policy_step_with_target_key policy_thresholds_overlap
-    policy_without_adjustment process_zone_address provider_sections ratio_forgotten_percent
-    redirect_placeholder redirect_port redirect_same_url respond_body_of_204 rule_host_is_url
-    rule_names_twice rule_path_relative scaling_group_unknown secret_group_is_not_shown
-    size_too_large step_backwards steps_gap steps_mixed steps_overlap steps_two_open_ends tag
-    target_ipv6_without_brackets target_twice target_without_port tls_missing tls_no_certificate
-    tls_on_http tls_trust_without_verify tls_verify_without_trust version_missing
-    zone_pause_longer_than_max
+    policy_names_twice policy_over_a_day policy_period_of_parts policy_period_of_tracking
+    policy_period_too_short policy_statistic_of_tracking policy_step_with_target_key
+    policy_thresholds_overlap policy_without_adjustment process_zone_address provider_sections
+    ratio_forgotten_percent redirect_placeholder redirect_port redirect_same_url
+    respond_body_of_204 rule_host_is_url rule_names_twice rule_path_relative
+    scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards steps_gap
+    steps_mixed steps_overlap steps_two_open_ends tag target_ipv6_without_brackets target_twice
+    target_without_port tls_missing tls_no_certificate tls_on_http tls_trust_without_verify
+    tls_verify_without_trust version_missing zone_pause_longer_than_max
 """.split())
 
 

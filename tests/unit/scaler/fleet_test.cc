@@ -110,6 +110,19 @@ TEST_F(FleetTest, ALaunchThatEndsBeforeServiceIsAFailureOfItsZone) {
   EXPECT_EQ(next().zone, "b");
 }
 
+TEST_F(FleetTest, ALaunchThatAnAdminEndsIsNoFailureOfItsZone) {
+  describe();
+  fleet.launch_started("t", "a", now);
+  ReportedInstance& made = run("i-1", "a", "t");
+  made.state = ReportedState::pending;
+  describe();
+  made.state = ReportedState::terminated;
+  made.state_reason = "Client.UserInitiatedShutdown: User initiated shutdown";
+  describe();
+  EXPECT_TRUE(happened("launch_failed"));
+  EXPECT_EQ(next().zone, "a");
+}
+
 TEST_F(FleetTest, AJustLaunchedInstanceMissingFromTheReportIsNotLost) {
   fleet.set_desired(1);
   describe();
