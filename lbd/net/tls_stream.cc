@@ -223,6 +223,7 @@ class TlsStream final : public SocketStream {
       size = 0;
       for (const iovec& piece : rest) {
         const std::size_t step = std::min(piece.iov_len, most - size);
+        if (step == 0) continue;
         std::memcpy(gathered.data() + size, piece.iov_base, step);
         size += step;
       }

@@ -63,7 +63,7 @@ def limit_descriptors(lbd, more):
 
 
 @test()
-def test_a_reload_without_descriptors_left_is_refused_or_works_but_never_kills(rig):
+def test_running_out_of_descriptors_while_reloading_never_kills(rig):
     lbd = rig.proxy([rig.origin()])
     request(rig.port, "/id")
     for more in range(8):

@@ -5,6 +5,14 @@
 
 namespace lbd {
 
+/// UBSan reads an object's vptr through a pipe: without descriptors it finds every object broken.
+/// The sanitized build has both sanitizers.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kRunsWithoutDescriptors = false;
+#else
+inline constexpr bool kRunsWithoutDescriptors = true;
+#endif
+
 /// While it lives, this process can open no descriptor (EMFILE). Those that are open stay.
 class NoDescriptors {
  public:
