@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
@@ -21,7 +22,7 @@
 #include "tests/support/descriptors.h"
 
 namespace {
-std::size_t reads_made = 0;
+std::atomic<std::size_t> reads_made = 0;  // of other tests' threads too
 }
 
 // In place of libc's, to count.
