@@ -2,14 +2,26 @@
 // it.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <coroutine>
+#include <cstdint>
 
 namespace lbd {
 
 using Duration = std::chrono::steady_clock::duration;
 using TimePoint = std::chrono::steady_clock::time_point;
 using WallTime = std::chrono::system_clock::time_point;
+
+/// Whole microseconds; not for negative durations.
+[[nodiscard]] inline std::uint64_t micros(Duration duration) noexcept {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+}
+/// The same, at most 71 minutes.
+[[nodiscard]] inline std::uint32_t short_micros(Duration duration) noexcept {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(micros(duration), UINT32_MAX));
+}
 
 class Timer;
 

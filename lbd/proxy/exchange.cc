@@ -24,37 +24,6 @@ class Lease {
 /// another listener), but not for ever.
 constexpr std::size_t kPassesMax = 3;
 
-/// Weight of a new sample in a target's latency average, and how fast the average's floor follows
-/// it upwards.
-constexpr float kLatencyDecay = 0.2F;
-constexpr float kFloorDrift = 0.001F;
-
-void note_latency(upstream::TargetLoad& load, float sample) noexcept {
-  const float before = load.latency_us.get();
-  const float average = before > 0 ? before + kLatencyDecay * (sample - before) : sample;
-  const float floor = load.latency_floor_us.get();
-  load.latency_us.set(average);
-  load.latency_floor_us.set(
-      floor <= 0 || average < floor ? average : floor + kFloorDrift * (average - floor));
-}
-
-std::uint64_t micros(Duration duration) noexcept {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
-}
-
-std::uint32_t short_micros(Duration duration) noexcept {
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(micros(duration), UINT32_MAX));
-}
-
-/// A response without a Date gets one on its way (RFC 9110 §6.6.1).
-void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
-  const bool has = std::any_of(headers.begin(), headers.end(), [](const http::Header& each) {
-    return each.id == http::HeaderId::date;
-  });
-  if (!has) headers.push_back({"Date", worker.date(), http::HeaderId::date});
-}
-
 }  // namespace
 
 Exchange::Exchange(WorkerContext& worker, ClientSide& client,
@@ -279,40 +248,6 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
   co_return Result<void>();
 }
 
-/// Sends the request and relays the response. `none` when the client has it whole.
-Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
-  current_ = &upstream;
-  upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
-  if (!first_.last) {
-    const Result<void> told = co_await client_.send_continue();
-    if (!told) {
-      current_ = nullptr;
-      co_return called_off_ != Fault::none ? called_off_error() : told.error();
-    }
-  }
-  const Result<void> sent =
-      co_await upstream.send_head(client_.head(), state_->upstream_headers, first_);
-  if (sent && !first_.last) start_upload(upstream);
-  // A target may answer and close before it has read everything: whatever became of the sending,
-  // read.
-  Error error{};
-  const Result<void> received = co_await receive(upstream, choice);
-  if (!received) {
-    error = sent ? received.error() : sent.error();
-  } else {
-    error = co_await relay(upstream);
-  }
-  co_await end_upload(upstream);
-  current_ = nullptr;
-  if (called_off_ != Fault::none) co_return called_off_error();
-  if (moved_) co_return Error{Fault::target_down, Side::self, false};
-  if (error.fault != Fault::none && upload_error_.fault != Fault::none &&
-      upload_error_.fault != Fault::cancelled) {
-    co_return upload_error_;
-  }
-  co_return error;
-}
-
 /// Why the request ends although neither side failed. The target is to blame for the total deadline
 /// when the whole time was its own: nothing else was waited for.
 Error Exchange::called_off_error() const noexcept {
@@ -321,96 +256,6 @@ Error Exchange::called_off_error() const noexcept {
                                  record_.attempt_count == 1 && !response_started_ &&
                                  (!uploading_ || uploaded_);
   return {called_off_, waited_for_target ? Side::upstream : Side::self, false};
-}
-
-/// Reads the response's head; interim ones are passed on, but for 100, which we gave ourselves.
-Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choice) {
-  for (;;) {
-    const Result<void> got = co_await upstream.read_head(state_->response);
-    if (!got) co_return got;
-    if (state_->response.status >= 200) break;
-    if (state_->response.status == 100) continue;
-    response_headers(state_->response, via(), record_.id, state_->client_headers);
-    const ResponseOut out{
-        state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
-    const Result<void> sent = co_await client_.send_interim(out);
-    if (!sent) co_return sent;
-  }
-  note_head(choice);
-  co_return Result<void>();
-}
-
-Task<Error> Exchange::relay(UpstreamSide& upstream) {
-  const http::ResponseHead& response = state_->response;
-  Result<BodyPiece> piece = upstream.buffered_body();
-  if (!piece) co_return piece.error();
-  response_headers(response, via(), record_.id, state_->client_headers);
-  add_date(state_->client_headers, worker_);
-  ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
-                  false};
-  if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
-    out.state_length = std::any_of(
-        response.headers.begin(), response.headers.end(),
-        [](const http::Header& each) { return each.id == http::HeaderId::content_length; });
-  }
-  response_started_ = true;
-  record_.status = response.status;
-  record_.by_target = true;
-  record_.response_bytes += piece->bytes.size();
-  Result<void> sent = co_await client_.send_head(out, *piece);
-  while (sent && !piece->last) {
-    upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.body_idle);
-    piece = co_await upstream.read_body();
-    if (!piece) co_return piece.error();
-    record_.response_bytes += piece->bytes.size();
-    sent = co_await client_.send_body(*piece);
-  }
-  if (!sent) co_return sent.error();
-  co_return Error{};
-}
-
-void Exchange::start_upload(UpstreamSide& upstream) {
-  uploading_ = true;
-  upload_.spawn(upload(upstream));
-}
-
-Task<> Exchange::end_upload(UpstreamSide& upstream) {
-  if (upload_.running() == 0) co_return;
-  upload_over_ = true;  // an operation that has ended already cannot be called off any more
-  upstream.abort();
-  client_.abort();
-  co_await upload_.join();
-}
-
-/// Runs beside receive and relay: the rest of the request's body.
-Task<> Exchange::upload(UpstreamSide& upstream) {
-  record_.request_bytes += first_.bytes.size();
-  const config::UpstreamTimeouts& timeouts = group_settings().timeouts;
-  const Duration patience = listener_.settings.timeouts.body_idle;
-  for (;;) {
-    // It is the client's turn, and its side ends the wait when it takes too long: not the target's
-    // fault.
-    const Duration answer = response_started_ ? timeouts.body_idle : timeouts.response_head;
-    upstream.set_deadline(worker_.clock.now() + patience + answer);
-    const Result<BodyPiece> piece = co_await client_.read_body();
-    if (!piece) {
-      upload_error_ = piece.error();
-      upstream.abort();
-      co_return;
-    }
-    record_.request_bytes += piece->bytes.size();
-    if (upload_over_) co_return;
-    upstream.set_deadline(worker_.clock.now() + answer);
-    const Result<void> sent = co_await upstream.send_body(*piece);
-    if (upload_over_) co_return;
-    if (!sent) co_return;  // the response, if any, tells why
-    if (piece->last) {
-      uploaded_ = true;
-      upstream.set_deadline(worker_.clock.now() + answer);
-      client_.watch(&Exchange::client_gone, this);
-      co_return;
-    }
-  }
 }
 
 void Exchange::client_gone(void* self, Fault why) { static_cast<Exchange*>(self)->call_off(why); }
@@ -434,34 +279,6 @@ void Exchange::total_expired(void* self) {
   if (destroyed) return;
   exchange->destroyed_ = nullptr;
   exchange->client_.abort();
-}
-
-void Exchange::note_head(const Choice& choice) {
-  waiting_.leave();
-  upstream::TargetLoad& load = choice.target->live->load(worker_.index);
-  const http::ResponseHead& response = state_->response;
-  const TimePoint now = worker_.clock.now();
-  const Duration took = now - attempt_started_;
-  record_.ttfb_us = micros(now - started_);
-  load.response.record(micros(took));
-  load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
-  note_latency(load, static_cast<float>(micros(took)));
-  if (response.status >= 500) {
-    load.errors.add(1);
-    group_load_->trouble.add(1);
-  } else {
-    load.errors_at_success.set(load.errors.get());
-  }
-  this_attempt().status = response.status;
-  this_attempt().response_us = short_micros(took);
-  for (const http::Header& header : response.headers) {
-    if (header.id != http::HeaderId::endpoint_load_metrics) continue;
-    const double cpu = http::orca_cpu(header.value);
-    if (cpu < 0) continue;
-    load.reported_cpu_permille.set(static_cast<std::uint32_t>(std::min(cpu * 1000, 1e6)));
-    load.reported_cpu_at_us.set(
-        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count());
-  }
 }
 
 void Exchange::note_result(const Choice& choice, const Error& error) {

@@ -107,9 +107,7 @@ void Exchange::start_record() {
 
 void Exchange::finish_record() {
   const http::RequestHead& request = client_.head();
-  const Duration took = worker_.clock.now() - started_;
-  record_.duration_us = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+  record_.duration_us = micros(worker_.clock.now() - started_);
   if (!uploading_) record_.request_bytes = first_.bytes.size();
   const std::shared_ptr<upstream::LiveRoute>& live =
       route_ != nullptr ? route_->live : listener_.no_route;

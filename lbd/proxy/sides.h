@@ -17,10 +17,11 @@
 namespace lbd::proxy {
 
 /// Bytes of a body. A view that holds until the next call on the side it came from. `last`: nothing
-/// follows.
+/// follows but `trailers`, end-to-end fields that hold as long as the bytes; null: none.
 struct BodyPiece {
   std::string_view bytes;
   bool last = false;
+  const std::vector<http::Header>* trailers = nullptr;
 };
 
 /// Who is asking; fixed for a connection.
