@@ -22,7 +22,7 @@ enum class Method : std::uint8_t {
   query,
   other,
 };
-enum class Version : std::uint8_t { http_1_0, http_1_1 };
+enum class Version : std::uint8_t { http_1_0, http_1_1, http_2 };
 
 /// Header fields that lbd itself acts on; every other one is passed through as `other`.
 enum class HeaderId : std::uint8_t {

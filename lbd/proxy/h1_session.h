@@ -15,8 +15,9 @@ namespace lbd::proxy {
 /// One client connection.
 class H1Session final : public Session, public ClientSide {
  public:
+  /// `came`: bytes that were read already.
   H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-            std::shared_ptr<upstream::LiveListener> listener);
+            std::shared_ptr<upstream::LiveListener> listener, std::string_view came = {});
   ~H1Session() override;
 
   Task<> run() override;

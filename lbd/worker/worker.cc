@@ -13,6 +13,8 @@
 #include "lbd/net/tls.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
+#include "lbd/proxy/h2_session.h"
+#include "lbd/proxy/preface.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::worker {
@@ -254,8 +256,19 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
 
 void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
                                    const std::shared_ptr<upstream::LiveListener>& listener) {
-  auto session =
-      std::make_unique<proxy::H1Session>(context, std::move(stream), std::move(client), listener);
+  const upstream::SnapshotListener* settings = find(*listener);
+  const bool ask = settings != nullptr && !client.tls && settings->settings.http2.cleartext;
+  std::unique_ptr<Session> session;
+  if (client.tls && client.tls->alpn == "h2") {
+    session =
+        std::make_unique<proxy::H2Session>(context, std::move(stream), std::move(client), listener);
+  } else if (ask) {
+    session = std::make_unique<proxy::PrefaceSession>(context, std::move(stream), std::move(client),
+                                                      listener);
+  } else {
+    session =
+        std::make_unique<proxy::H1Session>(context, std::move(stream), std::move(client), listener);
+  }
   context.tasks.spawn(serve(*this, std::move(session), listener));
 }
 
