@@ -20,7 +20,7 @@ packages_of() {
     demo) echo "python3 procps" ;;
     test)
       echo "python3 python3-venv procps iproute2 util-linux curl openssl"
-      echo "prometheus systemd clang-format"
+      echo "prometheus systemd clang-format nghttp2-client"
       ;;
     lint) echo "clang clang-tidy clang-format python3" ;;
     fuzz)

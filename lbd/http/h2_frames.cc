@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::uint8_t kData = 0x0;
 constexpr std::uint8_t kPriority = 0x2;
+constexpr std::uint8_t kLastKnown = 0x9;
 constexpr std::uint32_t kStreamBits = 0x7fff'ffff;
 
 }  // namespace
@@ -26,6 +27,7 @@ void H2FrameScanner::end_of_part(Step& step) noexcept {
     return;
   }
   if (part_[3] == kData) step.data_of = stream;
+  if (part_[3] > kLastKnown) ++step.unknown;
   if (want_ > kHead) {
     step.bad = stream == static_cast<std::int32_t>(number(kHead, 4) & kStreamBits);
   }

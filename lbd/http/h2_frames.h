@@ -10,7 +10,8 @@ namespace lbd::http {
 
 /// Finds the heads of DATA frames, wherever the bytes are split, and PRIORITY frames of a stream
 /// that is to depend on itself (RFC 7540 §5.3.1): nghttp2 drops the former in silence when their
-/// stream is closed, and the latter while it has no use for priorities.
+/// stream is closed, and the latter while it has no use for priorities; of unknown ones it does not
+/// tell.
 class H2FrameScanner {
  public:
   static constexpr std::size_t kHead = 9;
@@ -19,6 +20,7 @@ class H2FrameScanner {
     std::size_t consumed = 0;
     std::int32_t data_of = -1;  // the head of a DATA frame of this stream ends here
     bool bad = false;           // such a PRIORITY frame
+    std::uint32_t unknown = 0;  // frames of kinds that RFC 9113 does not know
   };
   /// The next bytes of the connection, preface included: up to what is to be looked at, or all.
   [[nodiscard]] Step scan(std::string_view bytes) noexcept;

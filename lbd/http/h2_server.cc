@@ -354,6 +354,7 @@ bool H2Server::receive(std::string_view bytes, TimePoint now) {
   while (scanned < bytes.size() && going()) {
     const H2FrameScanner::Step step = scanner_.scan(bytes.substr(scanned));
     scanned += step.consumed;
+    for (std::uint32_t i = 0; i < step.unknown; ++i) spend(H2Flood::control);
     if (step.bad) refuse_connection(H2Error::protocol_error);
     if (step.data_of < 0) continue;
     // What came before it counts.
