@@ -15,6 +15,7 @@ constexpr std::size_t kReadCapacity = 16 * 1024;
 constexpr std::size_t kWriteMax = 48 * 1024;  // then what is left waits for the socket
 constexpr int kReadsPerTurn = 4;              // in a row, without waiting
 constexpr std::size_t kFreeStreamsMax = 128;
+constexpr std::chrono::milliseconds kKeepStreams{1000};  // for the next requests; then given back
 constexpr std::chrono::milliseconds kLinger{1000};
 constexpr std::size_t kLingerBytesMax = 1 << 20;
 /// A client hears of a drain before its next request is refused.
@@ -224,7 +225,6 @@ void H2Session::reap() noexcept {
     streams_.pop_back();
   }
   if (any && streams_.empty()) {
-    free_.clear();
     idle_since_ = worker_.clock.now();
     set_idle();
   }
@@ -236,6 +236,7 @@ void H2Session::set_idle() noexcept {
   TimePoint due = TimePoint::max();
   if (streams_.empty())
     due = idle_since_ + (requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
+  if (streams_.empty() && !free_.empty()) due = std::min(due, idle_since_ + kKeepStreams);
   if (codec_.in_header_block()) due = std::min(due, block_since_ + timeouts_.request_head);
   if (due != TimePoint::max()) idle_.set(due);
 }
@@ -248,6 +249,7 @@ void H2Session::idle_expired(void* self) {
     session->stream_->cancel();  // lingering
     return;
   }
+  if (session->streams_.empty()) session->free_.clear();
   const auto over = [now](TimePoint since, std::chrono::milliseconds most) {
     return now >= since + most;
   };
