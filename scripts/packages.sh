@@ -28,6 +28,7 @@ packages_of() {
       if [ "$debian" = 12 ]; then echo "libclang-rt-14-dev"; else echo "libclang-rt-dev"; fi
       ;;
     bench) echo "wrk nghttp2-client curl nginx-light|nginx|nginx-core|nginx-full haproxy" ;;
+    conformance) echo "golang-go" ;;
     boot) echo "debootstrap util-linux iproute2" ;;
     package) echo "dpkg-dev file" ;;
   esac | tr ' ' '\n' | sort -u

@@ -33,6 +33,7 @@ verb_test() {
   fi
   need_packages build test
   case " $steps " in *" fuzz "*) need_packages fuzz ;; esac
+  if [ "$PROFILE" = long ] && ! command -v go >/dev/null; then need_packages conformance; fi
   need_venv
   mkdir -p "$LOGS"
   rm -f "$LOGS"/test-*
