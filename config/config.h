@@ -149,6 +149,9 @@ struct ListenerTls {
   milliseconds handshake_timeout{10'000};
 };
 
+/// What becomes of requests that servers could read differently (docs/operations/desync.md).
+enum class DesyncMode : std::uint8_t { monitor, defensive, strictest };
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
@@ -159,6 +162,7 @@ struct Listener {
   ForwardedHeaders forwarded_headers;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
+  DesyncMode desync = DesyncMode::defensive;
   bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
   Origin origin;
 };

@@ -227,6 +227,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
                        l.requests_per_connection_max);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
+  changes.changed("desync", before.desync != after.desync);
   changes.number("reason_header", before.reason_header, after.reason_header);
 }
 

@@ -282,6 +282,10 @@ Table listener_table(Listener& listener) {
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),
                "What a client may send."},
+              {"desync",
+               word(listener.desync, {.words = {"monitor", "defensive", "strictest"}, .later = {}}),
+               "What becomes of requests that servers could read differently: see "
+               "docs/operations/desync.md."},
               {"reason_header", flag(listener.reason_header),
                "Whether to add x-lbd-reason to answers that lbd makes itself."},
           },

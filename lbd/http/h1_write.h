@@ -28,6 +28,11 @@ void end_head(Buffer& out);
 [[nodiscard]] std::string_view http_date(std::int64_t unix_seconds,
                                          std::span<char, 29> storage) noexcept;
 
+/// What follows the data of a chunk, or, when `last`, ends the body: a literal, or text in
+/// `storage` when there are `trailers` (may be null).
+[[nodiscard]] std::string_view chunk_end(bool has_data, bool last,
+                                         const std::vector<Header>* trailers, Buffer& storage);
+
 /// "1f40\r\n" in the caller's storage.
 [[nodiscard]] std::string_view chunk_size_line(std::size_t bytes,
                                                std::span<char, 20> storage) noexcept;

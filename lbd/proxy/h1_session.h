@@ -66,10 +66,12 @@ class H1Session final : public ClientSide {
   Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
   Task<Result<void>> read_more_body();
   Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  void compose_head(const ResponseOut& head, bool whole);
   Result<std::size_t, Fault> scan_head();
   Fault parse_head(std::size_t size);
   void head_began();
-  [[nodiscard]] Fault refused(Fault fault, std::string_view bytes) noexcept;
+  [[nodiscard]] Fault refused(Fault fault, http::DesyncReason why, std::string_view bytes) noexcept;
+  [[nodiscard]] Fault judge() noexcept;
   [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
   void watch_on();
@@ -89,6 +91,7 @@ class H1Session final : public ClientSide {
   boost::local_shared_ptr<Pinned> last_;  // see drain
   config::ListenerTimeouts timeouts_;     // of the current or last request
   config::ListenerLimits body_limits_;
+  config::DesyncMode desync_mode_ = config::DesyncMode::defensive;
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
   http::RequestHead head_;

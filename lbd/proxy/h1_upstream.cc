@@ -27,8 +27,9 @@ void H1Upstream::start(std::unique_ptr<upstream::Connection> connection,
 }
 
 std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcept {
-  reusable = request_done_ && response_done_ && keep_alive_ && connection_->in().empty();
+  reusable = request_done_ && response_done_ && keep_alive_ && !alone_ && connection_->in().empty();
   out_.release();
+  tail_.release();
   return std::move(connection_);
 }
 
@@ -42,6 +43,7 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
                                          const std::vector<http::Header>& headers,
                                          BodyPiece first) {
   method_ = request.method;
+  alone_ = request.alone;
   request_chunked_ = request.framing.kind == http::Framing::Kind::chunked;
   request_done_ = first.last;
   out_.clear();
@@ -55,10 +57,8 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
     pieces[count++] = piece_of(first.bytes);
   }
   if (request_chunked_ && (first.last || !first.bytes.empty())) {
-    const std::string_view tail = !first.last           ? "\r\n"
-                                  : first.bytes.empty() ? "0\r\n\r\n"
-                                                        : "\r\n0\r\n\r\n";
-    pieces[count++] = piece_of(tail);
+    pieces[count++] =
+        piece_of(http::chunk_end(!first.bytes.empty(), first.last, first.trailers, tail_));
   }
   const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
   if (!sent.ok()) co_return error_now();
@@ -74,10 +74,10 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
   }
   if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
   if (request_chunked_) {
-    const std::string_view tail = !piece.last           ? "\r\n"
-                                  : piece.bytes.empty() ? "0\r\n\r\n"
-                                                        : "\r\n0\r\n\r\n";
-    if (piece.last || !piece.bytes.empty()) pieces[count++] = piece_of(tail);
+    if (piece.last || !piece.bytes.empty()) {
+      pieces[count++] =
+          piece_of(http::chunk_end(!piece.bytes.empty(), piece.last, piece.trailers, tail_));
+    }
   }
   if (count > 0) {
     const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
@@ -119,9 +119,9 @@ Result<BodyPiece> H1Upstream::buffered_body() {
   Buffer& in = connection_->in();
   const http::BodyReader::Step step = body_.step(in.view());
   in.consume(step.consumed);
-  if (step.bad) return Error{Fault::bad_response, Side::upstream, false};
+  if (step.bad || step.bad_trailer) return Error{Fault::bad_response, Side::upstream, false};
   response_done_ = body_.done();
-  return BodyPiece{step.data, response_done_};
+  return BodyPiece{step.data, response_done_, body_.trailers()};
 }
 
 Task<Result<BodyPiece>> H1Upstream::read_body() {

@@ -14,7 +14,7 @@ namespace lbd::proxy {
 /// Reused from request to request by its worker. `start` before each, `finish` after.
 class H1Upstream final : public UpstreamSide {
  public:
-  explicit H1Upstream(BufferPool& pool) : out_(pool), scanner_(limits_) {}
+  explicit H1Upstream(BufferPool& pool) : out_(pool), tail_(pool), scanner_(limits_) {}
 
   void start(std::unique_ptr<upstream::Connection> connection,
              const config::UpstreamLimits& limits);
@@ -38,10 +38,12 @@ class H1Upstream final : public UpstreamSide {
 
   std::unique_ptr<upstream::Connection> connection_;
   Buffer out_;
+  Buffer tail_;  // trailers of the request
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
   http::BodyReader body_;
   http::Method method_ = http::Method::get;
+  bool alone_ = false;
   bool request_chunked_ = false;
   bool request_done_ = false;
   bool response_done_ = false;
