@@ -80,6 +80,8 @@ struct ListenerTimeouts {
   milliseconds write_idle{30'000};    // a client that reads nothing
   milliseconds idle{60'000};          // keep-alive between requests
   milliseconds total{0};              // whole request; 0: no limit
+  milliseconds tunnel_idle{600'000};  // a tunnel in which nothing moves; 0: no limit
+  milliseconds tunnel_total{0};       // a whole tunnel; 0: no limit
 };
 
 struct ListenerLimits {
@@ -152,6 +154,9 @@ struct ListenerTls {
 /// What becomes of requests that servers could read differently (docs/operations/desync.md).
 enum class DesyncMode : std::uint8_t { monitor, defensive, strictest };
 
+/// What clients may switch their connections to.
+enum class Upgrade : std::uint8_t { off, websocket };
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
@@ -162,6 +167,7 @@ struct Listener {
   ForwardedHeaders forwarded_headers;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
+  Upgrade upgrade = Upgrade::websocket;
   DesyncMode desync = DesyncMode::defensive;
   bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
   Origin origin;

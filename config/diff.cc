@@ -227,6 +227,9 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
                        l.requests_per_connection_max);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
+  changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
+  changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
+  changes.changed("upgrade", before.upgrade != after.upgrade);
   changes.changed("desync", before.desync != after.desync);
   changes.number("reason_header", before.reason_header, after.reason_header);
 }

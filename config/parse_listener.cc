@@ -44,6 +44,10 @@ Table timeouts_table(ListenerTimeouts& timeouts) {
                    "Between two requests of a connection."},
                   {"total", duration(timeouts.total, {.least = 1ms, .off = true}),
                    "A whole request; `off` is no limit."},
+                  {"tunnel_idle", duration(timeouts.tunnel_idle, {.least = 1ms, .off = true}),
+                   "How long nothing may move in a tunnel (WebSocket); `off` is no limit."},
+                  {"tunnel_total", duration(timeouts.tunnel_total, {.least = 1ms, .off = true}),
+                   "A whole tunnel, from the response's head; `off` is no limit."},
               },
           .later = {},
           .after = {}};
@@ -282,6 +286,8 @@ Table listener_table(Listener& listener) {
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),
                "What a client may send."},
+              {"upgrade", word(listener.upgrade, {.words = {"off", "websocket"}, .later = {}}),
+               "What clients may switch their connections to, where a rule forwards."},
               {"desync",
                word(listener.desync, {.words = {"monitor", "defensive", "strictest"}, .later = {}}),
                "What becomes of requests that servers could read differently: see "

@@ -81,6 +81,9 @@ void collect_listeners(Plane& plane, Families& out) {
       out.counter("lbd_connections_shed_total",
                   "Client connections closed at once because of connections_max.", labels,
                   static_cast<double>(load.shed.get()));
+      out.gauge("lbd_tunnels", "Tunnels (WebSocket) open now.", labels, load.tunnels.get());
+      out.counter("lbd_tunnels_total", "Tunnels (WebSocket) opened.", labels,
+                  static_cast<double>(load.tunnels_opened.get()));
       collect_desync(name, load, out);
       for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
         const auto count = static_cast<double>(load.failures[fault].get());

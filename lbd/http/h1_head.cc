@@ -146,6 +146,9 @@ struct Fields {  // what framing and connection handling need, from one pass ove
   std::uint32_t hosts = 0;
   bool close = false;
   bool keep_alive = false;
+  std::string_view upgrade_to;
+  std::uint32_t upgrades = 0;
+  bool names_upgrade = false;
   bool upgrade = false;
   bool bad = false;
   bool bad_length = false;
@@ -156,6 +159,10 @@ struct Fields {  // what framing and connection handling need, from one pass ove
   DesyncReason desync = DesyncReason::none;
 
   void doubt(DesyncReason reason) noexcept { desync = worse(desync, reason); }
+  /// RFC 9110 §7.8: one protocol, which Connection names as this hop's business.
+  [[nodiscard]] std::string_view asked_upgrade() const noexcept {
+    return names_upgrade && upgrades == 1 && is_token(upgrade_to) ? upgrade_to : std::string_view();
+  }
 };
 
 /// True for a field that is none of Connection's business: it is meant for the recipient, or it is
@@ -190,6 +197,8 @@ void read_connection(std::string_view list, Fields& fields) noexcept {
       fields.keep_alive = true;
     } else if (equals_ignoring_case(option, "te")) {
       fields.names_te = true;
+    } else if (equals_ignoring_case(option, "upgrade")) {
+      fields.names_upgrade = true;
     } else if (is_for_all(option)) {
       fields.doubt(DesyncReason::connection_names_field);
     }
@@ -252,6 +261,8 @@ Fields read_fields(std::vector<Header>& headers) noexcept {
         // h2c is an offer (RFC 7540 §3.2) that may be passed over in silence; anything else is what
         // the client came for.
         fields.upgrade |= !list_has(header.value, "h2c");
+        ++fields.upgrades;
+        fields.upgrade_to = header.value;
         break;
       case HeaderId::other:
         read_unknown(header.name, fields);
@@ -421,6 +432,9 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   out.takes_trailers = fields.te_trailers && fields.names_te && out.version == Version::http_1_1;
   fault = request_framing(fields, out);
   if (fault != Fault::none) return fault;
+  if (out.wants_upgrade && out.version == Version::http_1_1) out.upgrade = fields.asked_upgrade();
+  const bool body = out.framing.kind == Framing::Kind::chunked || out.framing.length > 0;
+  if (!out.upgrade.empty() && body) return refuse(out, DesyncReason::body_with_upgrade);
   doubt_framing(fields, out);
   return note_expectations(out);
 }
@@ -454,6 +468,8 @@ Fault parse_response_head(std::string_view head, Method request_method, Response
   if (fields.encodings > 0 && !equals_ignoring_case(fields.transfer_encoding, "chunked")) {
     return Fault::bad_response;
   }
+  if (out.status < 200 && (fields.lengths > 0 || fields.encodings > 0)) return Fault::bad_response;
+  out.upgrade = fields.asked_upgrade();
   if (out.status < 200 || out.status == 204 || out.status == 304 ||
       request_method == Method::head) {
     out.framing = {Framing::Kind::none, fields.length};

@@ -17,6 +17,11 @@ void write_headers(const std::vector<Header>& headers, Buffer& out) {
   for (const Header& header : headers) write_header(header.name, header.value, out);
 }
 
+void write_upgrade(std::string_view protocol, Buffer& out) {
+  write_header("Connection", "Upgrade", out);
+  write_header("Upgrade", protocol, out);
+}
+
 void write_content_length(std::uint64_t length, Buffer& out) {
   out.append("Content-Length: ");
   out.append_decimal(length);
@@ -39,6 +44,7 @@ void write_request_head(const RequestHead& request, const std::vector<Header>& h
   out.append(" HTTP/1.1\r\n");
   write_headers(headers, out);
   if (request.takes_trailers) write_header("Connection", "TE", out);
+  if (!request.upgrade.empty()) write_upgrade(request.upgrade, out);
   switch (request.framing.kind) {
     case Framing::Kind::length:
       write_content_length(request.framing.length, out);

@@ -8,8 +8,8 @@
 
 namespace lbd::http {
 
-/// Request line and fields, then the framing field, then the empty line. `target` in origin-form
-/// (or *).
+/// Request line and fields, what concerns this hop alone (TE, Upgrade), then the framing field,
+/// then the empty line. `target` in origin-form (or *).
 void write_request_head(const RequestHead& request, const std::vector<Header>& headers,
                         Buffer& out);
 
@@ -21,6 +21,8 @@ struct StatusLine {
 void write_status_line(const StatusLine& line, Buffer& out);
 void write_headers(const std::vector<Header>& headers, Buffer& out);
 void write_header(std::string_view name, std::string_view value, Buffer& out);
+/// Connection and Upgrade (RFC 9110 §7.8).
+void write_upgrade(std::string_view protocol, Buffer& out);
 void write_content_length(std::uint64_t length, Buffer& out);
 void end_head(Buffer& out);
 

@@ -79,6 +79,7 @@ struct RequestHead {
   Framing framing;
   bool keep_alive = true;  // what the client asked for
   bool expect_continue = false;
+  std::string_view upgrade;     // the protocol, when it is asked of this hop, alone and well
   bool wants_upgrade = false;   // to anything but h2c
   bool takes_trailers = false;  // TE: trailers, said to this hop
   /// Neither connection that carries it may carry another message after it.
@@ -102,12 +103,13 @@ struct ResponseHead {
   std::string_view reason;
   Framing framing;
   bool keep_alive = true;
+  std::string_view upgrade;  // as in RequestHead; with status 101
   std::vector<Header> headers;
 
   void clear() {
     headers.clear();
     framing = {};
-    reason = {};
+    reason = upgrade = {};
   }
 };
 

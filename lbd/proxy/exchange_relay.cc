@@ -54,6 +54,8 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   const Result<void> received = co_await receive(upstream, choice);
   if (!received) {
     error = sent ? received.error() : sent.error();
+  } else if (state_->response.status == 101) {
+    error = co_await tunnel(upstream);
   } else {
     error = co_await relay(upstream);
   }
@@ -73,7 +75,7 @@ Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choic
   for (std::uint32_t interim = 0;; ++interim) {
     const Result<void> got = co_await upstream.read_head(state_->response);
     if (!got) co_return got;
-    if (state_->response.status >= 200) break;
+    if (state_->response.status >= 200 || state_->response.status == 101) break;
     if (interim == kInterimMax) co_return Error{Fault::bad_response, Side::upstream, false};
     if (state_->response.status == 100) continue;
     response_headers(state_->response, via(), record_.id, state_->client_headers);

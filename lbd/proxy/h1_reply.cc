@@ -11,6 +11,9 @@ namespace {
 
 using http::Framing;
 
+/// Longer than any connection lasts: a tunnel's limits are the exchange's business.
+constexpr std::chrono::hours kNoLimit{24 * 365};
+
 iovec piece_of(std::string_view bytes) noexcept {
   return {const_cast<char*>(bytes.data()), bytes.size()};
 }
@@ -113,6 +116,32 @@ Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first
   co_return sent;
 }
 
-Task<Result<void>> H1Session::send_body(BodyPiece piece) { return write({}, piece); }
+Task<Result<void>> H1Session::send_body(BodyPiece piece) {
+  return tunnel_ && piece.last ? end_tunnel(piece) : write({}, piece);
+}
+
+Task<Result<void>> H1Session::begin_tunnel(const ResponseOut& head) {
+  unwatch();
+  tunnel_ = true;
+  keep_alive_ = false;
+  response_chunked_ = client_ended_ = false;
+  response_until_close_ = true;  // should it be cut
+  timeouts_.body_idle = timeouts_.write_idle = kNoLimit;
+  body_.start({Framing::Kind::until_close, 0});
+  out_.clear();
+  http::write_status_line({head.status, head.reason}, out_);
+  http::write_headers(*head.headers, out_);
+  http::write_upgrade(head_.upgrade, out_);
+  http::end_head(out_);
+  const Result<void> sent = co_await write(out_.view(), {});
+  out_.release();
+  co_return sent;
+}
+
+Task<Result<void>> H1Session::end_tunnel(BodyPiece last) {
+  const Result<void> sent = co_await write({}, last);
+  if (sent) stream_->shutdown_write();
+  co_return sent;
+}
 
 }  // namespace lbd::proxy

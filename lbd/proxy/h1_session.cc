@@ -75,7 +75,7 @@ void H1Session::kill() noexcept {
   killed_ = aborted_ = true;
   bool destroyed = false;
   destroyed_ = &destroyed;
-  stream_->close(true);  // what it ends may be all that the session waited for
+  stream_->close(!tunnel_);  // what it ends may be all that the session waited for
   if (destroyed) return;
   destroyed_ = nullptr;
   if (gone_ != nullptr) gone_(gone_context_, Fault::drain_deadline);
@@ -229,7 +229,8 @@ Task<> H1Session::serve() {
   body_bytes_ = 0;
   response_done_ = false;
   continue_owed_ = head_.expect_continue;
-  keep_alive_ = head_.keep_alive && !head_.alone && !draining_ && !worker_.draining &&
+  keep_alive_ = head_.keep_alive && !head_.alone && !head_.wants_upgrade && !draining_ &&
+                !worker_.draining &&
                 (body_limits_.requests_per_connection_max == 0 ||
                  requests_ < body_limits_.requests_per_connection_max);
   const boost::local_shared_ptr<Pinned> held = pinned();
@@ -246,7 +247,7 @@ Task<> H1Session::serve() {
   // Or before the next one was looked at.
   const bool more_came =
       !in_.empty() || !more_.empty() || (reading_ && read_.done && read_.result.ok());
-  linger_ = !body_.done() || more_came;
+  linger_ = !tunnel_ && (!body_.done() || more_came);
 }
 
 Task<> H1Session::refuse(Fault fault) {
@@ -316,14 +317,15 @@ Task<Result<BodyPiece>> H1Session::read_body() {
       head_.desync = step.bad ? http::DesyncReason::bad_chunk : http::DesyncReason::bad_trailer;
       co_return Error{Fault::client_protocol, Side::client, false};
     }
-    if (body_limits_.body_bytes_max > 0 && body_bytes_ > body_limits_.body_bytes_max) {
+    if (!tunnel_ && body_limits_.body_bytes_max > 0 && body_bytes_ > body_limits_.body_bytes_max) {
       co_return Error{Fault::body_too_large, Side::client, false};
     }
     if (!step.data.empty() || body_.done()) {
       co_return BodyPiece{step.data, body_.done(), body_.trailers()};
     }
     const Result<void> got = co_await read_more_body();
-    if (!got) co_return got.error();
+    if (!got && tunnel_ && client_ended_) body_.start({});
+    if (!got && !body_.done()) co_return got.error();
   }
 }
 
@@ -333,6 +335,7 @@ Task<Result<void>> H1Session::read_more_body() {
   set_deadline(timeouts_.body_idle);
   if (reading_) {
     const net::IoResult posted = co_await fill(in_, 0);
+    client_ended_ = posted.fault == Fault::closed;
     if (!posted.ok()) co_return client_error(posted);
     co_return Result<void>();
   }
@@ -349,6 +352,7 @@ Task<Result<void>> H1Session::read_more_body() {
   waiting_ = true;
   const net::IoResult result = co_await stream_->read(room);
   waiting_ = false;
+  client_ended_ = result.fault == Fault::closed;
   if (!result.ok()) co_return client_error(result);
   more_.commit(result.bytes);
   if (result.bytes == more_.capacity() && more_.capacity() < kBodyCapacityMax) {

@@ -43,6 +43,7 @@ class H1Session final : public ClientSide {
   Task<Result<void>> send_interim(const ResponseOut& head) override;
   Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) override;
   Task<Result<void>> send_body(BodyPiece piece) override;
+  Task<Result<void>> begin_tunnel(const ResponseOut& head) override;
   void watch(Gone gone, void* context) override;
   void look_ahead() override;
   void unwatch() noexcept override;
@@ -66,6 +67,7 @@ class H1Session final : public ClientSide {
   Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
   Task<Result<void>> read_more_body();
   Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  Task<Result<void>> end_tunnel(BodyPiece last);
   void compose_head(const ResponseOut& head, bool whole);
   Result<std::size_t, Fault> scan_head();
   Fault parse_head(std::size_t size);
@@ -123,6 +125,8 @@ class H1Session final : public ClientSide {
   bool response_until_close_ = false;
   bool continue_owed_ = false;
   bool body_in_more_ = false;
+  bool tunnel_ = false;
+  bool client_ended_ = false;  // its half of the tunnel
   bool linger_ = false;  // the client may still be sending: let it read our answer before the reset
 };
 

@@ -23,7 +23,7 @@ void H1Upstream::start(std::unique_ptr<upstream::Connection> connection,
       limits.response_headers_bytes_max;
   limits_.headers_max = limits.response_headers_max;
   scanner_.reset();
-  request_done_ = response_done_ = keep_alive_ = answered_ = false;
+  request_done_ = response_done_ = keep_alive_ = answered_ = tunnel_ = false;
 }
 
 std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcept {
@@ -43,7 +43,8 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
                                          const std::vector<http::Header>& headers,
                                          BodyPiece first) {
   method_ = request.method;
-  alone_ = request.alone;
+  alone_ = request.alone || !request.upgrade.empty();
+  upgrade_ = request.upgrade;
   request_chunked_ = request.framing.kind == http::Framing::Kind::chunked;
   request_done_ = first.last;
   out_.clear();
@@ -84,6 +85,7 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
     if (!sent.ok()) co_return error_now();
   }
   request_done_ = piece.last;
+  if (tunnel_ && piece.last) connection_->stream().shutdown_write();
   co_return Result<void>();
 }
 
@@ -104,14 +106,21 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
     answered_ = true;
   }
   scanner_.reset();
-  if (head.status == 101)
-    co_return Error{Fault::bad_response, Side::upstream, false};  // never asked for
+  const bool asked = !upgrade_.empty() && http::equals_ignoring_case(head.upgrade, upgrade_);
+  if (head.status == 101 && !asked) co_return Error{Fault::bad_response, Side::upstream, false};
   if (head.status >= 200) {
     body_.start(head.framing);
     keep_alive_ = head.keep_alive;
     response_done_ = body_.done();
   }
   co_return Result<void>();
+}
+
+void H1Upstream::begin_tunnel() noexcept {
+  tunnel_ = true;
+  request_chunked_ = request_done_ = response_done_ = keep_alive_ = false;
+  body_.start({http::Framing::Kind::until_close, 0});
+  connection_->clear_deadline();
 }
 
 Result<BodyPiece> H1Upstream::buffered_body() {

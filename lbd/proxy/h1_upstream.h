@@ -28,6 +28,7 @@ class H1Upstream final : public UpstreamSide {
   Task<Result<void>> read_head(http::ResponseHead& head) override;
   Result<BodyPiece> buffered_body() override;
   Task<Result<BodyPiece>> read_body() override;
+  void begin_tunnel() noexcept override;
   void set_deadline(TimePoint due) noexcept override { connection_->set_deadline(due); }
   void abort() noexcept override { connection_->abort(); }
   [[nodiscard]] bool reused() const noexcept override { return connection_->reused(); }
@@ -43,7 +44,9 @@ class H1Upstream final : public UpstreamSide {
   http::HeadScanner scanner_;
   http::BodyReader body_;
   http::Method method_ = http::Method::get;
+  std::string_view upgrade_;  // asked for; a view of the request's
   bool alone_ = false;
+  bool tunnel_ = false;
   bool request_chunked_ = false;
   bool request_done_ = false;
   bool response_done_ = false;

@@ -189,5 +189,14 @@ def expectations_and_upgrades():
                      "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"), sent_get())
     for value in ("TLS/1.0", "foo", "HTTP/2.0"):
         yield Row(f"Upgrade: {value}",
-                  octets(get(f"Connection: Upgrade\r\nUpgrade: {value}\r\n")), (501,),
-                  ("unsupported",), (None,))
+                  octets(get(f"Connection: Upgrade\r\nUpgrade: {value}\r\n") + SMUGGLED), (501,),
+                  ("unsupported",), (None,), (), True)
+    handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    yield Row("a WebSocket handshake that the target answers with 200",
+              octets(get(handshake) + SMUGGLED), (200,), (None,), (None,),
+              (octets(sent_get(fields="Sec-WebSocket-Version: 13\r\n").removesuffix("\r\n")
+                      + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),), True)
+    yield refused("a WebSocket handshake with a body",
+                  get(handshake + "Content-Length: 3\r\n") + "abc", "body_with_upgrade")
+    yield refused("a WebSocket handshake with chunks",
+                  get(handshake + CHUNKED) + "0\r\n\r\n", "body_with_upgrade")
