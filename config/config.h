@@ -90,6 +90,7 @@ struct ListenerLimits {
   std::uint32_t headers_bytes_max = 64 * 1024;    // the whole request head
   std::uint32_t headers_max = 128;                // count of header fields
   std::uint64_t body_bytes_max = 0;               // 0: no limit
+  std::uint32_t body_bytes_per_second_min = 240;  // beyond the first body_idle; 0: no limit
   std::uint32_t requests_per_connection_max = 0;  // 0: no limit
 };
 

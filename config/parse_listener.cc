@@ -68,6 +68,10 @@ Table limits_table(ListenerLimits& limits) {
               {"headers_max", whole(limits.headers_max, {1, 10'000}), "Number of header lines."},
               {"body_bytes_max", size_or_off(limits.body_bytes_max),
                "Bytes of a request body; `off` is no limit."},
+              {"body_bytes_per_second_min",
+               whole_or(limits.body_bytes_per_second_min, "off", {1, 1'000'000'000}),
+               "Bytes a second that a request body must bring on average, beyond a first "
+               "`timeouts.body_idle` of waiting; `off` is no limit."},
               {"requests_per_connection_max",
                whole_or(limits.requests_per_connection_max, "off", {1, 1'000'000'000}),
                "Requests until a connection is closed; `off` is no limit."},

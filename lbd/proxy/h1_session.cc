@@ -1,6 +1,7 @@
 #include "lbd/proxy/h1_session.h"
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::proxy {
@@ -227,6 +228,7 @@ Task<> H1Session::serve() {
   ++requests_;
   body_.start(head_.framing);
   body_bytes_ = 0;
+  body_waited_ = {};
   response_done_ = false;
   continue_owed_ = head_.expect_continue;
   keep_alive_ = head_.keep_alive && !head_.alone && !head_.wants_upgrade && !draining_ &&
@@ -332,9 +334,14 @@ Task<Result<BodyPiece>> H1Session::read_body() {
 /// A read that was posted while the client was watched brings what comes next, into in_; from then
 /// on more_ takes the body.
 Task<Result<void>> H1Session::read_more_body() {
-  set_deadline(timeouts_.body_idle);
+  const TimePoint since = worker_.clock.now();
+  const std::uint32_t rate_min = tunnel_ ? 0 : body_limits_.body_bytes_per_second_min;
+  const Duration patience =
+      body_patience(timeouts_.body_idle, rate_min, {body_bytes_, body_waited_});
+  read_watchdog_.set(since + patience);
   if (reading_) {
     const net::IoResult posted = co_await fill(in_, 0);
+    body_waited_ += worker_.clock.now() - since;
     client_ended_ = posted.fault == Fault::closed;
     if (!posted.ok()) co_return client_error(posted);
     co_return Result<void>();
@@ -352,6 +359,7 @@ Task<Result<void>> H1Session::read_more_body() {
   waiting_ = true;
   const net::IoResult result = co_await stream_->read(room);
   waiting_ = false;
+  body_waited_ += worker_.clock.now() - since;
   client_ended_ = result.fault == Fault::closed;
   if (!result.ok()) co_return client_error(result);
   more_.commit(result.bytes);

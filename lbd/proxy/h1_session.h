@@ -109,6 +109,7 @@ class H1Session final : public ClientSide {
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;
   std::uint64_t body_bytes_ = 0;
+  Duration body_waited_{};
   std::uint32_t requests_ = 0;
   std::uint32_t empty_lines_ = 0;  // before the head that is being read
   Phase phase_ = Phase::idle;
