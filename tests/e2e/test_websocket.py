@@ -5,8 +5,10 @@ import threading
 import time
 
 from http_text import NO_CHECKS
-from rig import RawOrigin, Wire, check, check_equal, request, slowness, test, wait_until
+from rig import RawOrigin, Wire, check, check_equal, free_port, request, slowness, test
+from rig import wait_until
 from test_bodies_and_reload import MIB, Peak
+from test_tls import Authority, connect, https_config
 
 FIELDS = ("connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13",
           "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==")
@@ -294,3 +296,33 @@ def test_a_tunnel_whose_reader_is_slow_takes_no_memory(rig):
             got += len(piece)
         check_equal(got, size, "bytes")
     peak.check("a tunnel")
+
+
+@test()
+def test_a_websocket_passes_through_tls_and_its_ends_are_seen(rig):
+    got = []
+
+    def script(connection):
+        connection.sendall(connection.recv(100))
+        connection.shutdown(1)
+        got.append(read_to_end(connection))
+
+    port = free_port()
+    files = Authority(rig.folder).make("shop")
+    config = https_config(port, [tunnel_target(rig, script)], {"certificates": [files]})
+    config["target_groups"]["app"].update(NO_CHECKS)
+    lbd = rig.lbd(config)
+    with connect(port) as wire:
+        wire.sendall(handshake().encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += wire.recv(1)
+        check(head.startswith(b"HTTP/1.1 101 "), f"the handshake: {head}")
+        wire.sendall(b"hello")
+        check_equal(wire.recv(100), b"hello", "echo")
+        check_equal(wire.recv(100), b"", "the end of the target's half")
+        wire.sendall(b"y" * 1000)
+        wire.unwrap().close()
+    wait_until(lambda: got, 10, "the target saw no end")
+    check_equal(len(got[0]), 1000, "what came after the half-close")
+    check("reason" not in last_line(lbd), f"logged as a failure: {last_line(lbd)}")
