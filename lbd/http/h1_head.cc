@@ -214,14 +214,7 @@ void read_length(std::string_view value, Fields& fields) noexcept {
   fields.length = length;
 }
 
-/// Cheap for the names there are: only the odd ones are folded.
 void read_unknown(std::string_view name, Fields& fields) noexcept {
-  const char first = static_cast<char>(name.front() | 0x20);
-  const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
-    const char low = static_cast<char>(c | 0x20);
-    return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-';
-  });
-  if (plain && first != 'c' && first != 't' && first != '-') return;
   if (!is_lookalike(name)) return;
   fields.doubt(DesyncReason::suspicious_header);
   fields.lookalikes = true;

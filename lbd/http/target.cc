@@ -97,6 +97,18 @@ bool is_authority(std::string_view text) noexcept {
   return is_port(text.substr(end)) && (end > 0 || text.empty());
 }
 
+PathAndQuery split_origin_form(std::string_view target) noexcept {
+  const std::size_t question = target.find('?');
+  if (question == std::string_view::npos) return {target, {}};
+  return {target.substr(0, question), target.substr(question + 1)};
+}
+
+bool is_request_target(std::string_view text) noexcept {
+  std::uint8_t seen = 0;
+  for (const char c : text) seen |= kTargetByte[static_cast<unsigned char>(c)];
+  return !text.empty() && (seen & kBad) == 0;
+}
+
 bool split_target(RequestHead& out) noexcept {
   std::string_view rest = out.target;
   std::uint8_t seen = 0;
@@ -123,9 +135,9 @@ bool split_target(RequestHead& out) noexcept {
       return true;
     }
   }
-  const std::size_t question = rest.find('?');
-  out.path = rest.substr(0, question);
-  if (question != std::string_view::npos) out.query = rest.substr(question + 1);
+  const PathAndQuery parts = split_origin_form(rest);
+  out.path = parts.path;
+  out.query = parts.query;
   if ((seen & kPercent) != 0 && hides_control(out.path)) {
     out.desync = worse(out.desync, DesyncReason::ambiguous_uri);
   }
@@ -139,6 +151,13 @@ bool looks_like_framing(std::string_view name) noexcept {
 }
 
 bool is_lookalike(std::string_view name) noexcept {
+  if (name.empty()) return false;
+  const char first = static_cast<char>(name.front() | 0x20);
+  const bool usual = std::all_of(name.begin(), name.end(), [](char c) {
+    const char low = static_cast<char>(c | 0x20);
+    return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+  if (usual && first != 'c' && first != 't' && first != '-') return false;
   std::array<char, kFoldedMax> storage{};
   const std::string_view plain = folded(name, storage);
   return std::find(kFraming.begin(), kFraming.end(), plain) != kFraming.end() ||

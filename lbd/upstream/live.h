@@ -188,6 +188,8 @@ struct HandshakeCounts {
 /// Of http::DesyncReason.
 inline constexpr std::size_t kDesyncReasonsMax = 32;
 
+inline constexpr std::size_t kHttp2Floods = 4;
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint64_t> accepted;
@@ -199,6 +201,8 @@ struct alignas(64) ListenerLoad {
   std::array<Relaxed<std::uint64_t>, kDesyncReasonsMax>
       desync;  // by http::DesyncReason; [0] unused
   HandshakeCounts handshakes;
+  Relaxed<std::uint64_t> http2_connections;
+  std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };
 
 struct LiveListener {

@@ -18,7 +18,7 @@ BEYOND_A_SCHEMA = set("""
     desired_out_of_bounds duplicate_group duplicate_key duplicate_key_flow duration_out_of_range
     ec2_instance_port ec2_reserved_tag ec2_subnet_twice ejection_longer_than_max forward_unknown
     forward_unknown_far group_without_targets health_codes health_path health_timeout_longer
-    include_cycle include_missing include_same_name include_same_node
+    http2_cleartext_on_https include_cycle include_missing include_same_name include_same_node
     limits_head_smaller_than_line listen_metrics_port listen_port_too_large listen_twice
     min_larger_than_max policy_add_and_remove policy_add_zero policy_adjustment_disagrees
     policy_cooldown_of_step policy_cpu_without_percent policy_datapoints_to_alarm
