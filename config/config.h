@@ -80,6 +80,8 @@ struct ListenerTimeouts {
   milliseconds write_idle{30'000};    // a client that reads nothing
   milliseconds idle{60'000};          // keep-alive between requests
   milliseconds total{0};              // whole request; 0: no limit
+  milliseconds tunnel_idle{600'000};  // a tunnel in which nothing moves; 0: no limit
+  milliseconds tunnel_total{0};       // a whole tunnel; 0: no limit
 };
 
 struct ListenerLimits {
@@ -88,6 +90,7 @@ struct ListenerLimits {
   std::uint32_t headers_bytes_max = 64 * 1024;    // the whole request head
   std::uint32_t headers_max = 128;                // count of header fields
   std::uint64_t body_bytes_max = 0;               // 0: no limit
+  std::uint32_t body_bytes_per_second_min = 240;  // beyond the first body_idle; 0: no limit
   std::uint32_t requests_per_connection_max = 0;  // 0: no limit
 };
 
@@ -149,6 +152,12 @@ struct ListenerTls {
   milliseconds handshake_timeout{10'000};
 };
 
+/// What becomes of requests that servers could read differently (docs/operations/desync.md).
+enum class DesyncMode : std::uint8_t { monitor, defensive, strictest };
+
+/// What clients may switch their connections to.
+enum class Upgrade : std::uint8_t { off, websocket };
+
 /// RFC 9113, with clients.
 struct ListenerHttp2 {
   bool enabled = true;     // offered by ALPN, with protocol https
@@ -169,6 +178,8 @@ struct Listener {
   ForwardedHeaders forwarded_headers;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
+  Upgrade upgrade = Upgrade::websocket;
+  DesyncMode desync = DesyncMode::defensive;
   bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
   Origin origin;
 };

@@ -227,11 +227,15 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.idle", a.idle, b.idle);
   changes.duration("timeouts.total", a.total, b.total);
   const auto limits_text = [](const ListenerLimits& l) {
-    return fmt::format("{} {} {} {} {} {}", l.request_line_bytes_max, l.header_bytes_max,
+    return fmt::format("{} {} {} {} {} {} {}", l.request_line_bytes_max, l.header_bytes_max,
                        l.headers_bytes_max, l.headers_max, l.body_bytes_max,
-                       l.requests_per_connection_max);
+                       l.body_bytes_per_second_min, l.requests_per_connection_max);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
+  changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
+  changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
+  changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("desync", before.desync != after.desync);
   changes.number("reason_header", before.reason_header, after.reason_header);
 }
 

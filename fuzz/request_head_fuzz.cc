@@ -94,7 +94,10 @@ Plain read_strictly(const std::string& text) {
   return plain;
 }
 
-std::string written(const RequestHead& head) {
+/// With all fields of the head as they are: none of this hop's own.
+std::string written(RequestHead head) {
+  head.takes_trailers = false;
+  head.upgrade = {};
   BufferPool pool;
   Buffer out(pool);
   std::vector<Header> fields;

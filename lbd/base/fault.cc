@@ -32,6 +32,7 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"bad_expectation", "DPE", 417},
     {"drain_deadline", "DD", 502},
     {"loop_detected", "LD", 508},
+    {"tunnel_timeout", "SI", 504},
     {"target_down", "-", 0},
     {"closed", "-", 0},
     {"cancelled", "-", 0},

@@ -31,6 +31,7 @@ enum class Fault : std::uint8_t {
   bad_expectation,    // an Expect other than 100-continue
   drain_deadline,     // cut because draining reached its deadline
   loop_detected,      // the request came through this lbd too often already
+  tunnel_timeout,     // a tunnel in which nothing moved for too long, or that lasted too long
   // Below: what is translated before it reaches a client.
   target_down,  // taken away from a target that went down; tried elsewhere
   closed,       // end of stream

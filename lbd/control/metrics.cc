@@ -51,6 +51,21 @@ void collect_certificates(const Certificates& certificates, Families& out) {
   }
 }
 
+void collect_desync(const std::string& listener, const upstream::ListenerLoad& load,
+                    Families& out) {
+  for (std::size_t i = 1; i < static_cast<std::size_t>(http::DesyncReason::kCount); ++i) {
+    const auto count = static_cast<double>(load.desync[i].get());
+    if (count == 0) continue;
+    const auto reason = static_cast<http::DesyncReason>(i);
+    out.counter("lbd_desync_requests_total",
+                "Requests that servers could read differently, by class and reason.",
+                {{"listener", listener},
+                 {"class", std::string(http::desync_class_name(http::desync_class(reason)))},
+                 {"reason", std::string(http::desync_name(reason))}},
+                count);
+  }
+}
+
 void collect_listeners(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
   for (const auto& [name, listener] : plane.live().listeners()) {
@@ -75,6 +90,10 @@ void collect_listeners(Plane& plane, Families& out) {
       out.counter("lbd_connections_shed_total",
                   "Client connections closed at once because of connections_max.", labels,
                   static_cast<double>(load.shed.get()));
+      out.gauge("lbd_tunnels", "Tunnels (WebSocket) open now.", labels, load.tunnels.get());
+      out.counter("lbd_tunnels_total", "Tunnels (WebSocket) opened.", labels,
+                  static_cast<double>(load.tunnels_opened.get()));
+      collect_desync(name, load, out);
       for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
         const auto count = static_cast<double>(load.failures[fault].get());
         if (count == 0) continue;

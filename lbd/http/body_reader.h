@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "lbd/http/chunked.h"
 #include "lbd/http/message.h"
@@ -13,20 +15,17 @@ namespace lbd::http {
 
 class BodyReader {
  public:
-  void start(const Framing& framing) noexcept {
-    kind_ = framing.kind;
-    remaining_ = framing.kind == Framing::Kind::length ? framing.length : 0;
-    chunks_.reset();
-  }
+  void start(const Framing& framing) noexcept;
 
   struct Step {
     std::size_t consumed = 0;  // of `bytes`, `data` included
     std::string_view data;
     bool bad = false;
+    bool bad_trailer = false;  // it frames or routes (read_trailers); with the end of the body
   };
   /// Takes as much as makes one contiguous run of body data, and for a chunked body what follows it
   /// as far as it is framing, so that the end is seen as soon as it is here.
-  [[nodiscard]] Step step(std::string_view bytes) noexcept {
+  [[nodiscard]] Step step(std::string_view bytes) {
     switch (kind_) {
       case Framing::Kind::none:
         return {};
@@ -34,10 +33,10 @@ class BodyReader {
         const auto run =
             static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, bytes.size()));
         remaining_ -= run;
-        return {run, bytes.substr(0, run), false};
+        return {run, bytes.substr(0, run)};
       }
       case Framing::Kind::until_close:
-        return {bytes.size(), bytes, false};
+        return {bytes.size(), bytes};
       case Framing::Kind::chunked:
         return chunked_step(bytes);
     }
@@ -63,30 +62,21 @@ class BodyReader {
   }
   /// How many bytes at most still belong to this body, when that is known.
   [[nodiscard]] std::uint64_t remaining() const noexcept { return remaining_; }
+  /// Trailer fields that may go on, once a chunked body is done; null when there are none. They
+  /// hold until `start`.
+  [[nodiscard]] const std::vector<Header>* trailers() const noexcept {
+    return trailers_.empty() ? nullptr : &trailers_;
+  }
   [[nodiscard]] Framing::Kind kind() const noexcept { return kind_; }
 
  private:
-  Step chunked_step(std::string_view bytes) noexcept {
-    Step out;
-    ChunkFramer::Step first = chunks_.step(bytes);
-    out.consumed = first.consumed;
-    out.data = first.data;
-    if (!first.data.empty()) {
-      // Look past the data while it is framing only: the last chunk usually came along.
-      ChunkFramer ahead = chunks_;
-      const ChunkFramer::Step next = ahead.step(bytes.substr(out.consumed));
-      if (next.data.empty()) {
-        chunks_ = ahead;
-        out.consumed += next.consumed;
-      }
-    }
-    out.bad = chunks_.bad();
-    return out;
-  }
+  Step chunked_step(std::string_view bytes);
 
   Framing::Kind kind_ = Framing::Kind::none;
   std::uint64_t remaining_ = 0;
   ChunkFramer chunks_;
+  std::string trailer_;  // the section as it came; empty until then
+  std::vector<Header> trailers_;
 };
 
 }  // namespace lbd::http

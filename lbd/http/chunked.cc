@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lbd/http/message.h"
+
 namespace lbd::http {
 namespace {
 
@@ -41,14 +43,19 @@ void ChunkFramer::size_digit(char byte) noexcept {
 }
 
 void ChunkFramer::trailer_byte(char byte) noexcept {
-  if (++extra_bytes_ > kTrailerBytesMax) {
+  const bool begins = state_ == State::trailer_start;
+  if (++extra_bytes_ > kTrailerBytesMax || (begins && ++trailers_ > kTrailersMax)) {
     state_ = State::bad;
-  } else if (byte == '\r') {
-    state_ = State::trailer_lf;
-  } else if (!is_text(byte)) {
-    state_ = State::bad;
-  } else {
+  } else if (state_ == State::trailer) {
+    if (byte == '\r') {
+      state_ = State::trailer_lf;
+    } else if (!is_text(byte)) {
+      state_ = State::bad;
+    }
+  } else if (byte == ':' && !begins) {
     state_ = State::trailer;
+  } else {
+    state_ = is_token({&byte, 1}) ? State::trailer_name : State::bad;
   }
 }
 
@@ -72,7 +79,7 @@ void ChunkFramer::control(char byte) noexcept {
       } else if (remaining_ > 0) {
         state_ = State::data;
       } else {
-        extra_bytes_ = 0;
+        extra_bytes_ = trailers_ = 0;
         state_ = State::trailer_start;
       }
       break;
@@ -85,12 +92,11 @@ void ChunkFramer::control(char byte) noexcept {
     case State::trailer_start:
       if (byte == '\r') {
         state_ = State::end_lf;
-      } else if (byte == ' ' || byte == '\t' || byte == ':') {
-        state_ = State::bad;
       } else {
         trailer_byte(byte);
       }
       break;
+    case State::trailer_name:
     case State::trailer:
       trailer_byte(byte);
       break;
@@ -109,6 +115,7 @@ void ChunkFramer::control(char byte) noexcept {
 
 ChunkFramer::Step ChunkFramer::step(std::string_view bytes) noexcept {
   Step step;
+  std::size_t trailer = 0;  // where it begins
   while (step.consumed < bytes.size() && state_ != State::done && state_ != State::bad) {
     if (state_ == State::data) {
       const std::size_t run = static_cast<std::size_t>(
@@ -121,7 +128,10 @@ ChunkFramer::Step ChunkFramer::step(std::string_view bytes) noexcept {
     }
     control(bytes[step.consumed]);
     ++step.consumed;
+    if (!in_trailer() && state_ != State::done) trailer = step.consumed;
+    if (state_ == State::trailer_start && extra_bytes_ == 0) trailer = step.consumed;
   }
+  step.trailer = bytes.substr(trailer, step.consumed - trailer);
   return step;
 }
 

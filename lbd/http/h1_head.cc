@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "lbd/http/target.h"
+
 namespace lbd::http {
 namespace {
 
@@ -77,32 +79,23 @@ const llhttp_settings_t& settings() noexcept {
   return kSettings;
 }
 
-constexpr std::array<bool, 256> make_value_table() {
-  std::array<bool, 256> table{};
-  for (std::size_t c = 0x20; c < 256; ++c) table[c] = c != 0x7f;
-  table['\t'] = true;
+enum ValueByte : std::uint8_t { kBadByte = 1, kHighByte = 2 };
+
+constexpr std::array<std::uint8_t, 256> make_value_table() {
+  std::array<std::uint8_t, 256> table{};
+  for (std::size_t c = 0; c < 0x20; ++c) table[c] = kBadByte;
+  for (std::size_t c = 0x80; c < 256; ++c) table[c] = kHighByte;
+  table[0x7f] = kBadByte;
+  table['\t'] = 0;
   return table;
 }
-constexpr std::array<bool, 256> kValueByte = make_value_table();
+constexpr std::array<std::uint8_t, 256> kValueByte = make_value_table();
 
-bool is_field_value(std::string_view value) noexcept {
-  bool good = true;
-  for (const char c : value) good &= kValueByte[static_cast<unsigned char>(c)];
-  return good;
-}
-
-bool is_visible(std::string_view text) noexcept {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte >= 0x7f) return false;
-  }
-  return true;
-}
-
-std::string_view trimmed(std::string_view text) noexcept {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
+/// Which kinds of bytes beside visible ASCII and blanks are in a value.
+std::uint8_t value_bytes(std::string_view value) noexcept {
+  std::uint8_t seen = 0;
+  for (const char c : value) seen |= kValueByte[static_cast<unsigned char>(c)];
+  return seen;
 }
 
 /// Digits only: no sign, no blanks, no list (RFC 9110 §8.6 as strictly as it can be read).
@@ -153,20 +146,95 @@ struct Fields {  // what framing and connection handling need, from one pass ove
   std::uint32_t hosts = 0;
   bool close = false;
   bool keep_alive = false;
+  std::string_view upgrade_to;
+  std::uint32_t upgrades = 0;
+  bool names_upgrade = false;
   bool upgrade = false;
   bool bad = false;
+  bool bad_length = false;
+  bool te_trailers = false;
+  bool names_te = false;
+  bool lookalikes = false;
+  bool framing_lookalike = false;
+  DesyncReason desync = DesyncReason::none;
+
+  void doubt(DesyncReason reason) noexcept { desync = worse(desync, reason); }
+  /// RFC 9110 §7.8: one protocol, which Connection names as this hop's business.
+  [[nodiscard]] std::string_view asked_upgrade() const noexcept {
+    return names_upgrade && upgrades == 1 && is_token(upgrade_to) ? upgrade_to : std::string_view();
+  }
 };
+
+/// True for a field that is none of Connection's business: it is meant for the recipient, or it is
+/// how this hop is read.
+bool is_for_all(std::string_view name) noexcept {
+  switch (header_id(name)) {
+    case HeaderId::content_length:
+    case HeaderId::content_type:
+    case HeaderId::expect:
+    case HeaderId::forwarded:
+    case HeaderId::host:
+    case HeaderId::transfer_encoding:
+    case HeaderId::via:
+    case HeaderId::x_forwarded_for:
+    case HeaderId::x_forwarded_host:
+    case HeaderId::x_forwarded_port:
+    case HeaderId::x_forwarded_proto:
+    case HeaderId::x_request_id:
+      return true;
+    default:
+      return equals_ignoring_case(name, "authorization") || equals_ignoring_case(name, "cookie");
+  }
+}
+
+void read_connection(std::string_view list, Fields& fields) noexcept {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    const std::string_view option = trimmed(list.substr(0, comma));
+    if (equals_ignoring_case(option, "close")) {
+      fields.close = true;
+    } else if (equals_ignoring_case(option, "keep-alive")) {
+      fields.keep_alive = true;
+    } else if (equals_ignoring_case(option, "te")) {
+      fields.names_te = true;
+    } else if (equals_ignoring_case(option, "upgrade")) {
+      fields.names_upgrade = true;
+    } else if (is_for_all(option)) {
+      fields.doubt(DesyncReason::connection_names_field);
+    }
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+}
+
+void read_length(std::string_view value, Fields& fields) noexcept {
+  std::uint64_t length = 0;
+  if (!parse_length(value, length)) fields.bad_length = true;
+  if (value.size() > 1 && value.front() == '0') fields.doubt(DesyncReason::padded_length);
+  ++fields.lengths;
+  fields.length = length;
+}
+
+void read_unknown(std::string_view name, Fields& fields) noexcept {
+  if (!is_lookalike(name)) return;
+  fields.doubt(DesyncReason::suspicious_header);
+  fields.lookalikes = true;
+  fields.framing_lookalike |= looks_like_framing(name);
+}
 
 Fields read_fields(std::vector<Header>& headers) noexcept {
   Fields fields;
   for (Header& header : headers) {
     header.value = trimmed(header.value);
     header.id = header_id(header.name);
-    if (!is_token(header.name) || !is_field_value(header.value)) fields.bad = true;
+    const std::uint8_t odd = value_bytes(header.value);
+    if (!is_token(header.name) || (odd & kBadByte) != 0) {
+      fields.bad = true;
+      return fields;
+    }
+    if (odd != 0) fields.doubt(DesyncReason::non_ascii_header);
     switch (header.id) {
       case HeaderId::content_length:
-        ++fields.lengths;
-        if (!parse_length(header.value, fields.length)) fields.bad = true;
+        read_length(header.value, fields);
         break;
       case HeaderId::transfer_encoding:
         ++fields.encodings;
@@ -177,60 +245,26 @@ Fields read_fields(std::vector<Header>& headers) noexcept {
         fields.host = header.value;
         break;
       case HeaderId::connection:
-        fields.close |= list_has(header.value, "close");
-        fields.keep_alive |= list_has(header.value, "keep-alive");
+        read_connection(header.value, fields);
+        break;
+      case HeaderId::te:
+        fields.te_trailers |= list_has(header.value, "trailers");
         break;
       case HeaderId::upgrade:
         // h2c is an offer (RFC 7540 §3.2) that may be passed over in silence; anything else is what
         // the client came for.
         fields.upgrade |= !list_has(header.value, "h2c");
+        ++fields.upgrades;
+        fields.upgrade_to = header.value;
+        break;
+      case HeaderId::other:
+        read_unknown(header.name, fields);
         break;
       default:
         break;
     }
   }
   return fields;
-}
-
-bool is_authority(std::string_view text) noexcept {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte >= 0x7f || c == '/' || c == '?' || c == '#' || c == '@' || c == '\\' ||
-        c == ',' || c == '"' || c == '<' || c == '>') {
-      return false;
-    }
-  }
-  return true;
-}
-
-/// Splits the request-target (RFC 9112 §3.2). False: not one we accept.
-bool split_target(RequestHead& out) noexcept {
-  std::string_view rest = out.target;
-  if (!is_visible(rest) || rest.find('#') != std::string_view::npos) return false;
-  if (rest == "*") {
-    out.path = rest;
-    return out.method == Method::options;
-  }
-  if (rest.front() != '/') {
-    const std::size_t scheme = rest.find("://");
-    if (scheme == std::string_view::npos) return false;
-    const std::string_view name = rest.substr(0, scheme);
-    if (!equals_ignoring_case(name, "http") && !equals_ignoring_case(name, "https")) return false;
-    rest.remove_prefix(scheme + 3);
-    const std::size_t end = rest.find_first_of("/?");
-    out.authority = rest.substr(0, end);
-    if (out.authority.empty()) return false;
-    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end);
-    if (rest.empty() || rest.front() != '/') {
-      out.path = "/";
-      out.query = rest.empty() ? rest : rest.substr(1);
-      return true;
-    }
-  }
-  const std::size_t question = rest.find('?');
-  out.path = rest.substr(0, question);
-  if (question != std::string_view::npos) out.query = rest.substr(question + 1);
-  return true;
 }
 
 Fault note_expectations(RequestHead& out) noexcept {
@@ -242,19 +276,100 @@ Fault note_expectations(RequestHead& out) noexcept {
   return Fault::none;
 }
 
+Fault refuse(RequestHead& out, DesyncReason why) noexcept {
+  out.desync = why;
+  return Fault::client_protocol;
+}
+
 Fault request_framing(const Fields& fields, RequestHead& out) noexcept {
-  if (fields.encodings > 0) {
-    // Both, several, or on 1.0: two readers could disagree on where the body ends (RFC 9112 §6.1).
-    // Never guess.
-    if (fields.lengths > 0 || fields.encodings > 1 || out.version == Version::http_1_0) {
-      return Fault::client_protocol;
-    }
-    if (!equals_ignoring_case(fields.transfer_encoding, "chunked")) return Fault::client_protocol;
-    out.framing = {Framing::Kind::chunked, 0};
-    return Fault::none;
+  if (fields.bad_length) return refuse(out, DesyncReason::bad_content_length);
+  // Both, several, or on 1.0: two readers could disagree on where the body ends (RFC 9112 §6.1).
+  // Never guess.
+  if (fields.encodings > 0 && fields.lengths > 0) {
+    return refuse(out, DesyncReason::both_length_and_coding);
   }
-  if (fields.lengths > 1) return Fault::client_protocol;
-  if (fields.lengths == 1) out.framing = {Framing::Kind::length, fields.length};
+  if (fields.lengths > 1) return refuse(out, DesyncReason::multiple_content_length);
+  if (fields.encodings > 0) {
+    if (fields.encodings > 1 || out.version == Version::http_1_0 ||
+        !equals_ignoring_case(fields.transfer_encoding, "chunked")) {
+      return refuse(out, DesyncReason::bad_transfer_encoding);
+    }
+    out.framing = {Framing::Kind::chunked, 0};
+  } else if (fields.lengths == 1) {
+    out.framing = {Framing::Kind::length, fields.length};
+  }
+  return Fault::none;
+}
+
+/// Why llhttp refused a head whose request line and line ends are sound: its versions differ in how
+/// they say it.
+DesyncReason why_malformed(std::string_view head, RequestHead& out) {
+  out.headers.clear();
+  std::size_t at = head.find("\r\n") + 2;
+  for (std::size_t end = 0; (end = head.find("\r\n", at)) > at; at = end + 2) {
+    const std::string_view line = head.substr(at, end - at);
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return DesyncReason::bad_header;
+    out.headers.push_back({line.substr(0, colon), line.substr(colon + 1), HeaderId::other});
+  }
+  const Fields fields = read_fields(out.headers);
+  const bool framing = !fields.bad && request_framing(fields, out) != Fault::none;
+  return framing ? out.desync : DesyncReason::bad_header;
+}
+
+/// Framing that is well-formed, and still read differently by some.
+void doubt_framing(const Fields& fields, RequestHead& out) noexcept {
+  const bool framed = fields.lengths > 0 || fields.encodings > 0;
+  if (fields.framing_lookalike && framed) {
+    out.desync = worse(out.desync, DesyncReason::suspicious_framing);
+  }
+  const bool bodiless =
+      out.method == Method::get || out.method == Method::head || out.method == Method::trace;
+  if (!bodiless || !framed) return;
+  const DesyncReason why = fields.encodings > 0 ? DesyncReason::coding_without_use
+                           : fields.length > 0  ? DesyncReason::length_without_use
+                                                : DesyncReason::zero_length_without_use;
+  out.desync = worse(out.desync, why);
+}
+
+Fault read_request_line(std::string_view head, RequestHead& out) noexcept {
+  const std::size_t space = head.find(' ');
+  const std::size_t line_end = head.find('\r');
+  if (space == std::string_view::npos || line_end == std::string_view::npos || space > line_end) {
+    return refuse(out, DesyncReason::bad_request_line);
+  }
+  out.method_text = head.substr(0, space);
+  out.method = method_of(out.method_text);
+  if (!is_token(out.method_text)) return refuse(out, DesyncReason::bad_method);
+  // One space each side of the target.
+  const std::string_view rest = head.substr(space + 1, line_end - space - 1);
+  out.target = rest.substr(0, rest.find(' '));
+  if (out.target.empty() || out.target.size() == rest.size()) {
+    return refuse(out, DesyncReason::bad_request_line);
+  }
+  const std::string_view version = rest.substr(out.target.size() + 1);
+  if (version == "HTTP/1.1") {
+    out.version = Version::http_1_1;
+  } else if (version == "HTTP/1.0") {
+    out.version = Version::http_1_0;
+  } else {
+    return refuse(out, DesyncReason::bad_version);
+  }
+  if (has_doubtful_line(head)) return refuse(out, DesyncReason::bad_line_end);
+  return out.method == Method::connect ? Fault::unsupported : Fault::none;
+}
+
+/// RFC 9112 §3.2, §3.2.2.
+Fault read_authority(const Fields& fields, RequestHead& out) noexcept {
+  if (fields.hosts > 1 || (fields.hosts == 0 && out.version == Version::http_1_1) ||
+      !is_authority(fields.host)) {
+    return refuse(out, DesyncReason::bad_host);
+  }
+  if (out.authority.empty()) {
+    out.authority = fields.host;
+  } else if (fields.hosts > 0 && !equals_ignoring_case(out.authority, fields.host)) {
+    out.desync = worse(out.desync, DesyncReason::host_mismatch);
+  }
   return Fault::none;
 }
 
@@ -291,45 +406,30 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   out.clear();
   Tokens seen;
   seen.headers = &out.headers;
-  const std::size_t space = head.find(' ');
-  const std::size_t line_end = head.find('\r');
-  if (space == std::string_view::npos || line_end == std::string_view::npos || space > line_end) {
-    return Fault::client_protocol;
-  }
-  out.method_text = head.substr(0, space);
-  out.method = method_of(out.method_text);
-  if (!is_token(out.method_text)) return Fault::client_protocol;
-  if (out.method == Method::connect) return Fault::unsupported;
-  const std::string_view version = head.substr(line_end - std::min<std::size_t>(8, line_end), 8);
-  if (version == "HTTP/1.1") {
-    out.version = Version::http_1_1;
-  } else if (version == "HTTP/1.0") {
-    out.version = Version::http_1_0;
-  } else {
-    return Fault::client_protocol;
-  }
-  if (has_doubtful_line(head)) return Fault::client_protocol;
+  Fault fault = read_request_line(head, out);
+  if (fault != Fault::none) return fault;
+  if (!split_target(out)) return refuse(out, DesyncReason::bad_uri);
   const llhttp_errno_t verdict = tokenise(HTTP_REQUEST, head, seen);
   if (verdict == HPE_INVALID_METHOD) return Fault::unsupported;
-  if (verdict != HPE_OK) return Fault::client_protocol;
-  out.target = seen.target;
-  // One space each side of the target: the request line is exactly method SP target SP version.
-  if (out.target.empty() || out.method_text.size() + 1 + out.target.size() + 1 + 8 != line_end) {
-    return Fault::client_protocol;
-  }
+  if (verdict != HPE_OK) return refuse(out, why_malformed(head, out));
+  if (seen.target != out.target) return refuse(out, DesyncReason::bad_request_line);
   const Fields fields = read_fields(out.headers);
-  if (fields.bad || !is_authority(fields.host)) return Fault::client_protocol;
-  if (fields.hosts > 1 || (fields.hosts == 0 && out.version == Version::http_1_1)) {
-    return Fault::client_protocol;
-  }
-  if (!split_target(out)) return Fault::client_protocol;
-  if (out.authority.empty()) out.authority = fields.host;
-  if (!is_authority(out.authority)) return Fault::client_protocol;
+  if (fields.bad) return refuse(out, DesyncReason::bad_header);
+  out.desync = worse(out.desync, fields.desync);
+  out.lookalikes = fields.lookalikes;
+  fault = read_authority(fields, out);
+  if (fault != Fault::none) return fault;
   out.keep_alive =
       out.version == Version::http_1_1 ? !fields.close : fields.keep_alive && !fields.close;
   out.wants_upgrade = fields.upgrade;
-  const Fault fault = note_expectations(out);
-  return fault != Fault::none ? fault : request_framing(fields, out);
+  out.takes_trailers = fields.te_trailers && fields.names_te && out.version == Version::http_1_1;
+  fault = request_framing(fields, out);
+  if (fault != Fault::none) return fault;
+  if (out.wants_upgrade && out.version == Version::http_1_1) out.upgrade = fields.asked_upgrade();
+  const bool body = out.framing.kind == Framing::Kind::chunked || out.framing.length > 0;
+  if (!out.upgrade.empty() && body) return refuse(out, DesyncReason::body_with_upgrade);
+  doubt_framing(fields, out);
+  return note_expectations(out);
 }
 
 Fault parse_response_head(std::string_view head, Method request_method, ResponseHead& out) {
@@ -349,7 +449,9 @@ Fault parse_response_head(std::string_view head, Method request_method, Response
   if (tokenise(HTTP_RESPONSE, head, seen) != HPE_OK) return Fault::bad_response;
   out.reason = seen.reason;
   const Fields fields = read_fields(out.headers);
-  if (fields.bad || !is_field_value(out.reason)) return Fault::bad_response;
+  if (fields.bad || fields.bad_length || (value_bytes(out.reason) & kBadByte) != 0) {
+    return Fault::bad_response;
+  }
   out.keep_alive =
       out.version == Version::http_1_1 ? !fields.close : fields.keep_alive && !fields.close;
   if (fields.lengths > 1 || fields.encodings > 1 || (fields.lengths > 0 && fields.encodings > 0) ||
@@ -359,6 +461,8 @@ Fault parse_response_head(std::string_view head, Method request_method, Response
   if (fields.encodings > 0 && !equals_ignoring_case(fields.transfer_encoding, "chunked")) {
     return Fault::bad_response;
   }
+  if (out.status < 200 && (fields.lengths > 0 || fields.encodings > 0)) return Fault::bad_response;
+  out.upgrade = fields.asked_upgrade();
   if (out.status < 200 || out.status == 204 || out.status == 304 ||
       request_method == Method::head) {
     out.framing = {Framing::Kind::none, fields.length};

@@ -17,6 +17,11 @@ void write_headers(const std::vector<Header>& headers, Buffer& out) {
   for (const Header& header : headers) write_header(header.name, header.value, out);
 }
 
+void write_upgrade(std::string_view protocol, Buffer& out) {
+  write_header("Connection", "Upgrade", out);
+  write_header("Upgrade", protocol, out);
+}
+
 void write_content_length(std::uint64_t length, Buffer& out) {
   out.append("Content-Length: ");
   out.append_decimal(length);
@@ -38,6 +43,8 @@ void write_request_head(const RequestHead& request, const std::vector<Header>& h
   }
   out.append(" HTTP/1.1\r\n");
   write_headers(headers, out);
+  if (request.takes_trailers) write_header("Connection", "TE", out);
+  if (!request.upgrade.empty()) write_upgrade(request.upgrade, out);
   switch (request.framing.kind) {
     case Framing::Kind::length:
       write_content_length(request.framing.length, out);
@@ -80,6 +87,16 @@ std::string_view http_date(std::int64_t unix_seconds, std::span<char, 29> storag
   put(20, utc.tm_min, 2);
   put(23, utc.tm_sec, 2);
   return {storage.data(), storage.size()};
+}
+
+std::string_view chunk_end(bool has_data, bool last, const std::vector<Header>* trailers,
+                           Buffer& storage) {
+  if (!last) return "\r\n";
+  if (trailers == nullptr) return has_data ? "\r\n0\r\n\r\n" : "0\r\n\r\n";
+  storage.append(has_data ? "\r\n0\r\n" : "0\r\n");
+  write_headers(*trailers, storage);
+  end_head(storage);
+  return storage.view();
 }
 
 std::string_view chunk_size_line(std::size_t bytes, std::span<char, 20> storage) noexcept {

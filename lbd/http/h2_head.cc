@@ -147,6 +147,7 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
   switch (header.id) {
     case HeaderId::te:
       if (!equals_ignoring_case(header.value, "trailers")) return Fault::client_protocol;
+      out.takes_trailers = true;
       break;
     case HeaderId::host:
       if (!host.empty() || header.value.empty()) return Fault::client_protocol;
@@ -162,6 +163,9 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
     case HeaderId::expect:
       if (!equals_ignoring_case(header.value, "100-continue")) return Fault::bad_expectation;
       out.expect_continue = true;
+      break;
+    case HeaderId::other:
+      out.lookalikes |= is_lookalike(header.name);
       break;
     default:
       break;

@@ -134,6 +134,12 @@ bool list_has(std::string_view list, std::string_view token) noexcept {
   return false;
 }
 
+std::string_view trimmed(std::string_view text) noexcept {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
 bool is_token(std::string_view text) noexcept {
   if (text.empty()) return false;
   for (const char c : text) {

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "lbd/http/desync.h"
+
 namespace lbd::http {
 
 enum class Method : std::uint8_t {
@@ -77,7 +79,13 @@ struct RequestHead {
   Framing framing;
   bool keep_alive = true;  // what the client asked for
   bool expect_continue = false;
-  bool wants_upgrade = false;  // to anything but h2c
+  std::string_view upgrade;     // the protocol, when it is asked of this hop, alone and well
+  bool wants_upgrade = false;   // to anything but h2c
+  bool takes_trailers = false;  // TE: trailers, said to this hop
+  /// Neither connection that carries it may carry another message after it.
+  bool alone = false;
+  bool lookalikes = false;  // some fields are is_lookalike: they are not sent on
+  DesyncReason desync = DesyncReason::none;
   std::vector<Header> headers;
 
   /// Everything as it was made, but for the room that `headers` has.
@@ -95,12 +103,13 @@ struct ResponseHead {
   std::string_view reason;
   Framing framing;
   bool keep_alive = true;
+  std::string_view upgrade;  // as in RequestHead; with status 101
   std::vector<Header> headers;
 
   void clear() {
     headers.clear();
     framing = {};
-    reason = {};
+    reason = upgrade = {};
   }
 };
 
@@ -121,6 +130,8 @@ struct HeadLimits {
 [[nodiscard]] bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept;
 /// True when a comma-separated list (Connection, TE) holds the token.
 [[nodiscard]] bool list_has(std::string_view list, std::string_view token) noexcept;
+/// Without spaces and tabs round it.
+[[nodiscard]] std::string_view trimmed(std::string_view text) noexcept;
 /// RFC 9110 token characters.
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 /// The standard reason phrase, or "" for a code without one.

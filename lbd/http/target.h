@@ -1,13 +1,17 @@
-// Parts of a request-target, as strictly as they can be read.
+// Request targets and authorities (RFC 9112 §3.2, RFC 3986).
 #pragma once
 
-#include <string_view>
+#include "lbd/http/message.h"
 
 namespace lbd::http {
 
-/// A host with an optional port, of visible ASCII without user information or anything that some
-/// reader could take for the start of a path.
+/// host or host:port as RFC 3986 has them, without user information; an empty one too. IPv6 in
+/// brackets. No commas, although the grammar has them: some readers take a list.
 [[nodiscard]] bool is_authority(std::string_view text) noexcept;
+
+/// Splits `out.target` into authority, path and query, in origin-form, absolute-form or "*", and
+/// notes in `out.desync` what is odd about it. False: not a target we accept.
+[[nodiscard]] bool split_target(RequestHead& out) noexcept;
 
 struct PathAndQuery {
   std::string_view path;
@@ -17,5 +21,12 @@ struct PathAndQuery {
 [[nodiscard]] PathAndQuery split_origin_form(std::string_view target) noexcept;
 /// Visible ASCII without a fragment.
 [[nodiscard]] bool is_request_target(std::string_view text) noexcept;
+
+/// True for a name that some readers take for that of a field which frames, routes or vouches for a
+/// message, although it is another one: Content_Length, Transfer-Encoding., X_Forwarded_For. Cheap
+/// for the names there are: only the odd ones are folded.
+[[nodiscard]] bool is_lookalike(std::string_view name) noexcept;
+/// As is_lookalike, of Content-Length and Transfer-Encoding only.
+[[nodiscard]] bool looks_like_framing(std::string_view name) noexcept;
 
 }  // namespace lbd::http

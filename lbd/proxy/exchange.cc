@@ -60,7 +60,7 @@ Task<> Exchange::run() {
   if (body_max > 0 && request.framing.length > body_max) {
     const Error error{Fault::body_too_large, Side::client, false};
     co_await reply_error(error);
-  } else if (request.wants_upgrade) {
+  } else if (request.wants_upgrade && refuses_upgrade()) {
     const Error error{Fault::unsupported, Side::client, false};
     co_await reply_error(error);
   } else if (route_ == nullptr) {
@@ -275,7 +275,7 @@ void Exchange::total_expired(void* self) {
   auto* exchange = static_cast<Exchange*>(self);
   bool destroyed = false;
   exchange->destroyed_ = &destroyed;
-  exchange->call_off(Fault::target_timeout);
+  exchange->call_off(exchange->tunnelling_ ? Fault::tunnel_timeout : Fault::target_timeout);
   if (destroyed) return;
   exchange->destroyed_ = nullptr;
   exchange->client_.abort();

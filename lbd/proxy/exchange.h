@@ -47,6 +47,11 @@ class Exchange {
   Task<Result<void>> receive(UpstreamSide& upstream, const Choice& choice);
   Task<Error> relay(UpstreamSide& upstream);
   Task<> upload(UpstreamSide& upstream);
+  Task<Error> tunnel(UpstreamSide& upstream);
+  Task<Error> pump_down(UpstreamSide& upstream);
+  Task<> pump_up(UpstreamSide& upstream);
+  void note_tunnel_use() noexcept;
+  [[nodiscard]] bool refuses_upgrade() const noexcept;
   Task<> reply_redirect(const config::Redirect& redirect);
   Task<> reply_fixed(const config::FixedResponse& fixed);
   Task<> reply_error(Error error);
@@ -105,8 +110,9 @@ class Exchange {
   bool uploading_ = false;           // more of the body than `first_` was asked for: no replay
   bool uploaded_ = false;            // and all of it went to the target
   bool response_started_ = false;
-  /// What ended the request from outside, the first of them: client_gone, drain_deadline or
-  /// target_timeout (the total deadline).
+  bool tunnelling_ = false;
+  /// What ended the request from outside, the first of them: client_gone, drain_deadline,
+  /// target_timeout (the total deadline) or tunnel_timeout.
   Fault called_off_ = Fault::none;
   bool* destroyed_ = nullptr;  // set while a call of ours may end this exchange
 };

@@ -12,6 +12,8 @@ namespace {
 /// it upwards.
 constexpr float kLatencyDecay = 0.2F;
 constexpr float kFloorDrift = 0.001F;
+/// Interim responses to one request.
+constexpr std::uint32_t kInterimMax = 64;
 
 void note_latency(upstream::TargetLoad& load, float sample) noexcept {
   const float before = load.latency_us.get();
@@ -52,6 +54,8 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   const Result<void> received = co_await receive(upstream, choice);
   if (!received) {
     error = sent ? received.error() : sent.error();
+  } else if (state_->response.status == 101) {
+    error = co_await tunnel(upstream);
   } else {
     error = co_await relay(upstream);
   }
@@ -68,10 +72,11 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
 
 /// Reads the response's head; interim ones are passed on, but for 100, which we gave ourselves.
 Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choice) {
-  for (;;) {
+  for (std::uint32_t interim = 0;; ++interim) {
     const Result<void> got = co_await upstream.read_head(state_->response);
     if (!got) co_return got;
-    if (state_->response.status >= 200) break;
+    if (state_->response.status >= 200 || state_->response.status == 101) break;
+    if (interim == kInterimMax) co_return Error{Fault::bad_response, Side::upstream, false};
     if (state_->response.status == 100) continue;
     response_headers(state_->response, via(), record_.id, state_->client_headers);
     const ResponseOut out{

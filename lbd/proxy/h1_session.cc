@@ -1,9 +1,7 @@
 #include "lbd/proxy/h1_session.h"
 
-#include <array>
-
-#include "lbd/http/h1_write.h"
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::proxy {
@@ -21,10 +19,6 @@ constexpr std::chrono::milliseconds kLinger{1000};
 constexpr std::chrono::milliseconds kLastLook{100};
 /// Before a request (RFC 9112 §2.2 asks for one at least); old clients end a body with one.
 constexpr std::uint32_t kEmptyLinesMax = 4;
-
-iovec piece_of(std::string_view bytes) noexcept {
-  return {const_cast<char*>(bytes.data()), bytes.size()};
-}
 
 }  // namespace
 
@@ -79,7 +73,7 @@ void H1Session::kill() noexcept {
   killed_ = aborted_ = true;
   bool destroyed = false;
   destroyed_ = &destroyed;
-  stream_->close(true);  // what it ends may be all that the session waited for
+  stream_->close(!tunnel_);  // what it ends may be all that the session waited for
   if (destroyed) return;
   destroyed_ = nullptr;
   if (gone_ != nullptr) gone_(gone_context_, Fault::drain_deadline);
@@ -122,6 +116,7 @@ bool H1Session::load_settings() noexcept {
   if (listener == nullptr) return false;
   timeouts_ = listener->settings.timeouts;
   body_limits_ = listener->settings.limits;
+  desync_mode_ = listener->settings.desync;
   limits_.first_line_bytes_max = body_limits_.request_line_bytes_max;
   limits_.line_bytes_max = body_limits_.header_bytes_max;
   limits_.head_bytes_max = body_limits_.headers_bytes_max;
@@ -169,10 +164,11 @@ Fault H1Session::parse_head(std::size_t size) {
   // The read that notices the client leaving needs room behind the head; made before there are
   // views.
   if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
-  const Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
+  Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
+  if (fault == Fault::none) fault = judge();
   const std::string_view bytes = in_.view();
   in_.consume(size);
-  return fault == Fault::none ? fault : refused(fault, bytes);
+  return fault == Fault::none ? fault : refused(fault, head_.desync, bytes);
 }
 
 /// Most heads are whole by the time they are looked at and never get here.
@@ -211,7 +207,9 @@ Task<Fault> H1Session::read_head() {
     const net::IoResult result = co_await fill(in_, limits_.head_bytes_max + 4096);
     fault = head_fault(result);
   }
-  co_return refused(fault, in_.view());
+  using http::DesyncReason;
+  const bool malformed = fault == Fault::client_protocol;
+  co_return refused(fault, malformed ? DesyncReason::bad_line_end : DesyncReason::none, in_.view());
 }
 
 Task<> H1Session::serve() {
@@ -219,9 +217,11 @@ Task<> H1Session::serve() {
   ++requests_;
   body_.start(head_.framing);
   body_bytes_ = 0;
+  body_waited_ = {};
   response_done_ = false;
   continue_owed_ = head_.expect_continue;
-  keep_alive_ = head_.keep_alive && !draining_ && !worker_.draining &&
+  keep_alive_ = head_.keep_alive && !head_.alone && !head_.wants_upgrade && !draining_ &&
+                !worker_.draining &&
                 (body_limits_.requests_per_connection_max == 0 ||
                  requests_ < body_limits_.requests_per_connection_max);
   const boost::local_shared_ptr<Pinned> held = pinned();
@@ -236,8 +236,9 @@ Task<> H1Session::serve() {
   // request.
   if (!body_.done() || !response_done_) keep_alive_ = false;
   // Or before the next one was looked at.
-  const bool more_came = !in_.empty() || (reading_ && read_.done && read_.result.ok());
-  linger_ = !body_.done() || more_came;
+  const bool more_came =
+      !in_.empty() || !more_.empty() || (reading_ && read_.done && read_.result.ok());
+  linger_ = !tunnel_ && (!body_.done() || more_came);
 }
 
 Task<> H1Session::refuse(Fault fault) {
@@ -302,22 +303,35 @@ Task<Result<BodyPiece>> H1Session::read_body() {
     const http::BodyReader::Step step = body_.step(source.view());
     source.consume(step.consumed);
     body_bytes_ += step.data.size();
-    if (step.bad) co_return Error{Fault::client_protocol, Side::client, false};
-    if (body_limits_.body_bytes_max > 0 && body_bytes_ > body_limits_.body_bytes_max) {
+    if (step.bad || step.bad_trailer) {
+      keep_alive_ = false;
+      head_.desync = step.bad ? http::DesyncReason::bad_chunk : http::DesyncReason::bad_trailer;
+      co_return Error{Fault::client_protocol, Side::client, false};
+    }
+    if (!tunnel_ && body_limits_.body_bytes_max > 0 && body_bytes_ > body_limits_.body_bytes_max) {
       co_return Error{Fault::body_too_large, Side::client, false};
     }
-    if (!step.data.empty() || body_.done()) co_return BodyPiece{step.data, body_.done()};
+    if (!step.data.empty() || body_.done()) {
+      co_return BodyPiece{step.data, body_.done(), body_.trailers()};
+    }
     const Result<void> got = co_await read_more_body();
-    if (!got) co_return got.error();
+    if (!got && tunnel_ && client_ended_) body_.start({});
+    if (!got && !body_.done()) co_return got.error();
   }
 }
 
 /// A read that was posted while the client was watched brings what comes next, into in_; from then
 /// on more_ takes the body.
 Task<Result<void>> H1Session::read_more_body() {
-  set_deadline(timeouts_.body_idle);
+  const TimePoint since = worker_.clock.now();
+  const std::uint32_t rate_min = tunnel_ ? 0 : body_limits_.body_bytes_per_second_min;
+  const Duration patience =
+      body_patience(timeouts_.body_idle, rate_min, {body_bytes_, body_waited_});
+  read_watchdog_.set(since + patience);
   if (reading_) {
     const net::IoResult posted = co_await fill(in_, 0);
+    body_waited_ += worker_.clock.now() - since;
+    client_ended_ = posted.fault == Fault::closed;
     if (!posted.ok()) co_return client_error(posted);
     co_return Result<void>();
   }
@@ -334,6 +348,8 @@ Task<Result<void>> H1Session::read_more_body() {
   waiting_ = true;
   const net::IoResult result = co_await stream_->read(room);
   waiting_ = false;
+  body_waited_ += worker_.clock.now() - since;
+  client_ended_ = result.fault == Fault::closed;
   if (!result.ok()) co_return client_error(result);
   more_.commit(result.bytes);
   if (result.bytes == more_.capacity() && more_.capacity() < kBodyCapacityMax) {
@@ -341,95 +357,6 @@ Task<Result<void>> H1Session::read_more_body() {
   }
   co_return Result<void>();
 }
-
-Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
-  std::array<char, 20> size{};
-  std::array<iovec, 4> pieces{};
-  std::size_t count = 0;
-  if (!head.empty()) pieces[count++] = piece_of(head);
-  if (response_chunked_ && !piece.bytes.empty()) {
-    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size));
-  }
-  if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
-  if (response_chunked_ && (piece.last || !piece.bytes.empty())) {
-    pieces[count++] = piece_of(!piece.last           ? std::string_view("\r\n")
-                               : piece.bytes.empty() ? std::string_view("0\r\n\r\n")
-                                                     : std::string_view("\r\n0\r\n\r\n"));
-  }
-  if (piece.last) response_done_ = true;
-  if (count == 0) co_return Result<void>();
-  net::IoWait wait;
-  if (!stream_->begin_write(std::span<const iovec>(pieces.data(), count), wait)) {
-    write_watchdog_.set(worker_.clock.now() + timeouts_.write_idle);
-    writing_ = true;
-    co_await net::Finished(wait);
-    writing_ = false;
-    write_watchdog_.cancel();
-  }
-  const net::IoResult sent = wait.result;
-  if (sent.ok()) co_return Result<void>();
-  response_done_ = false;
-  aborted_ = true;
-  co_return client_error(sent);
-}
-
-Task<Result<void>> H1Session::send_continue() {
-  if (!continue_owed_) co_return Result<void>();
-  continue_owed_ = false;
-  response_chunked_ = false;
-  co_return co_await write("HTTP/1.1 100 Continue\r\n\r\n", {});
-}
-
-Task<Result<void>> H1Session::send_interim(const ResponseOut& head) {
-  if (head_.version == http::Version::http_1_0) co_return Result<void>();
-  response_chunked_ = false;
-  out_.clear();
-  http::write_status_line({head.status, head.reason}, out_);
-  http::write_headers(*head.headers, out_);
-  http::end_head(out_);
-  const Result<void> sent = co_await write(out_.view(), {});
-  out_.clear();
-  co_return sent;
-}
-
-Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first) {
-  response_chunked_ = response_until_close_ = false;
-  out_.clear();
-  http::write_status_line({head.status, head.reason}, out_);
-  http::write_headers(*head.headers, out_);
-  switch (head.body.kind) {
-    case Framing::Kind::none:
-      if (head.state_length) http::write_content_length(head.body.length, out_);
-      break;
-    case Framing::Kind::length:
-      http::write_content_length(head.body.length, out_);
-      break;
-    case Framing::Kind::chunked:
-    case Framing::Kind::until_close:
-      if (head_.version == http::Version::http_1_1) {
-        response_chunked_ = true;
-        http::write_header("Transfer-Encoding", "chunked", out_);
-      } else {
-        // HTTP/1.0 knows no other way to end a body of unknown length; one that is cut is ended by
-        // a reset.
-        keep_alive_ = false;
-        response_until_close_ = true;
-      }
-      break;
-  }
-  if (draining_ || worker_.draining || (first.last && !body_.done())) keep_alive_ = false;
-  if (!keep_alive_) {
-    http::write_header("Connection", "close", out_);
-  } else if (head_.version == http::Version::http_1_0) {
-    http::write_header("Connection", "keep-alive", out_);
-  }
-  http::end_head(out_);
-  const Result<void> sent = co_await write(out_.view(), first);
-  out_.release();
-  co_return sent;
-}
-
-Task<Result<void>> H1Session::send_body(BodyPiece piece) { return write({}, piece); }
 
 void H1Session::watch(Gone gone, void* context) {
   gone_ = gone;

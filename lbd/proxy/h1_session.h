@@ -32,6 +32,7 @@ class H1Session final : public Session, public ClientSide {
   Task<Result<void>> send_interim(const ResponseOut& head) override;
   Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) override;
   Task<Result<void>> send_body(BodyPiece piece) override;
+  Task<Result<void>> begin_tunnel(const ResponseOut& head) override;
   void watch(Gone gone, void* context) override;
   void look_ahead() override;
   void unwatch() noexcept override;
@@ -49,10 +50,13 @@ class H1Session final : public Session, public ClientSide {
   Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
   Task<Result<void>> read_more_body();
   Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  Task<Result<void>> end_tunnel(BodyPiece last);
+  void compose_head(const ResponseOut& head, bool whole);
   Result<std::size_t, Fault> scan_head();
   Fault parse_head(std::size_t size);
   void head_began();
-  [[nodiscard]] Fault refused(Fault fault, std::string_view bytes) noexcept;
+  [[nodiscard]] Fault refused(Fault fault, http::DesyncReason why, std::string_view bytes) noexcept;
+  [[nodiscard]] Fault judge() noexcept;
   [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
   void watch_on();
@@ -69,6 +73,7 @@ class H1Session final : public Session, public ClientSide {
   ClientInfo client_;
   config::ListenerTimeouts timeouts_;  // of the current or last request
   config::ListenerLimits body_limits_;
+  config::DesyncMode desync_mode_ = config::DesyncMode::defensive;
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
   http::RequestHead head_;
@@ -84,6 +89,7 @@ class H1Session final : public Session, public ClientSide {
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;
   std::uint64_t body_bytes_ = 0;
+  Duration body_waited_{};
   std::uint32_t requests_ = 0;
   std::uint32_t empty_lines_ = 0;  // before the head that is being read
   Phase phase_ = Phase::idle;
@@ -99,6 +105,8 @@ class H1Session final : public Session, public ClientSide {
   bool response_until_close_ = false;
   bool continue_owed_ = false;
   bool body_in_more_ = false;
+  bool tunnel_ = false;
+  bool client_ended_ = false;  // its half of the tunnel
   bool linger_ = false;  // the client may still be sending: let it read our answer before the reset
 };
 

@@ -23,12 +23,13 @@ void H1Upstream::start(std::unique_ptr<upstream::Connection> connection,
       limits.response_headers_bytes_max;
   limits_.headers_max = limits.response_headers_max;
   scanner_.reset();
-  request_done_ = response_done_ = keep_alive_ = answered_ = false;
+  request_done_ = response_done_ = keep_alive_ = answered_ = tunnel_ = false;
 }
 
 std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcept {
-  reusable = request_done_ && response_done_ && keep_alive_ && connection_->in().empty();
+  reusable = request_done_ && response_done_ && keep_alive_ && !alone_ && connection_->in().empty();
   out_.release();
+  tail_.release();
   return std::move(connection_);
 }
 
@@ -42,6 +43,8 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
                                          const std::vector<http::Header>& headers,
                                          BodyPiece first) {
   method_ = request.method;
+  alone_ = request.alone || !request.upgrade.empty();
+  upgrade_ = request.upgrade;
   request_chunked_ = request.framing.kind == http::Framing::Kind::chunked;
   request_done_ = first.last;
   out_.clear();
@@ -55,10 +58,8 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
     pieces[count++] = piece_of(first.bytes);
   }
   if (request_chunked_ && (first.last || !first.bytes.empty())) {
-    const std::string_view tail = !first.last           ? "\r\n"
-                                  : first.bytes.empty() ? "0\r\n\r\n"
-                                                        : "\r\n0\r\n\r\n";
-    pieces[count++] = piece_of(tail);
+    pieces[count++] =
+        piece_of(http::chunk_end(!first.bytes.empty(), first.last, first.trailers, tail_));
   }
   const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
   if (!sent.ok()) co_return error_now();
@@ -74,16 +75,17 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
   }
   if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
   if (request_chunked_) {
-    const std::string_view tail = !piece.last           ? "\r\n"
-                                  : piece.bytes.empty() ? "0\r\n\r\n"
-                                                        : "\r\n0\r\n\r\n";
-    if (piece.last || !piece.bytes.empty()) pieces[count++] = piece_of(tail);
+    if (piece.last || !piece.bytes.empty()) {
+      pieces[count++] =
+          piece_of(http::chunk_end(!piece.bytes.empty(), piece.last, piece.trailers, tail_));
+    }
   }
   if (count > 0) {
     const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
     if (!sent.ok()) co_return error_now();
   }
   request_done_ = piece.last;
+  if (tunnel_ && piece.last) connection_->stream().shutdown_write();
   co_return Result<void>();
 }
 
@@ -104,8 +106,8 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
     answered_ = true;
   }
   scanner_.reset();
-  if (head.status == 101)
-    co_return Error{Fault::bad_response, Side::upstream, false};  // never asked for
+  const bool asked = !upgrade_.empty() && http::equals_ignoring_case(head.upgrade, upgrade_);
+  if (head.status == 101 && !asked) co_return Error{Fault::bad_response, Side::upstream, false};
   if (head.status >= 200) {
     body_.start(head.framing);
     keep_alive_ = head.keep_alive;
@@ -114,14 +116,21 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
   co_return Result<void>();
 }
 
+void H1Upstream::begin_tunnel() noexcept {
+  tunnel_ = true;
+  request_chunked_ = request_done_ = response_done_ = keep_alive_ = false;
+  body_.start({http::Framing::Kind::until_close, 0});
+  connection_->clear_deadline();
+}
+
 Result<BodyPiece> H1Upstream::buffered_body() {
   if (response_done_) return BodyPiece{{}, true};
   Buffer& in = connection_->in();
   const http::BodyReader::Step step = body_.step(in.view());
   in.consume(step.consumed);
-  if (step.bad) return Error{Fault::bad_response, Side::upstream, false};
+  if (step.bad || step.bad_trailer) return Error{Fault::bad_response, Side::upstream, false};
   response_done_ = body_.done();
-  return BodyPiece{step.data, response_done_};
+  return BodyPiece{step.data, response_done_, body_.trailers()};
 }
 
 Task<Result<BodyPiece>> H1Upstream::read_body() {

@@ -14,7 +14,7 @@ namespace lbd::proxy {
 /// Reused from request to request by its worker. `start` before each, `finish` after.
 class H1Upstream final : public UpstreamSide {
  public:
-  explicit H1Upstream(BufferPool& pool) : out_(pool), scanner_(limits_) {}
+  explicit H1Upstream(BufferPool& pool) : out_(pool), tail_(pool), scanner_(limits_) {}
 
   void start(std::unique_ptr<upstream::Connection> connection,
              const config::UpstreamLimits& limits);
@@ -28,6 +28,7 @@ class H1Upstream final : public UpstreamSide {
   Task<Result<void>> read_head(http::ResponseHead& head) override;
   Result<BodyPiece> buffered_body() override;
   Task<Result<BodyPiece>> read_body() override;
+  void begin_tunnel() noexcept override;
   void set_deadline(TimePoint due) noexcept override { connection_->set_deadline(due); }
   void abort() noexcept override { connection_->abort(); }
   [[nodiscard]] bool reused() const noexcept override { return connection_->reused(); }
@@ -38,10 +39,14 @@ class H1Upstream final : public UpstreamSide {
 
   std::unique_ptr<upstream::Connection> connection_;
   Buffer out_;
+  Buffer tail_;  // trailers of the request
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
   http::BodyReader body_;
   http::Method method_ = http::Method::get;
+  std::string_view upgrade_;  // asked for; a view of the request's
+  bool alone_ = false;
+  bool tunnel_ = false;
   bool request_chunked_ = false;
   bool request_done_ = false;
   bool response_done_ = false;

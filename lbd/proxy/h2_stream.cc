@@ -260,6 +260,11 @@ Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first)
 
 Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
 
+/// Nobody asks for one: `:protocol` (RFC 8441) is refused with the head.
+Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut&) {
+  co_return Error{Fault::unsupported, Side::self, false};
+}
+
 /// The exchange's views do not live as long as the stream.
 void H2Stream::keep_trailers(const std::vector<http::Header>& trailers) {
   std::size_t room = 0;

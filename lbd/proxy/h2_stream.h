@@ -33,6 +33,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   Task<Result<void>> send_interim(const ResponseOut& head) override;
   Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) override;
   Task<Result<void>> send_body(BodyPiece piece) override;
+  Task<Result<void>> begin_tunnel(const ResponseOut& head) override;
   void watch(Gone gone, void* context) override;
   void look_ahead() override {}  // the connection is always read
   void unwatch() noexcept override { gone_ = nullptr; }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "lbd/base/check.h"
+#include "lbd/http/target.h"
 
 namespace lbd::proxy {
 namespace {
@@ -19,13 +20,17 @@ bool is_hop_by_hop(HeaderId id) noexcept {
     case HeaderId::proxy_authorization:
     case HeaderId::proxy_connection:
     case HeaderId::te:
-    case HeaderId::trailer:
     case HeaderId::transfer_encoding:
     case HeaderId::upgrade:
       return true;
     default:
       return false;
   }
+}
+
+/// Says what the trailers of a chunked body will be; of no use without one.
+bool announces_nothing(const Header& header, const http::Framing& framing) noexcept {
+  return header.id == HeaderId::trailer && framing.kind != http::Framing::Kind::chunked;
 }
 
 /// True when a Connection field names this header (other than the options it always may hold).
@@ -194,6 +199,9 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
   out.push_back({"Host", request.authority, HeaderId::host});
   const bool nominates = names_fields(request.headers);
   for (const Header& header : request.headers) {
+    if (request.lookalikes && header.id == HeaderId::other && http::is_lookalike(header.name)) {
+      continue;
+    }
     switch (header.id) {
       case HeaderId::host:
       case HeaderId::content_length:
@@ -209,9 +217,13 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
       default:
         break;
     }
-    if (is_hop_by_hop(header.id) || (nominates && is_nominated(request.headers, header))) continue;
+    if (is_hop_by_hop(header.id) || announces_nothing(header, request.framing) ||
+        (nominates && is_nominated(request.headers, header))) {
+      continue;
+    }
     out.push_back(header);
   }
+  if (request.takes_trailers) out.push_back({"TE", "trailers", HeaderId::te});
   Writer writer{request, client, policy, via, scratch, out};
   writer.x_forwarded_for();
   writer.x_forwarded_rest();
@@ -244,6 +256,7 @@ void response_headers(const http::ResponseHead& response, std::string_view via,
         header.id == HeaderId::endpoint_load_metrics || header.id == HeaderId::x_request_id) {
       continue;
     }
+    if (announces_nothing(header, response.framing)) continue;
     if (nominates && is_nominated(response.headers, header)) continue;
     out.push_back(header);
   }

@@ -21,7 +21,8 @@ struct RequestSource {
 };
 
 /// The request's end-to-end fields for the upstream, Host first: hop-by-hop fields, those that
-/// Connection names and Content-Length are left out (framing is the upstream side's business);
+/// Connection names, Content-Length and look-alikes (http::is_lookalike) are left out (framing is
+/// the upstream side's business);
 /// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by the policy.
 /// Views point into the request and into `scratch`, which is cleared.
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out);

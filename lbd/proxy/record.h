@@ -43,6 +43,7 @@ struct RequestRecord {
   bool by_target = false;  // the status is the target's
   bool cut = false;        // the response began but could not be finished
   Fault reason = Fault::none;
+  http::DesyncReason desync = http::DesyncReason::none;
   std::uint64_t generation = 0;
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;

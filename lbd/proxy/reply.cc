@@ -4,6 +4,7 @@
 
 #include <iterator>
 #include <string>
+#include <tuple>
 
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/headers.h"
@@ -95,6 +96,12 @@ std::string expand(std::string_view pattern, const http::RequestHead& request,
   return out;
 }
 
+void count_desync(http::DesyncReason reason, upstream::ListenerLoad& load) noexcept {
+  static_assert(static_cast<std::size_t>(http::DesyncReason::kCount) <=
+                std::tuple_size_v<decltype(load.desync)>);
+  if (reason != http::DesyncReason::none) load.desync[static_cast<std::size_t>(reason)].add(1);
+}
+
 }  // namespace
 
 void Exchange::start_record() {
@@ -114,7 +121,7 @@ void Exchange::finish_record() {
   upstream::RouteLoad& load = live->loads[worker_.index];
   load.counts.add(upstream::status_key(record_.status, static_cast<std::uint32_t>(request.method),
                                        record_.by_target));
-  load.duration.record(record_.duration_us);
+  if (!tunnelling_) load.duration.record(record_.duration_us);
   load.request_bytes.add(record_.request_bytes);
   load.response_bytes.add(record_.response_bytes);
   if (record_.reason != Fault::none) {
@@ -125,6 +132,8 @@ void Exchange::finish_record() {
       listener_.live->loads[worker_.index].failures[reason].add(1);
     }
   }
+  record_.desync = request.desync;
+  count_desync(request.desync, listener_.live->loads[worker_.index]);
   if (worker_.records == nullptr) return;
   record_.client_ip = client_.client().peer_ip;
   record_.client_port = client_.client().peer.port();
@@ -214,6 +223,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
   const std::string_view id = new_id(worker.rng, storage);
   const std::string body = error_body(status, fault, id);
   listener.live->loads[worker.index].failures[static_cast<std::size_t>(fault)].add(1);
+  count_desync(client.head().desync, listener.live->loads[worker.index]);
   upstream::RouteLoad& load = listener.no_route->loads[worker.index];
   load.counts.add(
       upstream::status_key(status, static_cast<std::uint32_t>(http::Method::other), false));
@@ -240,6 +250,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
     record.rule = "none";
     record.status = status;
     record.reason = fault;
+    record.desync = client.head().desync;
     record.cut = !sent;
     worker.records->write(record);
   }

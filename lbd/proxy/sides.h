@@ -66,6 +66,10 @@ class ClientSide {
   virtual Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) = 0;
   virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
 
+  /// Sends `head` (status 101) and makes the connection a tunnel: from now on `read_body` brings
+  /// and `send_body` takes raw bytes, both without deadlines of their own; `last` is a half-close.
+  virtual Task<Result<void>> begin_tunnel(const ResponseOut& head) = 0;
+
   /// `why`: client_gone, or drain_deadline when lbd itself ends the connection. May be called from
   /// inside `watch`.
   using Gone = void (*)(void* context, Fault why);
@@ -91,11 +95,14 @@ class UpstreamSide {
                                        const std::vector<http::Header>& headers,
                                        BodyPiece first) = 0;
   virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
-  /// The next head, interim (1xx) ones included.
+  /// The next head, interim (1xx) ones included; 101 only as the answer to `request.upgrade`.
   virtual Task<Result<void>> read_head(http::ResponseHead& head) = 0;
   /// What has arrived of the body already, without waiting.
   virtual Result<BodyPiece> buffered_body() = 0;
   virtual Task<Result<BodyPiece>> read_body() = 0;
+  /// After a head with status 101: `read_body` brings and `send_body` takes raw bytes; `last` is a
+  /// half-close. No deadline holds until the next `set_deadline`.
+  virtual void begin_tunnel() noexcept = 0;
   /// Every wait ends by then.
   virtual void set_deadline(TimePoint due) noexcept = 0;
   virtual void abort() noexcept = 0;

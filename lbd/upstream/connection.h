@@ -45,6 +45,11 @@ class Connection {
     expired_ = false;
     watchdog_.set(due);
   }
+  /// Nothing ends its waits but `abort`.
+  void clear_deadline() noexcept {
+    expired_ = false;
+    watchdog_.cancel();
+  }
   [[nodiscard]] bool expired() const noexcept { return expired_; }
   /// Ends whatever waits on it, now and later, with `cancelled`.
   void abort() noexcept;

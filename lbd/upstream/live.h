@@ -185,14 +185,21 @@ struct HandshakeCounts {
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
 };
 
+/// Of http::DesyncReason.
+inline constexpr std::size_t kDesyncReasonsMax = 32;
+
 inline constexpr std::size_t kHttp2Floods = 4;
 
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint64_t> accepted;
+  Relaxed<std::uint32_t> tunnels;  // open now
+  Relaxed<std::uint64_t> tunnels_opened;
   Relaxed<std::uint64_t> shed;  // closed at once: too many connections
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
       failures;  // before a route was known
+  std::array<Relaxed<std::uint64_t>, kDesyncReasonsMax>
+      desync;  // by http::DesyncReason; [0] unused
   HandshakeCounts handshakes;
   Relaxed<std::uint64_t> http2_connections;
   std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood

@@ -29,11 +29,11 @@ constexpr std::string_view kCut = "\\u2026";
 
 /// The most that write_record can make of any record: keys and numbers, and each text as long as it
 /// may be.
-constexpr std::size_t kKeysBytesMax = 640;
+constexpr std::size_t kKeysBytesMax = 704;
 constexpr std::size_t kAttemptBytesMax = 192 + 2 * (kShortBytesMax + kCut.size());
 constexpr std::size_t kLineBytesMax =
     kKeysBytesMax + 2 * (kLongBytesMax + kCut.size()) + (kHostBytesMax + kCut.size()) +
-    5 * (kNameBytesMax + kCut.size()) + 8 * (kShortBytesMax + kCut.size()) +
+    5 * (kNameBytesMax + kCut.size()) + 10 * (kShortBytesMax + kCut.size()) +
     proxy::RequestRecord::kAttemptsMax * kAttemptBytesMax;
 static_assert(kLineBytesMax < kRingBytes / 64);
 
@@ -190,6 +190,11 @@ void write_record(const proxy::RequestRecord& record, Line& line) noexcept {
   if (record.reason != Fault::none) {
     line.text("reason", fault_name(record.reason), kShortBytesMax);
     line.text("reason_flag", fault_flag(record.reason), kShortBytesMax);
+  }
+  if (record.desync != http::DesyncReason::none) {
+    const http::DesyncClass found = http::desync_class(record.desync);
+    line.text("desync_class", http::desync_class_name(found), kShortBytesMax);
+    line.text("desync_reason", http::desync_name(record.desync), kShortBytesMax);
   }
   if (record.cut) line.flag("cut", true);
   line.number("request_bytes", record.request_bytes);

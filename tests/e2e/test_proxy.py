@@ -306,10 +306,10 @@ def test_a_stalled_request_body_ends_with_408(rig):
 
 
 @test()
-def test_an_upgrade_is_refused_and_connect_as_well(rig):
+def test_an_upgrade_to_an_unknown_protocol_is_refused_and_connect_as_well(rig):
     rig.proxy([rig.origin()])
     with Wire(rig.port) as wire:
-        wire.send(get("/id", "connection: upgrade", "upgrade: websocket"))
+        wire.send(get("/id", "connection: upgrade", "upgrade: chat"))
         reply = wire.reply()
         check_equal(reply.status, 501, "an upgrade")
         check_equal(reply.headers.get("x-lbd-reason"), "unsupported", "why")

@@ -44,6 +44,52 @@ TEST_F(Exchange, PipelinedRequestsAreAnsweredInOrderOneAtATime) {
   }
 }
 
+TEST_F(Exchange, AFloodOfInterimResponsesIsTheTargetsFault) {
+  plant.group.retries.attempts = 1;
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  for (int i = 0; i < 65; ++i) target.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+  std::string head = user.read_head();
+  for (int i = 0; head.starts_with("HTTP/1.1 103 ") && i < 100; ++i) head = user.read_head();
+  EXPECT_TRUE(head.starts_with("HTTP/1.1 502 ")) << head;
+  EXPECT_EQ(last_record(1).reason, Fault::bad_response);
+}
+
+TEST_F(Exchange, TrailersThatComeWithAWholeResponseArePassedOnAndDroppedForHttp10) {
+  plant.publish_and_wait();
+  for (const std::string_view version : {"1.1", "1.0"}) {
+    Peer user = client();
+    user.send("GET /t HTTP/" + std::string(version) + "\r\nHost: a\r\nConnection: close\r\n\r\n");
+    Peer target = origin.accept();
+    target.read_head();
+    target.send(
+        "HTTP/1.1 200 OK\r\nTrailer: T\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "2\r\nok\r\n0\r\nT: u\r\nSet-Cookie: no\r\n\r\n");
+    const bool knows = version == "1.1";
+    EXPECT_NE(user.read_head().find("Trailer: T\r\n"), std::string::npos);
+    EXPECT_EQ(user.read_all(), knows ? "2\r\nok\r\n0\r\nT: u\r\n\r\n" : "ok");
+    target.close();
+  }
+}
+
+TEST_F(Exchange, AResponsesTrailerThatFramesIsTheTargetsFaultAndCutsIt) {
+  plant.publish_and_wait();
+  Peer user = client();
+  user.send(kGet);
+  Peer target = origin.accept();
+  target.read_head();
+  target.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+  EXPECT_TRUE(user.read_until("ok\r\n").ends_with("2\r\nok\r\n"));
+  target.send("0\r\nContent-Length: 7\r\n\r\n");
+  EXPECT_EQ(user.read_all(), "");
+  EXPECT_EQ(last_record(1).reason, Fault::bad_response);
+  EXPECT_TRUE(last_record(1).cut);
+  EXPECT_TRUE(target.sees_end());
+}
+
 TEST_F(Exchange, ChunkedBodiesPassBothWaysAndTheConnectionsStay) {
   plant.publish_and_wait();
   Peer user = client();
@@ -51,15 +97,15 @@ TEST_F(Exchange, ChunkedBodiesPassBothWaysAndTheConnectionsStay) {
   Peer target = origin.accept();
   EXPECT_NE(target.read_head().find("Transfer-Encoding: chunked\r\n"), std::string::npos);
   EXPECT_EQ(target.read_until("abc\r\n"), "3\r\nabc\r\n");  // streamed, extensions dropped
-  user.send("2\r\nde\r\n0\r\nTrailer: x\r\n\r\n");
-  std::string rest = target.read_until("0\r\n\r\n");
-  EXPECT_EQ(rest, "2\r\nde\r\n0\r\n\r\n");
+  user.send("2\r\nde\r\n0\r\nTrailer: x\r\nS: v\r\n\r\n");
+  std::string rest = target.read_until("\r\n\r\n");
+  EXPECT_EQ(rest, "2\r\nde\r\n0\r\nS: v\r\n\r\n");
   target.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwxyz\r\n");
   const std::string head = user.read_head();
   EXPECT_NE(head.find("Transfer-Encoding: chunked\r\n"), std::string::npos);
   EXPECT_EQ(user.read_until("wxyz\r\n"), "4\r\nwxyz\r\n");
   target.send("0\r\nT: u\r\n\r\n");
-  EXPECT_EQ(user.read_until("0\r\n\r\n"), "0\r\n\r\n");
+  EXPECT_EQ(user.read_until("\r\n\r\n"), "0\r\nT: u\r\n\r\n");
   user.send(kGet);  // both sides can go on
   EXPECT_FALSE(target.read_head().empty());
   target.send(kOk);

@@ -59,11 +59,11 @@ TEST(RequestHeaders, AnEmptyOrMissingHostIsSentAsAnEmptyOne) {
 TEST(RequestHeaders, HopByHopFieldsStayBehind) {
   const Sent sent(
       "Host: a\r\nConnection: close\r\nKeep-Alive: 5\r\nProxy-Authenticate: x\r\n"
-      "Proxy-Authorization: x\r\nProxy-Connection: x\r\nTE: trailers\r\nTrailer: x\r\n"
+      "Proxy-Authorization: x\r\nProxy-Connection: x\r\nTE: trailers\r\n"
       "Upgrade: h2c\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n");
   for (const std::string_view name :
        {"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
-        "TE", "Trailer", "Upgrade", "Transfer-Encoding", "Expect"}) {
+        "TE", "Upgrade", "Transfer-Encoding", "Expect"}) {
     EXPECT_FALSE(sent.names(name)) << name;
   }
 }
@@ -147,6 +147,25 @@ TEST(RequestHeaders, ViewsHoldWhenThePeersFieldsAreLarge) {
   const Sent sent("Host: a\r\nX-Forwarded-For: " + big + "\r\nVia: " + big + "\r\n");
   EXPECT_TRUE(sent.has("X-Forwarded-For: " + big + ", 198.51.100.7"));
   EXPECT_TRUE(sent.has("Via: " + big + ", 1.1 lbd"));
+}
+
+TEST(RequestHeaders, TrailersAreTakenOnlyWhenThisHopWasTold) {
+  EXPECT_TRUE(Sent("Host: a\r\nConnection: te\r\nTE: gzip, trailers\r\n").has("TE: trailers"));
+  EXPECT_FALSE(Sent("Host: a\r\nTE: trailers\r\n").has("TE: trailers"));
+  EXPECT_FALSE(Sent("Host: a\r\nConnection: te\r\nTE: gzip\r\n").has("TE: trailers"));
+}
+
+TEST(RequestHeaders, TrailersAreAnnouncedOnlyForAChunkedBody) {
+  const std::string chunked = "Host: a\r\nTransfer-Encoding: chunked\r\n";
+  EXPECT_TRUE(Sent(chunked + "Trailer: X-Sum\r\n").has("Trailer: X-Sum"));
+  EXPECT_FALSE(Sent("Host: a\r\nTrailer: X-Sum\r\n").has("Trailer: X-Sum"));
+}
+
+TEST(RequestHeaders, NamesThatSomeReadForAnotherFieldAreNotSentOn) {
+  const Sent sent("Host: a\r\nContent_Length: 5\r\nX_Forwarded_For: 9.9.9.9\r\nX_Y: 1\r\n");
+  EXPECT_TRUE(sent.has("X_Y: 1"));
+  EXPECT_EQ(sent.lines.find("Content_Length"), std::string::npos);
+  EXPECT_EQ(sent.lines.find("X_Forwarded_For"), std::string::npos);
 }
 
 TEST(ResponseHeaders, HopByHopNominatedAndReportFieldsStayBehind) {

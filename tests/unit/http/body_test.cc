@@ -124,9 +124,40 @@ TEST(ChunkFramer, ExtensionsOfAllChunksTogetherAreLimited) {
   EXPECT_EQ(decode(one + one + "1;e\r\nx\r\n" + last, 4096).state, ChunkFramer::State::bad);
 }
 
+TEST(ChunkFramer, TheCountOfTrailersIsLimited) {
+  std::string most;
+  for (int i = 0; i < ChunkFramer::kTrailersMax; ++i) most += "T: u\r\n";
+  EXPECT_EQ(decode("0\r\n" + most + "\r\n", 4096).state, ChunkFramer::State::done);
+  EXPECT_EQ(decode("0\r\n" + most + "T: u\r\n\r\n", 4096).state, ChunkFramer::State::bad);
+}
+
+TEST(ChunkFramer, ATrailersNameIsATokenAndHasAColon) {
+  for (const std::string_view bad :
+       {"X Y: z", "X : y", "XY", ": y", "X(: y", "X\xe9: y", "X\r\nY: z"}) {
+    SCOPED_TRACE(bad);
+    EXPECT_EQ(decode("0\r\n" + std::string(bad) + "\r\n\r\n", 64).state, ChunkFramer::State::bad);
+  }
+}
+
+TEST(ChunkFramer, TheTrailerSectionIsHandedOutWholeWhateverTheSplit) {
+  const std::string section = "T: u\r\nV:\r\n\r\n";
+  const std::string text = "3\r\nabc\r\n0;e\r\n" + section + "NEXT";
+  for (std::size_t step = 1; step <= text.size(); ++step) {
+    ChunkFramer framer;
+    std::string got;
+    for (std::size_t at = 0; !framer.done();) {
+      const ChunkFramer::Step taken = framer.step(std::string_view(text).substr(at, step));
+      got += taken.trailer;
+      at += taken.consumed;
+    }
+    EXPECT_EQ(got, section) << "pieces of " << step;
+  }
+}
+
 TEST(ChunkFramer, TrailersAreLimited) {
   std::string trailers;
-  while (trailers.size() < 2 * ChunkFramer::kTrailerBytesMax) trailers += "T: 0123456789\r\n";
+  const std::string line = "T: " + std::string(400, 'x') + "\r\n";
+  while (trailers.size() < ChunkFramer::kTrailerBytesMax) trailers += line;
   EXPECT_EQ(decode("0\r\n" + trailers + "T: 1\r\n\r\n", 4096).state, ChunkFramer::State::bad);
   trailers.resize(ChunkFramer::kTrailerBytesMax / 2);
   trailers.resize(trailers.rfind('\n') + 1);
@@ -191,6 +222,34 @@ TEST(BodyReader, BadFramingAfterGoodDataIsSeenWithIt) {
   BodyReader body;
   body.start({Framing::Kind::chunked, 0});
   EXPECT_TRUE(body.step("5\r\nhelloX").bad);
+}
+
+TEST(BodyReader, TrailersThatMayGoOnAreGivenWithTheEnd) {
+  BodyReader body;
+  body.start({Framing::Kind::chunked, 0});
+  EXPECT_EQ(body.trailers(), nullptr);
+  EXPECT_FALSE(body.step("1\r\nx\r\n0\r\nX-Sum: \t7 \r\nSet-Cookie: a\r\n").bad_trailer);
+  EXPECT_FALSE(body.step("Empty:\r\n\r\n").bad_trailer);
+  ASSERT_TRUE(body.done());
+  ASSERT_NE(body.trailers(), nullptr);
+  ASSERT_EQ(body.trailers()->size(), 2u);
+  EXPECT_EQ((*body.trailers())[0].name, "X-Sum");
+  EXPECT_EQ((*body.trailers())[0].value, "7");
+  EXPECT_EQ((*body.trailers())[1].name, "Empty");
+  EXPECT_EQ((*body.trailers())[1].value, "");
+  body.start({Framing::Kind::chunked, 0});
+  EXPECT_FALSE(body.step("0\r\n\r\n").bad);
+  EXPECT_EQ(body.trailers(), nullptr);  // nothing of the last message's
+}
+
+TEST(BodyReader, ATrailerThatFramesOrRoutesIsTold) {
+  for (const std::string_view line : {"Content-Length: 1", "transfer-encoding: chunked", "HOST: b",
+                                      "Content_Length: 1", "Transfer.Encoding: chunked"}) {
+    SCOPED_TRACE(line);
+    BodyReader body;
+    body.start({Framing::Kind::chunked, 0});
+    EXPECT_TRUE(body.step("0\r\nX: y\r\n" + std::string(line) + "\r\n\r\n").bad_trailer);
+  }
 }
 
 TEST(BodyReader, AnySplitOfAChunkedBodyGivesTheSameBytes) {

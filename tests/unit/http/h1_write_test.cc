@@ -87,6 +87,18 @@ TEST(HttpDate, IsTheFixedFormatOfRfc9110) {
   EXPECT_EQ(http_date(4'107'542'399, storage), "Sun, 28 Feb 2100 23:59:59 GMT");
 }
 
+TEST(ChunkEnd, EndsAChunkAndABodyWithItsTrailers) {
+  BufferPool pool;
+  Buffer room(pool);
+  const std::vector<Header> trailers{{"X-Sum", "7", HeaderId::other}};
+  EXPECT_EQ(chunk_end(true, false, &trailers, room), "\r\n");
+  EXPECT_EQ(chunk_end(true, true, nullptr, room), "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunk_end(false, true, nullptr, room), "0\r\n\r\n");
+  EXPECT_EQ(chunk_end(true, true, &trailers, room), "\r\n0\r\nX-Sum: 7\r\n\r\n");
+  room.clear();
+  EXPECT_EQ(chunk_end(false, true, &trailers, room), "0\r\nX-Sum: 7\r\n\r\n");
+}
+
 TEST(ChunkSizeLine, IsHexWithoutPadding) {
   std::array<char, 20> storage{};
   EXPECT_EQ(chunk_size_line(1, storage), "1\r\n");

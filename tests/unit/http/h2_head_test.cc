@@ -49,6 +49,13 @@ TEST(H2Head, TakesTheHostFieldForAMissingAuthority) {
   EXPECT_EQ(built.head.authority, "shop.test:81");
 }
 
+TEST(H2Head, NotesLookalikesAndWhetherTrailersAreTaken) {
+  EXPECT_TRUE(Built(request("/", {{"content_length", "5"}})).head.lookalikes);
+  EXPECT_FALSE(Built(request("/", {{"content-language", "de"}})).head.lookalikes);
+  EXPECT_TRUE(Built(request("/", {{"te", "trailers"}})).head.takes_trailers);
+  EXPECT_FALSE(Built(request("/", {{"x", "trailers"}})).head.takes_trailers);
+}
+
 TEST(H2Head, JoinsCookieCrumbsInTheirOrderAtTheFirstsPlace) {
   const Built built(
       request("/", {{"cookie", "a=1"}, {"x", "1"}, {"cookie", "b=2"}, {"cookie", "c"}}));
