@@ -36,6 +36,7 @@ struct Address {
 struct Cidr {
   std::string ip;
   int prefix_bits = 0;
+  friend bool operator==(const Cidr&, const Cidr&) = default;
 };
 
 struct Admin {
@@ -91,12 +92,39 @@ struct ListenerLimits {
   std::uint32_t requests_per_connection_max = 0;  // 0: no limit
 };
 
+/// What the header fields, query parameters or cookies of one name must hold: any of the values.
+struct FieldMatch {
+  std::string name;                 // of a query parameter also "*": whatever its name
+  std::vector<std::string> values;  // with wildcards ("*": it is there), or regular expressions
+  friend bool operator==(const FieldMatch&, const FieldMatch&) = default;
+};
+
 /// Conditions of one rule: all that are given must hold; within one, any value may match.
 struct When {
   std::vector<std::string> hosts;  // exact, or one leading "*." or trailing ".*" wildcard, or
                                    // "*"/"?" anywhere; lower case
   std::vector<std::string> paths;  // exact "/a", prefix "/a/*", or "*"/"?" anywhere
+  std::vector<std::string> hosts_regex;
+  std::vector<std::string> paths_regex;
+  std::vector<std::string> methods;
+  std::vector<FieldMatch> headers;  // every one of them must match
+  std::vector<FieldMatch> headers_regex;
+  std::vector<FieldMatch> query;
+  std::vector<FieldMatch> query_regex;
+  std::vector<FieldMatch> cookies;
+  std::vector<FieldMatch> cookies_regex;
+  std::vector<Cidr> source_ips;
+  std::string scheme;                     // "http", "https"; empty: either
+  std::vector<std::string> server_names;  // TLS SNI; lower case, with wildcards
+  std::vector<std::string> server_names_regex;
+  std::optional<double> share;  // of requests, drawn by lot: 0..1
+  std::vector<When> any;        // one of them must hold
+  std::vector<When> all;        // each of them
+  std::vector<When> none;       // none of them; YAML key `not`
+  friend bool operator==(const When&, const When&) = default;
 };
+/// How deep any, all and not may be nested.
+inline constexpr int kWhenDepthMax = 8;
 
 struct Forward {
   std::string target_group;

@@ -77,9 +77,39 @@ std::string text_of(const Action& action) {
       {"respond", std::to_string(response.status), response.content_type, response.body});
 }
 
+std::string text_of(const std::vector<FieldMatch>& fields) {
+  std::vector<std::string> parts;
+  for (const auto& field : fields) {
+    parts.push_back(field.name);
+    parts.push_back(list_text(field.values));
+  }
+  return list_text(parts);
+}
+
+std::string text_of(const When& when);
+
+std::string text_of(const std::vector<When>& parts) {
+  std::vector<std::string> texts;
+  for (const auto& part : parts) texts.push_back(text_of(part));
+  return list_text(texts);
+}
+
+std::string text_of(const When& when) {
+  std::vector<std::string> sources;
+  for (const auto& each : when.source_ips) {
+    sources.push_back(fmt::format("{}/{}", each.ip, each.prefix_bits));
+  }
+  return list_text({list_text(when.hosts), list_text(when.paths), list_text(when.hosts_regex),
+                    list_text(when.paths_regex), list_text(when.methods), text_of(when.headers),
+                    text_of(when.headers_regex), text_of(when.query), text_of(when.query_regex),
+                    text_of(when.cookies), text_of(when.cookies_regex), list_text(sources),
+                    when.scheme, list_text(when.server_names), list_text(when.server_names_regex),
+                    when.share ? fmt::format("{}", *when.share) : "", text_of(when.any),
+                    text_of(when.all), text_of(when.none)});
+}
+
 std::string text_of(const Rule& rule) {
-  return list_text(
-      {rule.name, list_text(rule.when.hosts), list_text(rule.when.paths), text_of(rule.then)});
+  return list_text({rule.name, text_of(rule.when), text_of(rule.then)});
 }
 
 std::string text_of(const HealthCheck& check) {

@@ -1,8 +1,7 @@
-// Listeners, their rules and actions.
+// Listeners and the actions of their rules.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "config/scalars.h"
 #include "config/tables.h"
@@ -70,66 +69,6 @@ Table limits_table(ListenerLimits& limits) {
           },
       .later = {},
       .after = {}};
-}
-
-void check_hosts(Decoder& decoder, const Cursor& at, std::vector<std::string>& hosts) {
-  for (auto& host : hosts) {
-    for (auto& c : host) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (host.find_first_of("/ \t") == std::string::npos) continue;
-    decoder.error(at.value.place, "E2005",
-                  fmt::format("{}: '{}' is not a host name", at.path, host),
-                  "neither scheme nor path: write it as 'shop.example.com'");
-  }
-}
-
-void check_paths(Decoder& decoder, const Cursor& at, const std::vector<std::string>& paths) {
-  for (const auto& path : paths) {
-    if (path.starts_with('/') || path.starts_with('*')) {
-      if (path.find('?') == std::string::npos || path.find('=') == std::string::npos) continue;
-      decoder.warning(at.value.place, "W2001",
-                      fmt::format("{}: '?' matches any one character of the path; the query is not "
-                                  "part of it",
-                                  at.path));
-      continue;
-    }
-    decoder.error(
-        at.value.place, "E2005",
-        fmt::format("{}: path '{}' can match nothing: paths start with '/'", at.path, path),
-        fmt::format("did you mean '/{}'?", path));
-  }
-}
-
-/// A kind whose result is looked at once more; a secret is read but not judged.
-Kind checked(Kind kind, std::function<void(Decoder&, const Cursor&)> check) {
-  return {.read =
-              [read = std::move(kind.read), check = std::move(check)](Decoder& decoder,
-                                                                      const Cursor& at) {
-                read(decoder, at);
-                if (!at.value.secret && !at.value.broken) check(decoder, at);
-              },
-          .schema = std::move(kind.schema),
-          .fallback = std::move(kind.fallback)};
-}
-
-Table when_table(When& when) {
-  return {.doc = "Conditions: all that are given must hold; within one, any value may match.",
-          .fields =
-              {
-                  {"host",
-                   checked(texts(when.hosts, "a host name, or a list of them"),
-                           [&when](Decoder& decoder, const Cursor& at) {
-                             check_hosts(decoder, at, when.hosts);
-                           }),
-                   "Host names; `*` and `?` are wildcards."},
-                  {"path",
-                   checked(texts(when.paths, "a path, or a list of them"),
-                           [&when](Decoder& decoder, const Cursor& at) {
-                             check_paths(decoder, at, when.paths);
-                           }),
-                   "Paths: exact `/a`, prefix `/a/*`; `*` and `?` are wildcards."},
-              },
-          .later = {"method", "header", "query", "source_ip"},
-          .after = {}};
 }
 
 /// 301, 302, 303, 307 or 308: what a redirect may answer.
@@ -241,21 +180,6 @@ Kind action(std::function<void(Action)> set) {
                 return schema;
               },
           .fallback = ""};
-}
-
-Table rule_table(Rule& rule) {
-  return {.doc = "One rule.",
-          .fields =
-              {
-                  {"name", required_text(rule.name, "a name"),
-                   "Name in logs and in `lbd explain`. Default: `rule-1`, `rule-2`, …"},
-                  {"when", object([&rule] { return when_table(rule.when); }),
-                   "Conditions; without any the rule matches every request."},
-                  {"then", action([&rule](Action found) { rule.then = std::move(found); }),
-                   "What to do with a request that matches.", true},
-              },
-          .later = {},
-          .after = {}};
 }
 
 Table listener_table(Listener& listener) {

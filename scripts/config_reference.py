@@ -86,7 +86,7 @@ def kind(schema):
             word = f"`{each['const']}`" if each["const"] not in (0, False) else ""
         elif each.get("type") == "array":
             word = f"list of {kind(each.get('items', {})) or 'text'}"
-        elif each.get("type") == "object":
+        elif each.get("type") == "object" or "$ref" in each:
             word = "mapping"
         else:
             word = KINDS.get(each.get("type"), "text")

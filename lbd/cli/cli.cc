@@ -139,10 +139,10 @@ int explain(const Options& options) {
   for (const auto& [name, listener] : loaded.config->listeners) {
     print(fmt::format("listener {}\n", name));
     const std::vector<route::Table::Verdict> verdicts =
-        route::Table(listener.rules).explain(authority, path);
+        route::Table(listener.rules).explain({.authority = authority, .path = path});
     bool matched = false;
     for (std::size_t i = 0; i < verdicts.size(); ++i) {
-      matched = verdicts[i].matched;
+      matched = verdicts[i].fate == route::Table::Fate::matched;
       print(fmt::format("  {} {}: {}{}\n", matched ? "→" : " ", listener.rules[i].name,
                         verdicts[i].reason,
                         matched ? ", " + action_text(listener.rules[i].then) : ""));

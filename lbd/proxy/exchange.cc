@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lbd/proxy/believed.h"
 #include "lbd/proxy/h1_upstream.h"
 #include "lbd/proxy/headers.h"
 
@@ -44,7 +45,7 @@ Exchange::~Exchange() {
 Task<> Exchange::run() {
   start_record();
   const http::RequestHead& request = client_.head();
-  const std::size_t rule = listener_.table.find(request.authority, request.path);
+  const std::size_t rule = find_rule();
   if (rule != route::Table::kNone) {
     route_ = &listener_.routes[rule];
   } else if (listener_.otherwise) {
@@ -74,6 +75,23 @@ Task<> Exchange::run() {
     co_await reply_fixed(std::get<config::FixedResponse>(route_->action));
   }
   finish_record();
+}
+
+std::size_t Exchange::find_rule() {
+  const http::RequestHead& request = client_.head();
+  const ClientInfo& client = client_.client();
+  route::Request question{.authority = request.authority,
+                          .path = request.path,
+                          .query = request.query,
+                          .method = request.method_text,
+                          .scheme = believed_scheme(client, request),
+                          .headers = &request.headers};
+  if (client.tls != nullptr) question.server_name = client.tls->server_name;
+  if (listener_.table.uses_source()) {
+    question.source = route::ip_bytes(believed_address(client, request, listener_.trusted));
+  }
+  if (listener_.table.uses_draw()) question.draw = worker_.rng.next();
+  return listener_.table.find(question);
 }
 
 Task<> Exchange::forward(const upstream::SnapshotRoute& route) {

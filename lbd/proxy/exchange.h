@@ -40,6 +40,7 @@ class Exchange {
   bool leave_target(TimePoint now) noexcept;
 
  private:
+  [[nodiscard]] std::size_t find_rule();
   Task<> forward(const upstream::SnapshotRoute& route);
   Task<Error> attempt(const Choice& choice);
   Task<Result<void>> connect(const Choice& choice, H1Upstream& upstream, bool fresh);

@@ -27,7 +27,10 @@ BEYOND_A_SCHEMA = set("""
     policy_period_too_short policy_statistic_of_tracking policy_step_with_target_key
     policy_thresholds_overlap policy_without_adjustment process_zone_address provider_sections
     ratio_forgotten_percent redirect_placeholder redirect_port redirect_same_url
-    respond_body_of_204 rule_host_is_url rule_names_twice rule_path_relative
+    respond_body_of_204 rule_cookie_name rule_header_name rule_header_regex_lookahead
+    rule_host_is_url rule_method_blank rule_names_twice rule_nested_too_deep rule_not_empty
+    rule_path_relative rule_percentage rule_percentage_forgotten rule_regex_broken
+    rule_source_empty
     scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards steps_gap
     steps_mixed steps_overlap steps_two_open_ends tag target_ipv6_without_brackets target_twice
     target_without_port tls_missing tls_no_certificate tls_on_http tls_trust_without_verify

@@ -51,6 +51,35 @@ TEST(Diff, RulesPoliciesAndBoundsAreNamed) {
                                                "scaling group 'web': removed policy 'steady'"}));
 }
 
+TEST(Diff, EveryConditionOfARuleCounts) {
+  const std::vector<When> changes{{.hosts = {"x"}},
+                                  {.paths = {"/x"}},
+                                  {.hosts_regex = {"x"}},
+                                  {.paths_regex = {"x"}},
+                                  {.methods = {"X"}},
+                                  {.headers = {{"x", {"y"}}}},
+                                  {.headers_regex = {{"x", {"y"}}}},
+                                  {.query = {{"x", {"y"}}}},
+                                  {.query_regex = {{"x", {"y"}}}},
+                                  {.cookies = {{"x", {"y"}}}},
+                                  {.cookies_regex = {{"x", {"y"}}}},
+                                  {.source_ips = {{"10.0.0.0", 8}}},
+                                  {.scheme = "http"},
+                                  {.server_names = {"x"}},
+                                  {.server_names_regex = {"x"}},
+                                  {.share = 0.5},
+                                  {.any = {{.hosts = {"x"}}}},
+                                  {.all = {{.hosts = {"x"}}}},
+                                  {.none = {{.hosts = {"x"}}}}};
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    auto before = example();
+    auto after = example();
+    before.listeners.at("public").rules.at(0).when = changes[(i + 1) % changes.size()];
+    after.listeners.at("public").rules.at(0).when = changes[i];
+    EXPECT_EQ(diff(before, after), Sentences{"listener 'public': rule 'assets' changed"}) << i;
+  }
+}
+
 TEST(Diff, WholeThingsComeAndGo) {
   auto after = example();
   after.listeners.erase("jobs");

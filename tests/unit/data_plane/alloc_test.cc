@@ -147,12 +147,28 @@ void one_round(std::vector<Peer>& clients, std::size_t turn) {
   }
 }
 
+/// Of every kind, and none that matches.
+std::vector<config::Rule> rules_that_are_tried() {
+  std::vector<config::Rule> rules(8);
+  rules[0].when = {.hosts = {"a"}, .headers = {{"User-Agent", {"x*y"}}}};
+  rules[1].when = {.paths = {"/small"}, .cookies = {{"a", {"c"}}, {"c", {"*"}}}};
+  rules[2].when = {.methods = {"GET"}, .query = {{"q", {"1"}}}};
+  rules[3].when = {.source_ips = {{"10.0.0.0", 8}}};
+  rules[4].when = {.headers_regex = {{"Host", {"^b+$"}}}};
+  rules[5].when = {.paths_regex = {"^/(x|y)+$"}};
+  rules[6].when = {.share = 0.0};
+  rules[7].when.any = {{.hosts = {"*.a"}}, {.scheme = "https"}};
+  for (config::Rule& rule : rules) rule.then = config::Forward{"web"};
+  return rules;
+}
+
 void expect_no_allocation(proxy::RecordSink* log) {
   MarkingSink sink(log);
   BusyOrigin origin;
   {
     Plant plant(1, &sink);
     plant.target(origin.port());
+    plant.listener.rules = rules_that_are_tried();
     plant.publish_and_wait();
     std::vector<Peer> clients;
     for (int i = 0; i < 8; ++i) clients.push_back(Peer::connect(plant.port()));
