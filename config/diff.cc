@@ -66,7 +66,12 @@ std::string map_text(const std::map<std::string, std::string>& items) {
 
 std::string text_of(const Action& action) {
   if (const auto* forward = std::get_if<Forward>(&action)) {
-    return list_text({"forward", forward->target_group});
+    std::vector<std::string> parts{"forward", forward->target_group};
+    for (const auto& each : forward->weighted) {
+      parts.push_back(each.target_group);
+      parts.push_back(std::to_string(each.weight));
+    }
+    return list_text(parts);
   }
   if (const auto* redirect = std::get_if<Redirect>(&action)) {
     return list_text({"redirect", redirect->protocol, redirect->host, redirect->port,
@@ -108,8 +113,42 @@ std::string text_of(const When& when) {
                     text_of(when.all), text_of(when.none)});
 }
 
+std::string text_of(const std::vector<NamedText>& texts) {
+  std::vector<std::string> parts;
+  for (const auto& each : texts) {
+    parts.push_back(each.name);
+    parts.push_back(each.text);
+  }
+  return list_text(parts);
+}
+
+std::string text_of(const HeaderEdits& edits) {
+  return list_text({list_text(edits.remove), text_of(edits.set), text_of(edits.add)});
+}
+
+std::string text_of(const Rewrite& rewrite) {
+  return list_text({rewrite.host, rewrite.path_prefix_from, rewrite.path_prefix_to,
+                    rewrite.path_regex, rewrite.path_to, list_text(rewrite.query_remove),
+                    text_of(rewrite.query_set), text_of(rewrite.query_add)});
+}
+
 std::string text_of(const Rule& rule) {
-  return list_text({rule.name, text_of(rule.when), text_of(rule.then)});
+  const auto ms = [](const std::optional<milliseconds>& time) {
+    return time ? std::to_string(time->count()) : "";
+  };
+  return list_text({rule.name, text_of(rule.when), text_of(rule.then), text_of(rule.rewrite),
+                    text_of(rule.request_headers), text_of(rule.response_headers),
+                    ms(rule.total_timeout), ms(rule.response_head_timeout),
+                    rule.attempts ? std::to_string(*rule.attempts) : "",
+                    rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : ""});
+}
+
+std::string text_of(const std::map<std::string, ErrorPage>& pages) {
+  std::vector<std::string> parts;
+  for (const auto& [status, page] : pages) {
+    parts.insert(parts.end(), {status, page.content_type, page.body});
+  }
+  return list_text(parts);
 }
 
 std::string text_of(const HealthCheck& check) {
@@ -257,6 +296,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
                        l.requests_per_connection_max);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
+  changes.changed("error_pages", text_of(before.error_pages) != text_of(after.error_pages));
   changes.number("reason_header", before.reason_header, after.reason_header);
 }
 

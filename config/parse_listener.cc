@@ -1,4 +1,4 @@
-// Listeners and the actions of their rules.
+// Listeners.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,116 +71,7 @@ Table limits_table(ListenerLimits& limits) {
       .after = {}};
 }
 
-/// 301, 302, 303, 307 or 308: what a redirect may answer.
-Kind redirect_status(int& out) {
-  return {.read =
-              [&out](Decoder& decoder, const Cursor& at) {
-                const auto* found = scalar_of(decoder, at, "301, 302, 303, 307 or 308");
-                if (found == nullptr) return;
-                for (const int status : {301, 302, 303, 307, 308}) {
-                  if (*found == std::to_string(status)) {
-                    out = status;
-                    return;
-                  }
-                }
-                decoder.expected(at, "301, 302, 303, 307 or 308");
-              },
-          .schema =
-              [] {
-                return json::object{{"enum", json::array{301, 302, 303, 307, 308}}};
-              },
-          .fallback = fmt::format("`{}`", out)};
-}
-
-Table redirect_table(Redirect& redirect) {
-  return {
-      .doc = "A redirect; #{protocol}, #{host}, #{port}, #{path} and #{query} are the request's.",
-      .fields =
-          {
-              {"protocol", required_text(redirect.protocol, "http, https or #{protocol}"),
-               "Scheme of the new URL."},
-              {"host", required_text(redirect.host, "a host"), "Host of the new URL."},
-              {"port", required_text(redirect.port, "a port"), "Port of the new URL."},
-              {"path", required_text(redirect.path, "a path"),
-               "Path of the new URL; starts with `/`."},
-              {"query", text(redirect.query), "Query of the new URL, without `?`."},
-              {"status", redirect_status(redirect.status), "Status of the answer."},
-          },
-      .later = {},
-      .after = {}};
-}
-
-Table respond_table(FixedResponse& response) {
-  return {.doc = "A fixed answer.",
-          .fields =
-              {
-                  {"status", status(response.status, {200, 599}), "Status of the answer.", true},
-                  {"content_type", required_text(response.content_type, "a media type"),
-                   "Content-Type of the answer."},
-                  {"body", text(response.body), "Body of the answer."},
-              },
-          .later = {},
-          .after = {}};
-}
-
-/// All three actions at once: exactly one must be there.
-struct ActionDraft {
-  Forward forward;
-  Redirect redirect;
-  FixedResponse response;
-};
-
-Table action_table(ActionDraft& draft) {
-  return {.doc = "What to do with a request: one of forward, redirect, respond.",
-          .fields =
-              {
-                  {"forward", required_text(draft.forward.target_group, "a target group"),
-                   "Target group that answers."},
-                  {"redirect", object([&draft] { return redirect_table(draft.redirect); }),
-                   "Redirect the client."},
-                  {"respond", object([&draft] { return respond_table(draft.response); }),
-                   "Answer it here."},
-              },
-          .later = {},
-          .after = {}};
-}
-
 }  // namespace
-
-Kind action(std::function<void(Action)> set) {
-  return {.read =
-              [set = std::move(set)](Decoder& decoder, const Cursor& at) {
-                ActionDraft draft;
-                decode(decoder, at, action_table(draft));
-                if (at.value.kind != ValueKind::mapping) return;
-                const auto* forward = find_member(at.value, "forward");
-                const auto* redirect = find_member(at.value, "redirect");
-                const auto* respond = find_member(at.value, "respond");
-                const int count =
-                    (forward != nullptr) + (redirect != nullptr) + (respond != nullptr);
-                if (count != 1) {
-                  decoder.error(at.label, count == 0 ? "E2004" : "E2010",
-                                fmt::format("{}: exactly one of forward, redirect and respond is "
-                                            "needed, found {}",
-                                            at.path, count == 0 ? "none" : std::to_string(count)));
-                } else if (forward != nullptr) {
-                  set(draft.forward);
-                } else if (redirect != nullptr) {
-                  set(draft.redirect);
-                } else {
-                  set(draft.response);
-                }
-              },
-          .schema =
-              [] {
-                ActionDraft sample;
-                auto schema = schema_of(action_table(sample));
-                schema["minProperties"] = 1;
-                schema["maxProperties"] = 1;
-                return schema;
-              },
-          .fallback = ""};
-}
 
 Table listener_table(Listener& listener) {
   return {
@@ -206,6 +97,9 @@ Table listener_table(Listener& listener) {
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),
                "What a client may send."},
+              {"error_pages", error_pages(listener.error_pages),
+               "What clients see of errors that lbd answers itself, by status (`503`) or class "
+               "(`5xx`)."},
               {"reason_header", flag(listener.reason_header),
                "Whether to add x-lbd-reason to answers that lbd makes itself."},
           },

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "config/scalars.h"
 #include "config/tables.h"
 #include "lbd/base/regex.h"
 
@@ -11,17 +12,6 @@ namespace lbd::config {
 namespace {
 
 namespace json = boost::json;
-
-using Check = std::function<void(Decoder&, const Cursor&)>;
-
-constexpr std::string_view kTokenPunctuation = "!#$%&'*+-.^_`|~";
-
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-           kTokenPunctuation.find(c) != std::string_view::npos;
-  });
-}
 
 void check_hosts(Decoder& decoder, const Cursor& at, std::vector<std::string>& hosts) {
   for (auto& host : hosts) {
@@ -48,18 +38,6 @@ void check_paths(Decoder& decoder, const Cursor& at, const std::vector<std::stri
         fmt::format("{}: path '{}' can match nothing: paths start with '/'", at.path, path),
         fmt::format("did you mean '/{}'?", path));
   }
-}
-
-/// A kind whose result is looked at once more; a secret is read but not judged.
-Kind checked(Kind kind, Check check) {
-  return {.read =
-              [read = std::move(kind.read), check = std::move(check)](Decoder& decoder,
-                                                                      const Cursor& at) {
-                read(decoder, at);
-                if (!at.value.secret && !at.value.broken) check(decoder, at);
-              },
-          .schema = std::move(kind.schema),
-          .fallback = std::move(kind.fallback)};
 }
 
 using NameCheck = std::function<void(Decoder&, const Cursor&, const FieldMatch&)>;
@@ -162,6 +140,38 @@ Kind share(std::optional<double>& out) {
               [] {
                 double sample = 0;
                 return ratio(sample, {0, 1}).schema();
+              },
+          .fallback = ""};
+}
+
+Kind attempts(std::optional<std::uint32_t>& out) {
+  return {.read =
+              [&out](Decoder& decoder, const Cursor& at) {
+                std::uint32_t value = 0;
+                whole(value, {1, 10}).read(decoder, at);
+                if (value > 0) out = value;
+              },
+          .schema =
+              [] {
+                std::uint32_t sample = 1;
+                return whole(sample, {1, 10}).schema();
+              },
+          .fallback = ""};
+}
+
+Kind body_limit(std::optional<std::uint64_t>& out) {
+  return {.read =
+              [&out](Decoder& decoder, const Cursor& at) {
+                std::uint64_t value = UINT64_MAX;
+                size_or_off(value).read(decoder, at);
+                if (value == UINT64_MAX) return;
+                if (value == 0) return decoder.expected(at, "a size such as 1MiB, more than 0");
+                out = value;
+              },
+          .schema =
+              [] {
+                return json::object{{"type", "string"},
+                                    {"pattern", R"(^[0-9]+(\.[0-9]+)?([KMGT]i?)?B$)"}};
               },
           .fallback = ""};
 }
@@ -292,6 +302,42 @@ Table when_table(When& when, int depth) {
   return table;
 }
 
+Table rule_timeouts_table(Rule& rule) {
+  using namespace std::chrono_literals;
+  return {.doc = "Deadlines of requests that match.",
+          .fields =
+              {
+                  {"total", optional_duration(rule.total_timeout, {.least = 1ms, .off = true}),
+                   "A whole request, instead of the listener's; `off` is no limit."},
+                  {"response_head", optional_duration(rule.response_head_timeout, {.least = 1ms}),
+                   "Until the response's head, instead of the target group's."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table rule_retries_table(Rule& rule) {
+  return {.doc = "Second attempts of requests that match.",
+          .fields =
+              {
+                  {"attempts", attempts(rule.attempts),
+                   "Attempts in all, instead of the target group's; 1 is no retry."},
+              },
+          .later = {},
+          .after = {}};
+}
+
+Table rule_limits_table(Rule& rule) {
+  return {.doc = "Limits of requests that match.",
+          .fields =
+              {
+                  {"body_bytes_max", body_limit(rule.body_bytes_max),
+                   "Bytes of a request body; at most the listener's."},
+              },
+          .later = {},
+          .after = {}};
+}
+
 }  // namespace
 
 Table rule_table(Rule& rule) {
@@ -304,6 +350,20 @@ Table rule_table(Rule& rule) {
                    "Conditions; without any the rule matches every request."},
                   {"then", action([&rule](Action found) { rule.then = std::move(found); }),
                    "What to do with a request that matches.", true},
+                  {"rewrite", object([&rule] { return rewrite_table(rule.rewrite); }),
+                   "What the target gets instead of the URL; rules are not looked at again."},
+                  {"request_headers",
+                   object([&rule] { return header_edits_table(rule.request_headers); }),
+                   "Header fields that the target gets: removed, then set, then added."},
+                  {"response_headers",
+                   object([&rule] { return header_edits_table(rule.response_headers); }),
+                   "Header fields that the client gets, of lbd's own answers too."},
+                  {"timeouts", object([&rule] { return rule_timeouts_table(rule); }),
+                   "Deadlines of requests that match."},
+                  {"retries", object([&rule] { return rule_retries_table(rule); }),
+                   "Second attempts of requests that match."},
+                  {"limits", object([&rule] { return rule_limits_table(rule); }),
+                   "Limits of requests that match."},
               },
           .later = {},
           .after = {}};

@@ -44,6 +44,7 @@ class ListenerValidator : Findings {
         catch_all = i;
       }
       check_action(rule.then, at + ".then");
+      check_changes(rule, listener, at);
       if (listener.protocol == ListenerProtocol::http && asks_for_sni(rule.when)) {
         warning(at + ".when", "W3010",
                 fmt::format("rule '{}' asks for a TLS server name (sni) but listener '{}' speaks "
@@ -138,15 +139,40 @@ class ListenerValidator : Findings {
     }
   }
 
+  /// What only a target could notice needs one.
+  void check_changes(const Rule& rule, const Listener& listener, const std::string& path) {
+    if (!std::holds_alternative<Forward>(rule.then)) {
+      for (const std::string_view key :
+           {"rewrite", "request_headers", "timeouts", "retries", "limits"}) {
+        const auto at = fmt::format("{}.{}", path, key);
+        if (!written(at)) continue;
+        error(
+            at, "E3021",
+            fmt::format("rule '{}' is answered by lbd itself: '{}' has no effect", rule.name, key));
+      }
+    }
+    const std::uint64_t most = listener.limits.body_bytes_max;
+    if (rule.body_bytes_max && most > 0 && *rule.body_bytes_max > most) {
+      error(path + ".limits.body_bytes_max", "E3022",
+            fmt::format("rule '{}' allows larger bodies ({}) than its listener ({})", rule.name,
+                        size_text(*rule.body_bytes_max), size_text(most)),
+            "raise the listener's limit and lower it in other rules");
+    }
+  }
+
   void check_forward(const Forward& forward, const std::string& path) {
-    if (forward.target_group.empty()) return;  // reported as missing or wrong
-    used_target_groups_.insert(forward.target_group);
-    if (config_.target_groups.contains(forward.target_group)) return;
+    if (!forward.target_group.empty()) check_group(forward.target_group, path + ".forward");
+    for (const auto& each : forward.weighted) {
+      check_group(each.target_group, fmt::format("{}.forward.{}", path, each.target_group));
+    }
+  }
+
+  void check_group(const std::string& group, const std::string& path) {
+    used_target_groups_.insert(group);
+    if (config_.target_groups.contains(group)) return;
     const auto names = names_of(config_.target_groups);
-    error(
-        path + ".forward", "E3004",
-        fmt::format("there is no target group {}", shown(path + ".forward", forward.target_group)),
-        names.empty() ? "there are no target groups" : suggestion(forward.target_group, names));
+    error(path, "E3004", fmt::format("there is no target group {}", shown(path, group)),
+          names.empty() ? "there are no target groups" : suggestion(group, names));
   }
 
   void check_redirect(const Redirect& redirect, const std::string& path) {

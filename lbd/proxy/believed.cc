@@ -27,7 +27,9 @@ struct Walk {
   std::string_view found;
 
   bool step(std::string_view item) {
-    const std::string_view ip = without_port(trimmed(item));
+    item = trimmed(item);
+    if (item.empty()) return true;  // empty members of a list count for nothing (RFC 9110 §5.6.1)
+    const std::string_view ip = without_port(item);
     const auto address = net::SocketAddress::parse(ip, 0);
     if (!address) return false;  // "unknown", or nonsense: who wrote it is the last we know of
     found = ip;

@@ -90,33 +90,46 @@ bool Pattern::matches(std::string_view text) const noexcept {
   return false;
 }
 
+struct PatternSet::Rest {
+  std::vector<Pattern> one_by_one;
+  std::optional<Literals> exact;
+  std::optional<Prefixes> prefixes;
+  std::string words;
+};
+
 PatternSet::PatternSet(const std::vector<std::string>& patterns, Letters letters)
-    : words_(fmt::format("{}", fmt::join(patterns, ", "))) {
+    : more_(patterns.size() > 1) {
+  auto rest = std::make_shared<Rest>();
+  rest->words = fmt::format("{}", fmt::join(patterns, ", "));
+  if (!patterns.empty()) first_.emplace(patterns.front(), letters);
   std::map<std::string, std::uint32_t> exact;
   std::map<std::string, std::uint32_t> prefixes;
   const bool many = patterns.size() > kFew && letters == Letters::exact;
-  for (const std::string& text : patterns) {
-    Pattern pattern(text, letters);
+  for (std::size_t i = 1; i < patterns.size(); ++i) {
+    Pattern pattern(patterns[i], letters);
     if (many && pattern.kind() == Pattern::Kind::exact) {
       exact.emplace(pattern.text(), 0);
     } else if (many && pattern.kind() == Pattern::Kind::prefix) {
       prefixes.emplace(pattern.text(), 0);
     } else {
-      one_by_one_.push_back(std::move(pattern));
+      rest->one_by_one.push_back(std::move(pattern));
     }
   }
-  if (!exact.empty()) exact_.emplace(std::vector<Numbered>(exact.begin(), exact.end()));
-  prefixes_ = prefixes_of(prefixes);
+  if (!exact.empty()) rest->exact.emplace(std::vector<Numbered>(exact.begin(), exact.end()));
+  rest->prefixes = prefixes_of(prefixes);
+  rest_ = std::move(rest);
 }
 
-bool PatternSet::matches(std::string_view text) const noexcept {
-  if (exact_ && exact_->find(text) != HashSlots::kNone) return true;
-  if (prefixes_) {
+const std::string& PatternSet::words() const noexcept { return rest_->words; }
+
+bool PatternSet::matches_rest(std::string_view text) const noexcept {
+  if (rest_->exact && rest_->exact->find(text) != HashSlots::kNone) return true;
+  if (rest_->prefixes) {
     bool found = false;
-    prefixes_->each_of(text, [&found](std::uint32_t) { found = true; });
+    rest_->prefixes->each_of(text, [&found](std::uint32_t) { found = true; });
     if (found) return true;
   }
-  return std::any_of(one_by_one_.begin(), one_by_one_.end(),
+  return std::any_of(rest_->one_by_one.begin(), rest_->one_by_one.end(),
                      [text](const Pattern& pattern) { return pattern.matches(text); });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,16 +40,20 @@ class Pattern {
 class PatternSet {
  public:
   explicit PatternSet(const std::vector<std::string>& patterns, Letters letters = Letters::exact);
-  [[nodiscard]] bool matches(std::string_view text) const noexcept;
-  [[nodiscard]] bool empty() const noexcept { return words_.empty(); }
+  [[nodiscard]] bool matches(std::string_view text) const noexcept {
+    return first_ && (first_->matches(text) || (more_ && matches_rest(text)));
+  }
+  [[nodiscard]] bool empty() const noexcept { return !first_; }
   /// "a, b", as they were written.
-  [[nodiscard]] const std::string& words() const noexcept { return words_; }
+  [[nodiscard]] const std::string& words() const noexcept;
 
  private:
-  std::vector<Pattern> one_by_one_;
-  std::optional<Literals> exact_;
-  std::optional<Prefixes> prefixes_;
-  std::string words_;
+  /// Apart, so that what is looked at for each request is small.
+  struct Rest;
+  [[nodiscard]] bool matches_rest(std::string_view text) const noexcept;
+  std::optional<Pattern> first_;
+  bool more_ = false;
+  std::shared_ptr<const Rest> rest_;
 };
 
 }  // namespace lbd::route

@@ -34,15 +34,29 @@ bool collect_usable(SnapshotGroup& group, const std::string& only_zone, MayServe
   return any;
 }
 
-SnapshotRoute compile_route(const config::Action& action,
+std::size_t index_of(const std::string& group,
+                     const std::map<std::string, std::size_t>& group_index) {
+  const auto found = group_index.find(group);
+  LBD_CHECK(found != group_index.end());  // validate.cc refuses unknown groups
+  return found->second;
+}
+
+SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
                             const std::map<std::string, std::size_t>& group_index) {
-  SnapshotRoute route;
-  route.action = action;
-  if (const auto* forward = std::get_if<config::Forward>(&action)) {
-    const auto found = group_index.find(forward->target_group);
-    LBD_CHECK(found != group_index.end());  // validate.cc refuses unknown groups
-    route.group = found->second;
+  SnapshotRoute route(rule);
+  if (const auto* forward = std::get_if<config::Forward>(&rule.then)) {
+    if (forward->weighted.empty()) route.group = index_of(forward->target_group, group_index);
+    std::uint32_t lots_end = 0;
+    for (const config::WeightedGroup& each : forward->weighted) {
+      const std::size_t group = index_of(each.target_group, group_index);
+      lots_end += each.weight;
+      if (each.weight > 0) route.shares.push_back({lots_end, group});
+    }
   }
+  route.total_timeout = rule.total_timeout;
+  route.response_head_timeout = rule.response_head_timeout;
+  route.attempts = rule.attempts;
+  route.body_bytes_max = rule.body_bytes_max.value_or(listener.limits.body_bytes_max);
   return route;
 }
 
@@ -62,6 +76,14 @@ std::string_view state_name(TargetState state) noexcept {
       return "draining";
   }
   return "unknown";
+}
+
+std::size_t SnapshotRoute::pick_group(Rng& rng) const noexcept {
+  if (shares.empty()) return group;
+  const std::uint32_t lot = rng.below(shares.back().lots_end);
+  const auto drawn = std::find_if(shares.begin(), shares.end(),
+                                  [lot](const Share& share) { return lot < share.lots_end; });
+  return drawn->group;
 }
 
 std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& settings,
@@ -101,11 +123,13 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
   listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
-    listener->routes.push_back(compile_route(rule.then, group_index));
+    listener->routes.push_back(compile_route(rule, settings, group_index));
     listener->routes.back().live = live.route(settings.name, rule.name);
   }
   if (settings.otherwise) {
-    listener->otherwise = compile_route(*settings.otherwise, group_index);
+    config::Rule rule;
+    rule.then = *settings.otherwise;
+    listener->otherwise = compile_route(rule, settings, group_index);
     listener->otherwise->live = live.route(settings.name, "default");
   }
   listener->no_route = live.route(settings.name, "none");

@@ -80,6 +80,38 @@ TEST(Diff, EveryConditionOfARuleCounts) {
   }
 }
 
+TEST(Diff, EverythingThatARuleChangesCounts) {
+  std::vector<Rule> changes(16);
+  changes[0].then = Forward{"static"};
+  changes[1].then = Forward{"", {{"web", 1}}};
+  changes[2].then = Forward{"", {{"web", 2}}};
+  changes[3].rewrite.host = "x";
+  changes[4].rewrite.path_prefix_from = "/x";
+  changes[5].rewrite.path_prefix_to = "/x";
+  changes[6].rewrite.path_regex = "x";
+  changes[7].rewrite.path_to = "/x";
+  changes[8].rewrite.query_remove = {"x"};
+  changes[9].rewrite.query_set = {{"x", "y"}};
+  changes[10].rewrite.query_add = {{"x", "y"}};
+  changes[11].request_headers.remove = {"x"};
+  changes[12].response_headers.set = {{"x", "y"}};
+  changes[13].total_timeout = 1s;
+  changes[14].response_head_timeout = 1s;
+  changes[15].attempts = 1;
+  changes.emplace_back().body_bytes_max = 1;
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    auto before = example();
+    auto after = example();
+    before.listeners.at("public").rules = {changes[(i + 1) % changes.size()]};
+    after.listeners.at("public").rules = {changes[i]};
+    for (auto* side : {&before, &after}) side->listeners.at("public").rules[0].name = "it";
+    EXPECT_EQ(diff(before, after), Sentences{"listener 'public': rule 'it' changed"}) << i;
+  }
+  auto pages = example();
+  pages.listeners.at("public").error_pages.at("503").body = "other";
+  EXPECT_EQ(diff(example(), pages), Sentences{"listener 'public': error_pages changed"});
+}
+
 TEST(Diff, WholeThingsComeAndGo) {
   auto after = example();
   after.listeners.erase("jobs");
