@@ -31,6 +31,12 @@ if(LBD_SANITIZE MATCHES "thread")
   target_compile_definitions(lbd_asio INTERFACE BOOST_ASIO_DISABLE_FENCED_BLOCK)
 endif()
 
+# nghttp2 comes with pkg-config only.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
+add_library(lbd_nghttp2 INTERFACE)
+target_link_libraries(lbd_nghttp2 INTERFACE PkgConfig::NGHTTP2)
+
 # llhttp: Debian 13 packages a library; Debian 12 ships the C sources inside node-llhttp.
 find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp /usr/include)
 find_library(LLHTTP_LIBRARY NAMES llhttp)

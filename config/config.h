@@ -93,11 +93,21 @@ struct ListenerTls {
   milliseconds handshake_timeout{10'000};
 };
 
+/// RFC 9113, with clients.
+struct ListenerHttp2 {
+  bool enabled = true;     // offered by ALPN, with protocol https
+  bool cleartext = false;  // by prior knowledge, with protocol http
+  std::uint32_t streams_max = 100;
+  std::uint32_t stream_window = 256 * 1024;       // bytes
+  std::uint32_t connection_window = 1024 * 1024;  // bytes
+};
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
-  std::optional<ListenerTls> tls;   // with protocol https
+  std::optional<ListenerTls> tls;  // with protocol https
+  ListenerHttp2 http2;
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;

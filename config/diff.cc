@@ -281,6 +281,11 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   };
   changes.changed("default", default_text(before) != default_text(after));
   changes.changed("protocol", before.protocol != after.protocol);
+  const auto http2_text = [](const ListenerHttp2& h) {
+    return fmt::format("{} {} {} {} {}", h.enabled, h.cleartext, h.streams_max, h.stream_window,
+                       h.connection_window);
+  };
+  changes.changed("http2", http2_text(before.http2) != http2_text(after.http2));
   changes.changed("tls", text_of(before.tls) != text_of(after.tls));
   changes.changed("forwarded_headers",
                   text_of(before.forwarded_headers) != text_of(after.forwarded_headers));

@@ -85,6 +85,8 @@ Table listener_table(Listener& listener) {
                "What clients speak."},
               {"tls", object([&listener] { return listener_tls_table(listener.tls.emplace()); }),
                "Certificates and how they are used; with protocol https."},
+              {"http2", object([&listener] { return listener_http2_table(listener.http2); }),
+               "HTTP/2 with clients."},
               {"rules", objects(listener.rules, &rule_table),
                "Rules, in order: the first that matches decides."},
               {"default",

@@ -9,6 +9,7 @@ namespace lbd::config {
 [[nodiscard]] Table config_table(Config& config);
 [[nodiscard]] Table node_table(Node& node);
 [[nodiscard]] Table listener_table(Listener& listener);
+[[nodiscard]] Table listener_http2_table(ListenerHttp2& http2);
 [[nodiscard]] Table listener_tls_table(ListenerTls& tls);
 [[nodiscard]] Table rule_table(Rule& rule);
 [[nodiscard]] Kind action(std::function<void(Action)> set);

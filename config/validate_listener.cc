@@ -69,6 +69,22 @@ class ListenerValidator : Findings {
     }
     check_listener_limits(listener, path);
     check_tls(listener, path);
+    check_http2(listener, path);
+  }
+
+  void check_http2(const Listener& listener, const std::string& path) {
+    const bool https = listener.protocol == ListenerProtocol::https;
+    if (https && listener.http2.cleartext) {
+      error(path + ".http2.cleartext", "E3030",
+            fmt::format("listener '{}' speaks https: its clients agree on HTTP/2 by ALPN",
+                        listener.name),
+            "remove 'cleartext'");
+    }
+    if (listener.http2.stream_window > listener.http2.connection_window) {
+      const bool own = written(path + ".http2.stream_window");
+      error(path + ".http2" + (own ? ".stream_window" : ".connection_window"), "E3031",
+            "a stream's window cannot be larger than its connection's");
+    }
   }
 
   void check_tls(const Listener& listener, const std::string& path) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lbd {
@@ -52,6 +53,12 @@ class Buffer {
   /// Moves nothing and keeps the free space where it is, so that a read into `space()` may be under
   /// way.
   void consume(std::size_t bytes) noexcept { begin_ += bytes; }
+  /// With one of the same pool.
+  void swap(Buffer& other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(begin_, other.begin_);
+    std::swap(end_, other.end_);
+  }
   /// Drops the content, keeps the block.
   void clear() noexcept { begin_ = end_ = 0; }
   /// Drops the content and gives the block back to the pool.

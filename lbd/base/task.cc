@@ -1,95 +1,15 @@
 #include "lbd/base/task.h"
 
-#include <array>
-#include <cstdlib>
-#include <new>
+#include <exception>
 
 namespace lbd {
-namespace {
-
-#if defined(__SANITIZE_ADDRESS__)
-#define LBD_PLAIN_FRAMES 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LBD_PLAIN_FRAMES 1
-#endif
-#endif
-
-#ifndef LBD_PLAIN_FRAMES
-constexpr std::size_t kClassBytes = 64;
-constexpr std::size_t kClasses = 64;  // up to 4 KiB
-constexpr std::size_t kFreePerClassMax = 4096;
-
-struct Node {
-  Node* next;
-};
-
-/// The calling thread's free frames. Trivially destructible state is left to the thread's end on
-/// purpose: frames may still be released by later thread_local destructors.
-struct FreeList {
-  std::array<Node*, kClasses> head{};
-  std::array<std::size_t, kClasses> count{};
-  bool open = true;
-
-  ~FreeList() {
-    open = false;
-    for (Node*& node : head) {
-      while (node != nullptr) std::free(std::exchange(node, node->next));
-    }
-  }
-};
-
-thread_local FreeList free_frames;
-
-constexpr std::size_t class_of(std::size_t size) { return (size - 1) / kClassBytes; }
-#endif
-
-}  // namespace
-
-namespace detail {
-
-#ifdef LBD_PLAIN_FRAMES
-
-// Not the sized delete: clang does not have it without -fsized-deallocation.
-void* allocate_frame(std::size_t size) { return ::operator new(size); }
-void release_frame(void* frame, std::size_t) noexcept { ::operator delete(frame); }
-
-#else
-
-void* allocate_frame(std::size_t size) {
-  const std::size_t slot = class_of(size);
-  if (slot < kClasses && free_frames.head[slot] != nullptr) {
-    Node* node = free_frames.head[slot];
-    free_frames.head[slot] = node->next;
-    --free_frames.count[slot];
-    return node;
-  }
-  void* frame = std::malloc(slot < kClasses ? (slot + 1) * kClassBytes : size);
-  if (frame == nullptr) throw std::bad_alloc();
-  return frame;
-}
-
-void release_frame(void* frame, std::size_t size) noexcept {
-  const std::size_t slot = class_of(size);
-  if (slot >= kClasses || !free_frames.open || free_frames.count[slot] >= kFreePerClassMax) {
-    std::free(frame);
-    return;
-  }
-  auto* node = new (frame) Node{free_frames.head[slot]};
-  free_frames.head[slot] = node;
-  ++free_frames.count[slot];
-}
-
-#endif
-
-}  // namespace detail
 
 /// A coroutine that owns itself: it is destroyed when it ends, and tells its group.
 struct TaskGroup::Runner {
   struct promise_type {
-    static void* operator new(std::size_t size) { return detail::allocate_frame(size); }
+    static void* operator new(std::size_t size) { return take_recycled(size); }
     static void operator delete(void* frame, std::size_t size) noexcept {
-      detail::release_frame(frame, size);
+      give_recycled(frame, size);
     }
     static Runner get_return_object() noexcept { return {}; }
     static std::suspend_never initial_suspend() noexcept { return {}; }

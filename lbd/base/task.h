@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lbd/base/check.h"
+#include "lbd/base/recycle.h"
 
 namespace lbd {
 
@@ -22,18 +23,13 @@ class Task;
 
 namespace detail {
 
-/// Coroutine frames, recycled per thread in classes of 64 bytes up to 4 KiB. Plain heap under
-/// AddressSanitizer, so that it sees every use after free.
-void* allocate_frame(std::size_t size);
-void release_frame(void* frame, std::size_t size) noexcept;
-
 struct PromiseBase {
   std::coroutine_handle<> continuation;
   std::exception_ptr exception;
 
-  static void* operator new(std::size_t size) { return allocate_frame(size); }
+  static void* operator new(std::size_t size) { return take_recycled(size); }
   static void operator delete(void* frame, std::size_t size) noexcept {
-    release_frame(frame, size);
+    give_recycled(frame, size);
   }
 
   struct Final {

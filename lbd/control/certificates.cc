@@ -32,10 +32,12 @@ const Certificates::Loaded* Certificates::known(const std::string& name,
   return nullptr;
 }
 
-Outcome<Certificates::Listener> Certificates::load(const std::string& name,
-                                                   const config::ListenerTls& settings) const {
+Outcome<Certificates::Listener> Certificates::load(const config::Listener& configured) const {
+  const std::string& name = configured.name;
+  const config::ListenerTls& settings = *configured.tls;
   Listener listener;
   listener.settings = settings;
+  listener.http2 = configured.http2.enabled;
   listener.trust = stamp_of(settings.client_certificates.trust);
   for (const config::CertificateFiles& files : settings.certificates) {
     if (const Loaded* same = known(name, files)) {
@@ -57,6 +59,7 @@ Outcome<void> Certificates::build(const std::string& name, Listener& listener) c
   settings.policy = listener.settings.policy == config::TlsPolicy::modern
                         ? net::TlsPolicy::modern
                         : net::TlsPolicy::intermediate;
+  if (listener.http2) settings.alpn.insert(settings.alpn.begin(), "h2");
   for (const Loaded& each : listener.certificates) {
     settings.certificates.push_back(each.certificate);
   }
@@ -77,7 +80,7 @@ Outcome<void> Certificates::prepare(const config::Config& config) {
   prepared_.clear();
   for (const auto& [name, listener] : config.listeners) {
     if (!listener.tls) continue;
-    auto loaded = load(name, *listener.tls);
+    auto loaded = load(listener);
     if (!loaded) {
       rollback();
       return loaded.error();

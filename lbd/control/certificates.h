@@ -67,12 +67,13 @@ class Certificates {
   };
   struct Listener {
     config::ListenerTls settings;
+    bool http2 = true;
     std::vector<Loaded> certificates;
     FileStamp trust;
     std::shared_ptr<const net::TlsServer> server;
   };
 
-  Outcome<Listener> load(const std::string& name, const config::ListenerTls& settings) const;
+  Outcome<Listener> load(const config::Listener& configured) const;
   [[nodiscard]] const Loaded* known(const std::string& name,
                                     const config::CertificateFiles& files) const;
   Outcome<void> build(const std::string& name, Listener& listener) const;

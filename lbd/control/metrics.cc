@@ -9,6 +9,7 @@
 #include "lbd/control/plane.h"
 #include "lbd/control/process_stats.h"
 #include "lbd/control/scaler_metrics.h"
+#include "lbd/http/h2_server.h"
 #include "lbd/http/message.h"
 #include "scaler/policy.h"
 
@@ -63,6 +64,14 @@ void collect_listeners(Plane& plane, Families& out) {
       if (https) collect_handshakes(name, load.handshakes, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
+      out.counter("lbd_http2_connections_total", "Client connections that spoke HTTP/2.", labels,
+                  static_cast<double>(load.http2_connections.get()));
+      for (std::size_t kind = 1; kind < load.http2_floods.size(); ++kind) {
+        const std::string_view what = http::h2_flood_name(static_cast<http::H2Flood>(kind));
+        out.counter("lbd_http2_floods_total", "HTTP/2 connections closed for a flood, by kind.",
+                    {{"listener", name}, {"kind", std::string(what)}},
+                    static_cast<double>(load.http2_floods[kind].get()));
+      }
       out.counter("lbd_connections_shed_total",
                   "Client connections closed at once because of connections_max.", labels,
                   static_cast<double>(load.shed.get()));

@@ -227,4 +227,16 @@ double orca_cpu(std::string_view report) noexcept {
   return error == std::errc() && value >= 0 && value <= 1e6 ? value : -1;
 }
 
+std::string_view version_name(Version version) noexcept {
+  switch (version) {
+    case Version::http_1_0:
+      return "HTTP/1.0";
+    case Version::http_1_1:
+      return "HTTP/1.1";
+    case Version::http_2:
+      return "HTTP/2.0";
+  }
+  return "";
+}
+
 }  // namespace lbd::http

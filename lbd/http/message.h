@@ -22,7 +22,7 @@ enum class Method : std::uint8_t {
   query,
   other,
 };
-enum class Version : std::uint8_t { http_1_0, http_1_1 };
+enum class Version : std::uint8_t { http_1_0, http_1_1, http_2 };
 
 /// Header fields that lbd itself acts on; every other one is passed through as `other`.
 enum class HeaderId : std::uint8_t {
@@ -126,6 +126,8 @@ struct HeadLimits {
 /// The standard reason phrase, or "" for a code without one.
 [[nodiscard]] std::string_view reason_phrase(int status) noexcept;
 [[nodiscard]] std::string_view method_name(Method method) noexcept;
+/// "HTTP/1.1".
+[[nodiscard]] std::string_view version_name(Version version) noexcept;
 /// `cpu_utilization` of an ORCA text report ("TEXT cpu_utilization=0.83, …"), the value of an
 /// endpoint-load-metrics field; negative when it has none.
 [[nodiscard]] double orca_cpu(std::string_view report) noexcept;

@@ -290,4 +290,23 @@ void Loop::post(std::function<void()> work) { core_->post(std::move(work)); }
 
 Clock& Loop::clock() noexcept { return *core_; }
 
+class TurnEnd::Deferred final : public Watch {
+ public:
+  Deferred(LoopCore& core, void* context, Call call) noexcept
+      : core_(core), context_(context), call_(call) {}
+  void ready(std::uint32_t /*events*/) override {}
+  void resume_deferred() override { call_(context_); }
+  void ask() noexcept { core_.defer(*this); }
+
+ private:
+  LoopCore& core_;
+  void* context_;
+  Call call_;
+};
+
+TurnEnd::TurnEnd(Loop& loop, void* context, Call call)
+    : deferred_(std::make_unique<Deferred>(loop.core(), context, call)) {}
+TurnEnd::~TurnEnd() = default;
+void TurnEnd::ask() noexcept { deferred_->ask(); }
+
 }  // namespace lbd::net

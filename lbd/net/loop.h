@@ -31,4 +31,23 @@ class Loop {
   std::unique_ptr<LoopCore> core_;
 };
 
+/// Calls a function at the end of a turn of the loop, when all that was ready has been handled:
+/// what many handlers asked for is done once. Thread: the loop's. Lifetime: not called any more
+/// once it is destroyed, which may happen inside the call.
+class TurnEnd {
+ public:
+  using Call = void (*)(void* context);
+  TurnEnd(Loop& loop, void* context, Call call);
+  ~TurnEnd();
+  TurnEnd(const TurnEnd&) = delete;
+  TurnEnd& operator=(const TurnEnd&) = delete;
+
+  /// Never calls inside this call. Once however often it is asked; asked inside the call: again.
+  void ask() noexcept;
+
+ private:
+  class Deferred;
+  std::unique_ptr<Deferred> deferred_;
+};
+
 }  // namespace lbd::net

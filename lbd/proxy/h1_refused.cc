@@ -1,5 +1,4 @@
-// What a session does when things are not as they should be: its listener is gone, or what came is
-// no request.
+// What a session says of bytes that are no request.
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -9,10 +8,6 @@ namespace {
 constexpr std::size_t kMethodBytesMax = 64;
 
 }  // namespace
-
-const boost::local_shared_ptr<Pinned>& H1Session::pinned() const noexcept {
-  return last_ && find_listener(*worker_.pinned->snapshot) == nullptr ? last_ : worker_.pinned;
-}
 
 /// Leaves nothing in head_ but what a log may say of the request: its method and target, as far as
 /// `bytes` begin with a request line.

@@ -29,17 +29,18 @@ iovec piece_of(std::string_view bytes) noexcept {
 }  // namespace
 
 H1Session::H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-                     std::shared_ptr<upstream::LiveListener> listener)
-    : worker_(worker),
+                     std::shared_ptr<upstream::LiveListener> listener, std::string_view came)
+    : Session(worker, std::move(listener)),
       stream_(std::move(stream)),
       client_(std::move(client)),
-      live_(std::move(listener)),
       scanner_(limits_),
       in_(worker.buffers),
       more_(worker.buffers),
       out_(worker.buffers),
       read_watchdog_(worker.clock, this, &H1Session::read_expired),
-      write_watchdog_(worker.clock, this, &H1Session::write_expired) {}
+      write_watchdog_(worker.clock, this, &H1Session::write_expired) {
+  in_.append(came);
+}
 
 H1Session::~H1Session() {
   if (destroyed_ != nullptr) *destroyed_ = true;
@@ -64,9 +65,7 @@ void H1Session::set_deadline(std::chrono::milliseconds after) noexcept {
   read_watchdog_.set(worker_.clock.now() + after);
 }
 
-void H1Session::drain(boost::local_shared_ptr<Pinned> last) noexcept {
-  draining_ = true;
-  if (!last_) last_ = std::move(last);
+void H1Session::begin_drain() noexcept {
   if (phase_ == Phase::idle) shorten_idle();
 }
 
@@ -117,14 +116,6 @@ Task<net::IoResult> H1Session::fill(Buffer& buffer, std::size_t capacity_max) {
   waiting_ = reading_ = false;
   if (result.ok()) buffer.commit(result.bytes);
   co_return result;
-}
-
-const upstream::SnapshotListener* H1Session::find_listener(
-    const upstream::Snapshot& snapshot) const noexcept {
-  for (const auto& listener : snapshot.listeners) {
-    if (listener->live.get() == live_.get()) return listener.get();
-  }
-  return nullptr;
 }
 
 /// The listener as it is configured now; false when a reload has removed it.

@@ -1,39 +1,27 @@
 // HTTP/1.x from a client: reads requests one after the other and serves each with an exchange.
 #pragma once
 
-#include <boost/smart_ptr/local_shared_ptr.hpp>
 #include <memory>
 
 #include "lbd/base/buffer.h"
 #include "lbd/http/body_reader.h"
 #include "lbd/http/h1_head.h"
 #include "lbd/net/stream.h"
+#include "lbd/proxy/session.h"
 #include "lbd/proxy/sides.h"
-#include "lbd/upstream/snapshot.h"
 
 namespace lbd::proxy {
 
-struct Pinned;
-struct WorkerContext;
-
-/// One client connection. Thread: its worker's. `run` ends when the connection is closed.
-class H1Session final : public ClientSide {
+/// One client connection.
+class H1Session final : public Session, public ClientSide {
  public:
+  /// `came`: bytes that were read already.
   H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-            std::shared_ptr<upstream::LiveListener> listener);
+            std::shared_ptr<upstream::LiveListener> listener, std::string_view came = {});
   ~H1Session() override;
-  H1Session(const H1Session&) = delete;
-  H1Session& operator=(const H1Session&) = delete;
 
-  [[nodiscard]] const upstream::LiveListener* listener() const noexcept { return live_.get(); }
-
-  Task<> run();
-  /// Ends it after the current request. Between requests: after the next, or when none comes within
-  /// WorkerContext::drain_grace of the last. `last`: what it goes by until then when its listener
-  /// is not in newer snapshots.
-  void drain(boost::local_shared_ptr<Pinned> last = nullptr) noexcept;
-  /// Ends it whatever it is doing.
-  void kill() noexcept;
+  Task<> run() override;
+  void kill() noexcept override;
 
   [[nodiscard]] const http::RequestHead& head() const noexcept override { return head_; }
   [[nodiscard]] const ClientInfo& client() const noexcept override { return client_; }
@@ -48,16 +36,10 @@ class H1Session final : public ClientSide {
   void unwatch() noexcept override;
   void abort() noexcept override;
 
-  // Of the worker's list of sessions.
-  H1Session* next = nullptr;
-  H1Session* previous = nullptr;
-
  private:
   enum class Phase : std::uint8_t { idle, head, exchange, closing };
 
-  [[nodiscard]] const upstream::SnapshotListener* find_listener(
-      const upstream::Snapshot& snapshot) const noexcept;
-  [[nodiscard]] const boost::local_shared_ptr<Pinned>& pinned() const noexcept;
+  void begin_drain() noexcept override;
   bool load_settings() noexcept;
   Task<Fault> read_head();
   Task<> serve();
@@ -82,12 +64,9 @@ class H1Session final : public ClientSide {
   static void write_expired(void* self);
   static void read_ended(void* self);
 
-  WorkerContext& worker_;
   std::unique_ptr<net::Stream> stream_;
   ClientInfo client_;
-  std::shared_ptr<upstream::LiveListener> live_;
-  boost::local_shared_ptr<Pinned> last_;  // see drain
-  config::ListenerTimeouts timeouts_;     // of the current or last request
+  config::ListenerTimeouts timeouts_;  // of the current or last request
   config::ListenerLimits body_limits_;
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
@@ -113,7 +92,6 @@ class H1Session final : public ClientSide {
   bool expired_ = false;
   bool aborted_ = false;
   bool killed_ = false;
-  bool draining_ = false;
   bool keep_alive_ = false;
   bool response_chunked_ = false;
   bool response_done_ = false;

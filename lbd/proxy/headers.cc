@@ -166,8 +166,10 @@ struct Writer {
     for (const Header& header : request.headers) {
       if (header.id == HeaderId::via && !header.value.empty()) scribe << header.value << ", ";
     }
-    const bool old = request.version == http::Version::http_1_0;
-    scribe << (old ? "1.0" : "1.1") << self.substr(3);
+    // "1.1", and "2" for HTTP/2.0 (RFC 9110 §7.6.3).
+    const std::string_view version = http::version_name(request.version).substr(5);
+    scribe << (version.ends_with(".0") && version != "1.0" ? version.substr(0, 1) : version)
+           << self.substr(3);
     out.push_back({"Via", scribe.text(), HeaderId::via});
   }
 };

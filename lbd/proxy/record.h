@@ -32,6 +32,7 @@ struct RequestRecord {
   std::string_view rule;
   std::string_view group;
   std::string_view zone;  // of the last target
+  http::Version version = http::Version::http_1_1;  // the client's
   std::string_view method;
   std::string_view authority;
   std::string_view target;  // request-target

@@ -145,6 +145,7 @@ void Exchange::finish_record() {
   record_.client_port = client_.client().peer.port();
   record_.listener = listener_.settings.name;
   record_.rule = live->rule;
+  record_.version = request.version;
   record_.method = request.method_text;
   record_.authority = request.authority;
   record_.target = request.target;
@@ -246,6 +247,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
     record.started = worker.clock.wall();
     record.id = id;
     record.generation = worker.pinned->snapshot->generation;
+    record.version = client.head().version;
     record.method = client.head().method_text;
     record.target = client.head().target;
     record.response_bytes = body.text.size();

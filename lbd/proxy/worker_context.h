@@ -22,8 +22,8 @@
 
 namespace lbd::proxy {
 
-class H1Session;
 class H1Upstream;
+class Session;
 struct ExchangeState;
 
 /// A worker's own state for one target group: where its turns stand, how it spreads over zones.
@@ -58,7 +58,7 @@ struct WorkerContext {
   RecordSink* records = nullptr;  // access log; may be null
   bool draining = false;          // the process is stopping: answer with Connection: close
   Duration drain_grace{};         // how long after its last response a client may send one more
-  H1Session* sessions = nullptr;  // list head
+  Session* sessions = nullptr;    // list head
   std::size_t session_count = 0;
 
   /// Now, for a Date field. Holds until the next call.

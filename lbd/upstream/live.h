@@ -185,6 +185,8 @@ struct HandshakeCounts {
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
 };
 
+inline constexpr std::size_t kHttp2Floods = 4;
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint64_t> accepted;
@@ -192,6 +194,8 @@ struct alignas(64) ListenerLoad {
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
       failures;  // before a route was known
   HandshakeCounts handshakes;
+  Relaxed<std::uint64_t> http2_connections;
+  std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };
 
 struct LiveListener {

@@ -33,7 +33,7 @@ constexpr std::size_t kKeysBytesMax = 640;
 constexpr std::size_t kAttemptBytesMax = 192 + 2 * (kShortBytesMax + kCut.size());
 constexpr std::size_t kLineBytesMax =
     kKeysBytesMax + 2 * (kLongBytesMax + kCut.size()) + (kHostBytesMax + kCut.size()) +
-    5 * (kNameBytesMax + kCut.size()) + 7 * (kShortBytesMax + kCut.size()) +
+    5 * (kNameBytesMax + kCut.size()) + 8 * (kShortBytesMax + kCut.size()) +
     proxy::RequestRecord::kAttemptsMax * kAttemptBytesMax;
 static_assert(kLineBytesMax < kRingBytes / 64);
 
@@ -165,6 +165,7 @@ void write_record(const proxy::RequestRecord& record, Line& line) noexcept {
   write_time(record.started, line);
   line.text("request_id", record.id, kNameBytesMax);
   line.number("generation", record.generation);
+  line.text("protocol", http::version_name(record.version), kShortBytesMax);
   line.text("listener", record.listener, kNameBytesMax);
   line.text("rule", record.rule, kNameBytesMax);
   line.text("target_group", record.group, kNameBytesMax);

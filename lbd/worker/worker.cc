@@ -13,14 +13,16 @@
 #include "lbd/net/tls.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
+#include "lbd/proxy/h2_session.h"
+#include "lbd/proxy/preface.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::worker {
 namespace {
 
 using proxy::GroupTurns;
-using proxy::H1Session;
 using proxy::Pinned;
+using proxy::Session;
 
 constexpr std::chrono::milliseconds kHeartbeat{500};
 /// How often requests at a target that is down are asked whether they can go elsewhere now.
@@ -49,9 +51,9 @@ struct Worker::Inside {
   void purge_idle();
   void listen(std::vector<ListenSocket> sockets, const boost::local_shared_ptr<Pinned>& before);
   void accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener);
-  void link(H1Session& session) noexcept;
-  void unlink(H1Session& session) noexcept;
-  static Task<> serve(Inside& inside, std::unique_ptr<H1Session> session,
+  void link(Session& session) noexcept;
+  void unlink(Session& session) noexcept;
+  static Task<> serve(Inside& inside, std::unique_ptr<Session> session,
                       std::shared_ptr<upstream::LiveListener> listener);
   [[nodiscard]] const upstream::SnapshotListener* find(
       const upstream::LiveListener& listener) const noexcept;
@@ -194,8 +196,8 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets,
     if (!wanted(open)) open.acceptor->close();
   }
   std::erase_if(acceptors, [&](const Open& open) { return !wanted(open); });
-  for (H1Session* session = context.sessions; session != nullptr;) {
-    H1Session* next = session->next;
+  for (Session* session = context.sessions; session != nullptr;) {
+    Session* next = session->next;
     const bool stays = std::any_of(sockets.begin(), sockets.end(), [&](const ListenSocket& socket) {
       return socket.listener.get() == session->listener();
     });
@@ -254,8 +256,19 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
 
 void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
                                    const std::shared_ptr<upstream::LiveListener>& listener) {
-  auto session =
-      std::make_unique<H1Session>(context, std::move(stream), std::move(client), listener);
+  const upstream::SnapshotListener* settings = find(*listener);
+  const bool ask = settings != nullptr && !client.tls && settings->settings.http2.cleartext;
+  std::unique_ptr<Session> session;
+  if (client.tls && client.tls->alpn == "h2") {
+    session =
+        std::make_unique<proxy::H2Session>(context, std::move(stream), std::move(client), listener);
+  } else if (ask) {
+    session = std::make_unique<proxy::PrefaceSession>(context, std::move(stream), std::move(client),
+                                                      listener);
+  } else {
+    session =
+        std::make_unique<proxy::H1Session>(context, std::move(stream), std::move(client), listener);
+  }
   context.tasks.spawn(serve(*this, std::move(session), listener));
 }
 
@@ -285,7 +298,7 @@ Task<> Worker::Inside::shake_hands(Inside& inside, std::unique_ptr<net::TlsHands
   inside.check_drained();
 }
 
-Task<> Worker::Inside::serve(Inside& inside, std::unique_ptr<H1Session> session,
+Task<> Worker::Inside::serve(Inside& inside, std::unique_ptr<Session> session,
                              std::shared_ptr<upstream::LiveListener> listener) {
   upstream::ListenerLoad& load = listener->loads[inside.context.index];
   inside.link(*session);
@@ -299,14 +312,14 @@ Task<> Worker::Inside::serve(Inside& inside, std::unique_ptr<H1Session> session,
   inside.check_drained();
 }
 
-void Worker::Inside::link(H1Session& session) noexcept {
+void Worker::Inside::link(Session& session) noexcept {
   session.next = context.sessions;
   if (context.sessions != nullptr) context.sessions->previous = &session;
   context.sessions = &session;
   ++context.session_count;
 }
 
-void Worker::Inside::unlink(H1Session& session) noexcept {
+void Worker::Inside::unlink(Session& session) noexcept {
   if (session.next != nullptr) session.next->previous = session.previous;
   (session.previous != nullptr ? session.previous->next : context.sessions) = session.next;
   --context.session_count;
@@ -331,8 +344,8 @@ void Worker::Inside::drain(Duration idle_grace) {
     open.acceptor->close();  // takes what is queued: those clients are served too
   acceptors.clear();
   context.draining = true;
-  for (H1Session* session = context.sessions; session != nullptr;) {
-    H1Session* next = session->next;
+  for (Session* session = context.sessions; session != nullptr;) {
+    Session* next = session->next;
     session->drain();
     session = next;
   }
@@ -344,8 +357,8 @@ void Worker::Inside::kill_all() {
   acceptors.clear();
   context.draining = true;
   for (net::TlsHandshake* each = handshakes; each != nullptr; each = each->next) each->cancel();
-  for (H1Session* session = context.sessions; session != nullptr;) {
-    H1Session* next = session->next;
+  for (Session* session = context.sessions; session != nullptr;) {
+    Session* next = session->next;
     session->kill();
     session = next;
   }

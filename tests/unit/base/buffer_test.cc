@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "lbd/base/recycle.h"
 #include "lbd/base/task.h"
 
 namespace lbd {
@@ -98,13 +99,13 @@ TEST(Frames, AFrameGivenBackIsTheNextOneOfItsSize) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "plain heap under AddressSanitizer";
 #endif
-  void* first = detail::allocate_frame(200);
-  detail::release_frame(first, 200);
-  EXPECT_EQ(detail::allocate_frame(193), first);  // the same class of 64 bytes
-  detail::release_frame(first, 193);
-  void* large = detail::allocate_frame(10'000);  // beyond the classes
+  void* first = take_recycled(200);
+  give_recycled(first, 200);
+  EXPECT_EQ(take_recycled(193), first);  // the same class of 64 bytes
+  give_recycled(first, 193);
+  void* large = take_recycled(10'000);  // beyond the classes
   ASSERT_NE(large, nullptr);
-  detail::release_frame(large, 10'000);
+  give_recycled(large, 10'000);
   TaskGroup group;
   int sum = 0;
   const void* a = nullptr;

@@ -98,8 +98,19 @@ class BusyOrigin {
     for (std::thread& each : serving_) each.join();
   }
   [[nodiscard]] std::uint16_t port() const { return server_.port(); }
+  /// Until the next call, every response stops in its middle until `count` of them are there.
+  void gather(int count) {
+    gathered_ = 0;
+    wanted_ = count;
+  }
 
  private:
+  void halfway() {
+    if (wanted_ == 0) return;
+    ++gathered_;
+    while (gathered_ < wanted_ && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // lbd reads what there is
+  }
   void accept_all() {
     while (!stop_) {
       Peer peer = server_.accept(20);
@@ -112,11 +123,15 @@ class BusyOrigin {
       const std::string request = peer.read_message();
       if (request.empty()) return;
       if (request.starts_with("GET /big")) {
-        peer.send(big);
+        peer.send(big.substr(0, 30'000));
+        halfway();
+        peer.send(big.substr(30'000));
       } else if (request.starts_with("GET /chunked")) {
         peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        halfway();
         peer.send("5\r\nworld\r\n0\r\n\r\n");
       } else {
+        halfway();
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       }
     }
@@ -125,24 +140,49 @@ class BusyOrigin {
   std::string big_;
   Server server_;
   std::atomic<bool> stop_{false};
+  std::atomic<int> wanted_{0};
+  std::atomic<int> gathered_{0};
   std::vector<std::thread> serving_;
   std::thread thread_;
 };
 
-void one_round(std::vector<Peer>& clients, std::size_t turn) {
-  const std::string upload(5000, 'u');
-  const std::string requests[] = {
+const std::string& request_of(std::size_t kind) {
+  static const std::string upload(5000, 'u');
+  static const std::string requests[] = {
       "GET /small HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nCookie: a=b; c=d\r\n\r\n",
       "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
       "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + upload,
       "GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n",
   };
+  return requests[kind % 4];
+}
+
+std::string response_of(Peer& client, std::size_t kind) {
+  return kind % 4 == 3 ? client.read_until("0\r\n\r\n") : client.read_message();
+}
+
+/// The most that can be under way at once, of each kind and in each stage: what the pools hold from
+/// then on is enough, whatever the timing.
+void all_at_once(std::vector<Peer>& clients, BusyOrigin& origin) {
+  for (std::size_t round = 0; round < 12; ++round) {
+    origin.gather(static_cast<int>(clients.size()));
+    const std::string& request = request_of(round);
+    for (Peer& client : clients) ASSERT_TRUE(client.send(request.substr(0, request.size() / 2)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    for (Peer& client : clients) ASSERT_TRUE(client.send(request.substr(request.size() / 2)));
+    for (Peer& client : clients) {
+      ASSERT_TRUE(response_of(client, round).starts_with("HTTP/1.1 200"));
+    }
+  }
+  origin.gather(0);
+}
+
+void one_round(std::vector<Peer>& clients, std::size_t turn) {
   for (std::size_t i = 0; i < clients.size(); ++i) {
-    ASSERT_TRUE(clients[i].send(requests[(turn + i) % 4]));
+    ASSERT_TRUE(clients[i].send(request_of(turn + i)));
   }
   for (std::size_t i = 0; i < clients.size(); ++i) {
-    const std::string got =
-        (turn + i) % 4 == 3 ? clients[i].read_until("0\r\n\r\n") : clients[i].read_message();
+    const std::string got = response_of(clients[i], turn + i);
     ASSERT_TRUE(got.starts_with("HTTP/1.1 200")) << got.substr(0, 200);
   }
 }
@@ -172,6 +212,7 @@ void expect_no_allocation(proxy::RecordSink* log) {
     plant.publish_and_wait();
     std::vector<Peer> clients;
     for (int i = 0; i < 8; ++i) clients.push_back(Peer::connect(plant.port()));
+    all_at_once(clients, origin);
     for (std::size_t turn = 0; turn < 128; ++turn) one_round(clients, turn);  // 1,024 requests
     ASSERT_FALSE(::testing::Test::HasFatalFailure());
     abort_on_allocation = std::getenv("LBD_ABORT_ON_ALLOCATION") != nullptr;

@@ -1,0 +1,227 @@
+#include "lbd/http/h2_head.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "lbd/http/target.h"
+
+namespace lbd::http {
+namespace {
+
+constexpr std::size_t kFieldOverhead = 32;
+
+/// No NUL, CR, LF or other control but tab, and no white space around it (RFC 9113 §8.2.1, and more
+/// strictly).
+bool is_field_value(std::string_view text) noexcept {
+  const auto blank = [](char c) { return c == ' ' || c == '\t'; };
+  if (!text.empty() && (blank(text.front()) || blank(text.back()))) return false;
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
+  });
+}
+
+bool is_lower(std::string_view text) noexcept {
+  return std::none_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+}
+
+/// Fields that belong to a connection, which HTTP/2 has no use for (RFC 9113 §8.2.2).
+bool is_of_connection(HeaderId id) noexcept {
+  return id == HeaderId::connection || id == HeaderId::keep_alive ||
+         id == HeaderId::proxy_connection || id == HeaderId::transfer_encoding ||
+         id == HeaderId::upgrade;
+}
+
+/// What must not come behind a body, where a reader could take it for the head's.
+bool belongs_in_a_head(HeaderId id) noexcept {
+  switch (id) {
+    case HeaderId::content_length:
+    case HeaderId::content_type:
+    case HeaderId::expect:
+    case HeaderId::forwarded:
+    case HeaderId::host:
+    case HeaderId::proxy_authenticate:
+    case HeaderId::proxy_authorization:
+    case HeaderId::te:
+    case HeaderId::trailer:
+    case HeaderId::via:
+    case HeaderId::x_forwarded_for:
+    case HeaderId::x_forwarded_host:
+    case HeaderId::x_forwarded_port:
+    case HeaderId::x_forwarded_proto:
+    case HeaderId::x_request_id:
+      return true;
+    default:
+      return is_of_connection(id);
+  }
+}
+
+bool parse_length(std::string_view text, std::uint64_t& out) noexcept {
+  const bool digits =
+      !text.empty() && text.size() <= 18 &&
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (digits) std::from_chars(text.data(), text.data() + text.size(), out);
+  return digits;
+}
+
+bool expects_body(Method method) noexcept {
+  return method == Method::post || method == Method::put || method == Method::patch ||
+         method == Method::query;
+}
+
+}  // namespace
+
+void H2HeadBuilder::clear() noexcept {
+  text_.release();
+  pieces_.clear();
+  size_ = 0;
+  too_large_ = false;
+}
+
+void H2HeadBuilder::add(std::string_view name, std::string_view value, const HeadLimits& limits) {
+  size_ += name.size() + value.size() + kFieldOverhead;
+  const bool first_line = name == ":path";
+  if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 4ULL ||
+      name.size() + value.size() >
+          (first_line ? limits.first_line_bytes_max : limits.line_bytes_max)) {
+    too_large_ = true;
+  }
+  if (too_large_) return;
+  Piece& piece = pieces_.emplace_back();
+  piece.name = text_.size();
+  piece.name_size = name.size();
+  text_.append(name);
+  piece.value = text_.size();
+  piece.value_size = value.size();
+  text_.append(value);
+}
+
+/// A cookie may come in crumbs, which only HTTP/2 knows (RFC 9113 §8.2.3).
+void H2HeadBuilder::join_cookies() {
+  const auto is_cookie = [this](const Piece& piece) {
+    return view(piece.name, piece.name_size) == "cookie";
+  };
+  if (std::count_if(pieces_.begin(), pieces_.end(), is_cookie) < 2) return;
+  std::size_t room = text_.size();
+  for (const Piece& piece : pieces_) room += is_cookie(piece) ? piece.value_size + 2 : 0;
+  text_.reserve(room);  // what is copied from must not move
+  Piece joined;
+  bool first = true;
+  for (const Piece& piece : pieces_) {
+    if (!is_cookie(piece)) continue;
+    if (std::exchange(first, false)) {
+      joined = piece;
+      joined.value = text_.size();
+    } else {
+      text_.append("; ");
+    }
+    text_.append(view(piece.value, piece.value_size));
+  }
+  joined.value_size = text_.size() - joined.value;
+  const auto at = std::find_if(pieces_.begin(), pieces_.end(), is_cookie);
+  *at = joined;
+  pieces_.erase(std::remove_if(at + 1, pieces_.end(), is_cookie), pieces_.end());
+}
+
+Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme) {
+  const std::string_view name = view(piece.name, piece.name_size);
+  const std::string_view value = view(piece.value, piece.value_size);
+  std::string_view* place = nullptr;
+  if (name == ":method") place = &out.method_text;
+  if (name == ":path") place = &out.target;
+  if (name == ":authority") place = &out.authority;
+  if (name == ":scheme") place = &scheme;
+  if (name == ":protocol") return Fault::unsupported;
+  if (place == nullptr || !place->empty() || value.empty()) return Fault::client_protocol;
+  *place = value;
+  return Fault::none;
+}
+
+Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::string_view& host) {
+  Header header{view(piece.name, piece.name_size), view(piece.value, piece.value_size)};
+  if (!is_token(header.name) || !is_lower(header.name) || !is_field_value(header.value)) {
+    return Fault::client_protocol;
+  }
+  header.id = header_id(header.name);
+  if (is_of_connection(header.id)) return Fault::client_protocol;
+  switch (header.id) {
+    case HeaderId::te:
+      if (!equals_ignoring_case(header.value, "trailers")) return Fault::client_protocol;
+      break;
+    case HeaderId::host:
+      if (!host.empty() || header.value.empty()) return Fault::client_protocol;
+      host = header.value;
+      break;
+    case HeaderId::content_length:
+      if (out.framing.kind == Framing::Kind::length ||
+          !parse_length(header.value, out.framing.length)) {
+        return Fault::client_protocol;
+      }
+      out.framing.kind = Framing::Kind::length;
+      break;
+    case HeaderId::expect:
+      if (!equals_ignoring_case(header.value, "100-continue")) return Fault::bad_expectation;
+      out.expect_continue = true;
+      break;
+    default:
+      break;
+  }
+  out.headers.push_back(header);
+  return Fault::none;
+}
+
+Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
+  out.clear();
+  out.version = Version::http_2;
+  if (!too_large_) join_cookies();
+  std::string_view scheme;
+  std::string_view host;
+  Fault fault = Fault::none;
+  bool fields = false;  // a pseudo-header behind them is malformed
+  for (const Piece& piece : pieces_) {
+    const bool pseudo = view(piece.name, piece.name_size).starts_with(':');
+    fields |= !pseudo;
+    const Fault found = pseudo && fields ? Fault::client_protocol
+                        : pseudo         ? read_pseudo(piece, out, scheme)
+                                         : read_field(piece, out, host);
+    if (fault == Fault::none) fault = found;
+  }
+  out.method = method_of(out.method_text);
+  if (too_large_) return Fault::header_too_large;
+  if (fault != Fault::none) return fault;
+  if (!is_token(out.method_text)) return Fault::client_protocol;
+  if (out.method == Method::connect) return Fault::unsupported;
+  if (scheme != "http" && scheme != "https") return Fault::client_protocol;
+  if (out.authority.empty()) out.authority = host;
+  if (out.authority.empty() || !is_authority(out.authority) ||
+      (!host.empty() && !equals_ignoring_case(host, out.authority))) {
+    return Fault::client_protocol;  // two readers could route it to two places
+  }
+  if (!is_request_target(out.target)) return Fault::client_protocol;
+  if (out.target == "*" ? out.method != Method::options : out.target.front() != '/') {
+    return Fault::client_protocol;
+  }
+  const PathAndQuery parts = split_origin_form(out.target);
+  out.path = parts.path;
+  out.query = parts.query;
+  if (last && out.framing.length > 0) return Fault::client_protocol;
+  if (!last && out.framing.kind == Framing::Kind::none) out.framing.kind = Framing::Kind::chunked;
+  if (last && expects_body(out.method)) out.framing.kind = Framing::Kind::length;
+  return Fault::none;
+}
+
+Fault H2HeadBuilder::finish_trailers(std::vector<Header>& out) {
+  out.clear();
+  if (too_large_) return Fault::header_too_large;
+  for (const Piece& piece : pieces_) {
+    Header header{view(piece.name, piece.name_size), view(piece.value, piece.value_size)};
+    if (!is_token(header.name) || !is_lower(header.name) || !is_field_value(header.value)) {
+      return Fault::client_protocol;
+    }
+    header.id = header_id(header.name);
+    if (!belongs_in_a_head(header.id)) out.push_back(header);
+  }
+  return Fault::none;
+}
+
+}  // namespace lbd::http

@@ -1,0 +1,49 @@
+// The head of an HTTP/2 request, field by field, into the form every protocol shares (RFC 9113
+// §8.2, §8.3).
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "lbd/base/buffer.h"
+#include "lbd/base/result.h"
+#include "lbd/http/message.h"
+
+namespace lbd::http {
+
+/// Collects the fields of one header block. Views into what it made hold until `clear`.
+class H2HeadBuilder {
+ public:
+  explicit H2HeadBuilder(BufferPool& pool) : text_(pool) {}
+
+  void clear() noexcept;
+  /// A pseudo-header or a field, as the header compression gave it; lower case names only. What is
+  /// beyond the limits is counted and not kept.
+  void add(std::string_view name, std::string_view value, const HeadLimits& limits);
+  /// `last`: there is no body. Why the request is to be refused, or none.
+  [[nodiscard]] Fault finish_request(bool last, RequestHead& out);
+  /// The end-to-end fields of a trailer section; framing, routing and hop-by-hop fields are dropped
+  /// (RFC 9110 §6.5.1). Or why the request is to be refused.
+  [[nodiscard]] Fault finish_trailers(std::vector<Header>& out);
+
+ private:
+  struct Piece {
+    std::size_t name = 0;
+    std::size_t name_size = 0;
+    std::size_t value = 0;
+    std::size_t value_size = 0;
+  };
+  [[nodiscard]] std::string_view view(std::size_t at, std::size_t size) const noexcept {
+    return text_.view().substr(at, size);
+  }
+  void join_cookies();
+  [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme);
+  [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, std::string_view& host);
+
+  Buffer text_;
+  std::vector<Piece> pieces_;
+  std::size_t size_ = 0;  // as RFC 9113 §6.5.2 counts: 32 bytes of overhead a field
+  bool too_large_ = false;
+};
+
+}  // namespace lbd::http

@@ -1,0 +1,465 @@
+#include "lbd/http/h2_server.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+
+#include "lbd/base/check.h"
+#include "lbd/base/recycle.h"
+
+namespace lbd::http {
+namespace {
+
+/// Buckets: so much at once, so much a second. Each request that ends well puts some back.
+constexpr std::int64_t kResetsPerSecond = 50;
+constexpr std::int64_t kControls = 2000;
+constexpr std::int64_t kControlsPerSecond = 500;
+constexpr std::int64_t kControlsPerFrame = 2;  // WINDOW_UPDATEs that a DATA frame of ours may cause
+constexpr std::size_t kBlockSlack = 64 * 1024;  // frames that came along with a header block
+constexpr std::uint8_t kPriorityUpdate = 0x10;  // RFC 9218
+
+// ---- memory: the library's objects live as long as a stream, so they are recycled; in front of
+// each, its size.
+constexpr std::size_t kSizePrefix = 16;
+
+void* take(std::size_t size, void* /*user*/) {
+  char* block = static_cast<char*>(take_recycled(size + kSizePrefix));
+  std::memcpy(block, &size, sizeof size);
+  return block + kSizePrefix;
+}
+
+std::size_t size_of(const void* block) noexcept {
+  std::size_t size = 0;
+  std::memcpy(&size, static_cast<const char*>(block) - kSizePrefix, sizeof size);
+  return size;
+}
+
+void give(void* block, void* /*user*/) {
+  if (block == nullptr) return;
+  const std::size_t size = size_of(block);
+  give_recycled(static_cast<char*>(block) - kSizePrefix, size + kSizePrefix);
+}
+
+void* take_zeroed(std::size_t count, std::size_t size, void* user) {
+  void* block = take(count * size, user);
+  std::memset(block, 0, count * size);
+  return block;
+}
+
+void* resize(void* block, std::size_t size, void* user) {
+  void* fresh = take(size, user);
+  if (block != nullptr) std::memcpy(fresh, block, std::min(size, size_of(block)));
+  give(block, user);
+  return fresh;
+}
+
+nghttp2_nv name_value(std::string_view name, std::string_view value) noexcept {
+  const auto bytes = [](std::string_view text) {
+    return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data()));
+  };
+  return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
+}
+
+std::string_view text_of(nghttp2_rcbuf* buffer) noexcept {
+  const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
+  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
+}
+
+bool ends_stream(const nghttp2_frame& frame) noexcept {
+  return (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+}
+
+}  // namespace
+
+std::string_view h2_flood_name(H2Flood flood) noexcept {
+  constexpr std::array<std::string_view, static_cast<std::size_t>(H2Flood::kCount)> kNames{
+      "none", "resets", "control", "header_block"};
+  return kNames[static_cast<std::size_t>(flood)];
+}
+
+// What the library calls; `user` is the H2Server.
+struct H2Server::Callbacks {
+  static H2Server& self(void* user) noexcept { return *static_cast<H2Server*>(user); }
+  static H2Stream* stream_of(nghttp2_session* session, std::int32_t id) noexcept {
+    return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session, id));
+  }
+
+  static int begin_frame(nghttp2_session* /*session*/, const nghttp2_frame_hd* frame, void* user) {
+    if (frame->type == NGHTTP2_HEADERS) self(user).check_stream(frame->stream_id, true);
+    switch (frame->type) {
+      case NGHTTP2_DATA:
+        if (frame->length > 0 || (frame->flags & NGHTTP2_FLAG_END_STREAM) != 0) return 0;
+        break;
+      case NGHTTP2_HEADERS:
+      case NGHTTP2_CONTINUATION:
+      case NGHTTP2_RST_STREAM:
+      case NGHTTP2_GOAWAY:
+        return 0;
+      case NGHTTP2_PRIORITY:
+        if (frame->stream_id == 0) self(user).refuse_connection(H2Error::protocol_error);
+        break;
+      default:
+        break;
+    }
+    self(user).spend(H2Flood::control);
+    return 0;
+  }
+
+  static int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    H2Server& server = self(user);
+    const std::int32_t id = frame->hd.stream_id;
+    if (server.refused_) return 0;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+      server.last_opened_ = std::max(server.last_opened_, id);
+      H2Stream* stream = server.streams_.open_stream();
+      if (stream == nullptr) {
+        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+      }
+      stream->id_ = id;
+      stream->blocks_ = 0;
+      nghttp2_session_set_stream_user_data(session, id, stream);
+    }
+    server.in_block_ = true;
+    server.block_bytes_ = 0;
+    return 0;
+  }
+
+  static int header(nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+                    nghttp2_rcbuf* value, std::uint8_t /*flags*/, void* user) {
+    if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) {
+      stream->fields().add(text_of(name), text_of(value), self(user).limits_.head);
+    }
+    return 0;
+  }
+
+  /// Else the library leaves it out, and two readers would see two requests.
+  static int invalid_header(nghttp2_session* /*session*/, const nghttp2_frame* /*frame*/,
+                            nghttp2_rcbuf* /*name*/, nghttp2_rcbuf* /*value*/,
+                            std::uint8_t /*flags*/, void* /*user*/) {
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  }
+
+  static int frame_came(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    H2Server& server = self(user);
+    if (frame->hd.type == NGHTTP2_HEADERS) server.in_block_ = false;
+    if (frame->hd.type == NGHTTP2_RST_STREAM) server.spend(H2Flood::resets);
+    H2Stream* stream = stream_of(session, frame->hd.stream_id);
+    if (stream == nullptr) return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+      ++stream->blocks_;
+      stream->head_ended(ends_stream(*frame));
+    } else if (frame->hd.type == NGHTTP2_DATA && ends_stream(*frame)) {
+      stream->body_ended();
+    }
+    return 0;
+  }
+
+  static int frame_refused(nghttp2_session* session, const nghttp2_frame* frame, int /*error*/,
+                           void* user) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    self(user).in_block_ = false;
+    if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) stream->refused();
+    return 0;
+  }
+
+  static int data_came(nghttp2_session* session, std::uint8_t /*flags*/, std::int32_t id,
+                       const std::uint8_t* data, std::size_t size, void* /*user*/) {
+    if (H2Stream* stream = stream_of(session, id)) {
+      stream->body_came({reinterpret_cast<const char*>(data), size});
+      return 0;
+    }
+    return nghttp2_session_consume(session, id, size);
+  }
+
+  static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t error,
+                           void* user) {
+    H2Server& server = self(user);
+    if (std::exchange(server.resetting_, 0) != id) {
+      server.closed_.add(id, H2ClosedStreams::Closed::by_peer);
+    }
+    H2Stream* stream = stream_of(session, id);
+    if (stream == nullptr) return 0;
+    if (error == NGHTTP2_NO_ERROR) server.reward();
+    nghttp2_session_set_stream_user_data(session, id, nullptr);
+    stream->closed();
+    return 0;
+  }
+
+  static int frame_sent(nghttp2_session* /*session*/, const nghttp2_frame* frame, void* user) {
+    H2Server& server = self(user);
+    if (frame->hd.type != NGHTTP2_RST_STREAM) return 0;
+    server.resetting_ = frame->hd.stream_id;
+    server.closed_.add(server.resetting_, H2ClosedStreams::Closed::by_us);
+    if (server.own_resets_ > 0) {
+      --server.own_resets_;
+    } else {
+      server.spend(H2Flood::resets);  // the client made us
+    }
+    return 0;
+  }
+
+  static int frame_not_sent(nghttp2_session* /*session*/, const nghttp2_frame* frame, int /*error*/,
+                            void* user) {
+    H2Server& server = self(user);
+    if (frame->hd.type == NGHTTP2_RST_STREAM && server.own_resets_ > 0) --server.own_resets_;
+    return 0;
+  }
+
+  static ssize_t send(nghttp2_session* /*session*/, const std::uint8_t* data, std::size_t size,
+                      int /*flags*/, void* user) {
+    H2Server& server = self(user);
+    if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
+    server.out_->append({reinterpret_cast<const char*>(data), size});
+    return static_cast<ssize_t>(size);
+  }
+
+  static ssize_t read(nghttp2_session* session, std::int32_t id, std::uint8_t* /*into*/,
+                      std::size_t room, std::uint32_t* flags, nghttp2_data_source* source,
+                      void* user) {
+    auto* stream = static_cast<H2Stream*>(source->ptr);
+    bool last = false;
+    const std::size_t ready = stream->ready_bytes(last);
+    if (ready == 0 && !last) return NGHTTP2_ERR_DEFERRED;
+    const std::size_t size = std::min(ready, room);
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (last && size == ready) {
+      *flags |= NGHTTP2_DATA_FLAG_EOF;
+      const std::vector<Header>* trailers = stream->response_trailers();
+      if (trailers != nullptr && !trailers->empty()) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        std::vector<nghttp2_nv> fields;
+        for (const Header& each : *trailers) fields.push_back(name_value(each.name, each.value));
+        if (nghttp2_submit_trailer(session, id, fields.data(), fields.size()) != 0) {
+          return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+      }
+    }
+    H2Server& server = self(user);
+    server.controls_left_ = std::min(server.controls_left_ + kControlsPerFrame, kControls);
+    return static_cast<ssize_t>(size);
+  }
+
+  static int send_data(nghttp2_session* session, nghttp2_frame* frame, const std::uint8_t* head,
+                       std::size_t size, nghttp2_data_source* /*source*/, void* user) {
+    H2Server& server = self(user);
+    if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
+    H2Stream* stream = stream_of(session, frame->hd.stream_id);
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    constexpr std::size_t kFrameHead = 9;
+    server.out_->append({reinterpret_cast<const char*>(head), kFrameHead});
+    stream->take_bytes(size, *server.out_);
+    return 0;
+  }
+
+  static nghttp2_session_callbacks* make() {
+    nghttp2_session_callbacks* all = nullptr;
+    LBD_CHECK(nghttp2_session_callbacks_new(&all) == 0);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(all, &begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(all, &begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback2(all, &header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(all, &invalid_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(all, &frame_came);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(all, &frame_refused);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(all, &data_came);
+    nghttp2_session_callbacks_set_on_stream_close_callback(all, &stream_closed);
+    nghttp2_session_callbacks_set_on_frame_send_callback(all, &frame_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(all, &frame_not_sent);
+    nghttp2_session_callbacks_set_send_callback(all, &send);
+    nghttp2_session_callbacks_set_send_data_callback(all, &send_data);
+    return all;
+  }
+
+  static nghttp2_option* options() {
+    nghttp2_option* option = nullptr;
+    LBD_CHECK(nghttp2_option_new(&option) == 0);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    // Above ours, so that ours says why.
+    nghttp2_option_set_stream_reset_rate_limit(option, 100'000, 100'000);
+    return option;
+  }
+};
+
+H2Server::H2Server(const H2Limits& limits, H2Streams& streams)
+    : limits_(limits), streams_(streams), resets_left_(resets_max()), controls_left_(kControls) {
+  static nghttp2_session_callbacks* const callbacks = Callbacks::make();
+  static nghttp2_option* const options = Callbacks::options();
+  nghttp2_mem memory{nullptr, &take, &give, &take_zeroed, &resize};
+  LBD_CHECK(nghttp2_session_server_new3(&session_, callbacks, this, options, &memory) == 0);
+  const std::array<nghttp2_settings_entry, 4> settings{{
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.stream_window},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.head.head_bytes_max},
+      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+  }};
+  LBD_CHECK(
+      nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()) == 0);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        static_cast<std::int32_t>(limits.connection_window));
+}
+
+H2Server::~H2Server() { nghttp2_session_del(session_); }
+
+void H2Server::refill(TimePoint now) noexcept {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - refilled_).count();
+  if (seconds <= 0) return;
+  refilled_ = now;
+  const std::int64_t enough = std::min<std::int64_t>(seconds, 3600);
+  resets_left_ = std::min(resets_left_ + enough * kResetsPerSecond, resets_max());
+  controls_left_ = std::min(controls_left_ + enough * kControlsPerSecond, kControls);
+}
+
+void H2Server::spend(H2Flood kind) noexcept {
+  std::int64_t& left = kind == H2Flood::resets ? resets_left_ : controls_left_;
+  if (--left < 0 && flood_ == H2Flood::none) flood_ = kind;
+}
+
+void H2Server::reward() noexcept {
+  resets_left_ = std::min(resets_left_ + 1, resets_max());
+  controls_left_ = std::min(controls_left_ + kControlsPerFrame, kControls);
+}
+
+/// A frame for a stream that is not open, of a kind that only open ones may have (RFC 9113 §5.1).
+void H2Server::check_stream(std::int32_t id, bool opens) {
+  if (id % 2 == 0 || id > last_opened_) return;  // nghttp2 knows what to think of it
+  if (nghttp2_session_find_stream(session_, id) != nullptr) return;
+  switch (closed_.find(id)) {
+    case H2ClosedStreams::Closed::by_us:
+      break;  // on its way before our reset was there
+    case H2ClosedStreams::Closed::by_peer:
+      refuse_connection(H2Error::stream_closed);
+      break;
+    case H2ClosedStreams::Closed::unknown:
+      refuse_connection(opens ? H2Error::protocol_error : H2Error::stream_closed);
+      break;
+  }
+}
+
+void H2Server::refuse_connection(H2Error error) {
+  if (!std::exchange(refused_, true)) {
+    nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(error));
+  }
+}
+
+bool H2Server::receive(std::string_view bytes, TimePoint now) {
+  if (dead_) return false;
+  refill(now);
+  if (in_block_) block_bytes_ += bytes.size();
+  if (block_bytes_ > limits_.head.head_bytes_max + kBlockSlack) flood_ = H2Flood::header_block;
+  std::size_t scanned = 0;
+  std::size_t fed = 0;
+  while (scanned < bytes.size() && going()) {
+    const H2FrameScanner::Step step = scanner_.scan(bytes.substr(scanned));
+    scanned += step.consumed;
+    for (std::uint32_t i = 0; i < step.unknown; ++i) spend(H2Flood::control);
+    if (step.bad) refuse_connection(H2Error::protocol_error);
+    if (step.data_of < 0) continue;
+    // What came before it counts.
+    const std::size_t head = scanned - std::min(scanned, H2FrameScanner::kHead);
+    feed(bytes.substr(fed, std::max(head, fed) - fed));
+    fed = std::max(head, fed);
+    check_stream(step.data_of, false);
+  }
+  if (going()) feed(bytes.substr(fed));
+  if (flood_ != H2Flood::none && !dead_) end(H2Error::enhance_your_calm);
+  return going();
+}
+
+void H2Server::feed(std::string_view bytes) {
+  if (bytes.empty() || !going()) return;
+  const ssize_t took = nghttp2_session_mem_recv(
+      session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (took == NGHTTP2_ERR_FLOODED) flood_ = H2Flood::control;
+  if (took < 0) dead_ = true;  // the library has no more to say
+}
+
+void H2Server::send(Buffer& out, std::size_t most) {
+  if (dead_) return;
+  out_ = &out;
+  most_ = most;
+  if (nghttp2_session_send(session_) != 0) dead_ = true;
+  out_ = nullptr;
+}
+
+bool H2Server::over() const noexcept {
+  return dead_ ||
+         (nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0);
+}
+
+void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
+  if (dead_) return;
+  std::array<char, 3> status{};
+  std::to_chars(status.data(), status.data() + status.size(), head.status);
+  std::array<char, 20> length{};
+  fields_.clear();
+  fields_.push_back({":status", {status.data(), status.size()}});
+  for (const Header& each : *head.headers) fields_.push_back({each.name, each.value});
+  if (head.length >= 0) {
+    const auto [end, error] =
+        std::to_chars(length.data(), length.data() + length.size(), head.length);
+    fields_.push_back({"content-length", {length.data(), end}});
+  }
+  std::array<nghttp2_nv, 64> few{};
+  std::vector<nghttp2_nv> many;
+  nghttp2_nv* out = few.data();
+  if (fields_.size() > few.size()) {
+    many.resize(fields_.size());
+    out = many.data();
+  }
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    out[i] = name_value(fields_[i].first, fields_[i].second);
+  }
+  if (interim) {
+    nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, out, fields_.size(),
+                           nullptr);
+    return;
+  }
+  nghttp2_data_provider body{};
+  body.source.ptr = &stream;
+  body.read_callback = &Callbacks::read;
+  nghttp2_submit_response(session_, stream.id_, out, fields_.size(), head.last ? nullptr : &body);
+}
+
+void H2Server::submit_head(H2Stream& stream, const Head& head) { submit(stream, head, false); }
+
+void H2Server::submit_interim(H2Stream& stream, const Head& head) { submit(stream, head, true); }
+
+void H2Server::resume(H2Stream& stream) {
+  if (!dead_) nghttp2_session_resume_data(session_, stream.id_);
+}
+
+void H2Server::consume(H2Stream& stream, std::size_t bytes) {
+  if (!dead_ && bytes > 0) nghttp2_session_consume(session_, stream.id_, bytes);
+}
+
+void H2Server::consume_connection(std::size_t bytes) {
+  if (!dead_ && bytes > 0) nghttp2_session_consume_connection(session_, bytes);
+}
+
+void H2Server::reset(H2Stream& stream, H2Error error) {
+  if (dead_) return;
+  ++own_resets_;
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_,
+                            static_cast<std::uint32_t>(error));
+}
+
+void H2Server::announce_end() {
+  if (!dead_) nghttp2_submit_shutdown_notice(session_);
+}
+
+void H2Server::end(H2Error error) {
+  if (dead_) return;
+  if (error == H2Error::no_error) {
+    // Streams under way go on.
+    nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
+                          nullptr, 0);
+  } else {
+    nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(error));
+  }
+}
+
+}  // namespace lbd::http

@@ -1,0 +1,314 @@
+#include "lbd/proxy/h2_stream.h"
+
+#include "lbd/proxy/exchange.h"
+#include "lbd/proxy/worker_context.h"
+
+namespace lbd::proxy {
+namespace {
+
+using http::Framing;
+using http::H2Error;
+
+/// A piece of a response up to this size is copied, so that the exchange need not wait.
+constexpr std::size_t kCopiedMax = 4096;
+constexpr std::size_t kPendingMax = 16 * 1024;
+/// For the end of a request that has its answer; then the client is told that nobody reads it (RFC
+/// 9113 §8.1).
+constexpr std::chrono::milliseconds kPatience{1000};
+
+}  // namespace
+
+H2Stream::H2Stream(H2Session& session)
+    : session_(session),
+      head_fields_(session.worker_.buffers),
+      trailer_fields_(session.worker_.buffers),
+      taken_(session.worker_.buffers),
+      arriving_(session.worker_.buffers),
+      read_watchdog_(session.worker_.clock, this, &H2Stream::read_expired),
+      pending_(session.worker_.buffers),
+      trailer_text_(session.worker_.buffers),
+      write_watchdog_(session.worker_.clock, this, &H2Stream::write_expired) {}
+
+H2Stream::~H2Stream() = default;
+
+void H2Stream::start() {
+  head_fields_.clear();
+  trailer_fields_.clear();
+  trailers_.clear();
+  response_trailers_.clear();
+  trailer_text_.release();
+  refusal_ = lost_ = Fault::none;
+  body_bytes_ = 0;
+  piece_ = {};
+  gone_ = nullptr;
+  open_ = true;
+  serving_ = begun_ = body_done_ = body_bad_ = continue_owed_ = responded_ = response_done_ = false;
+}
+
+// ---- what the codec tells
+
+void H2Stream::head_ended(bool last) {
+  if (begun_) {
+    body_bad_ = trailer_fields_.finish_trailers(trailers_) != Fault::none;
+    body_ended();
+    return;
+  }
+  begun_ = true;
+  refusal_ = head_fields_.finish_request(last, head_);
+  body_done_ = last;
+  continue_owed_ = head_.expect_continue;
+  serving_ = true;
+  session_.exchanges_.spawn(serve(*this));
+}
+
+void H2Stream::body_came(std::string_view bytes) {
+  if (!serving_ || lost_ != Fault::none) {
+    session_.codec_.consume_connection(bytes.size());  // the stream's window stays shut
+    return;
+  }
+  body_bytes_ += bytes.size();
+  arriving_.append(bytes);
+  reader_.wake(Fault::none);
+}
+
+void H2Stream::body_ended() {
+  body_done_ = true;
+  reader_.wake(Fault::none);
+}
+
+std::size_t H2Stream::ready_bytes(bool& last) const noexcept {
+  last = response_done_;
+  return pending_.size() + piece_.size();
+}
+
+void H2Stream::take_bytes(std::size_t size, Buffer& out) {
+  const std::size_t copied = std::min(size, pending_.size());
+  out.append(pending_.view().substr(0, copied));
+  pending_.consume(copied);
+  out.append(piece_.substr(0, size - copied));
+  piece_.remove_prefix(size - copied);
+  if (pending_.empty() && piece_.empty()) {
+    write_watchdog_.cancel();
+    pending_.release();
+    session_.sent_.push_back(this);
+  } else {
+    write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
+  }
+}
+
+void H2Stream::refused() {
+  if (begun_) return;  // its trailers; the stream is closed next
+  const std::size_t fault = static_cast<std::size_t>(Fault::client_protocol);
+  session_.live_->loads[session_.worker_.index].failures[fault].add(1);
+}
+
+void H2Stream::closed() {
+  open_ = false;
+  if (!serving_) read_watchdog_.cancel();
+  const bool whole = response_done_ && pending_.empty() && piece_.empty();
+  drop_output();
+  if (serving_ && !whole) lose(Fault::client_gone);
+  session_.turn_end_.ask();
+}
+
+// ---- what the session tells
+
+void H2Stream::sent() {
+  sender_.wake(Fault::none);
+  if (open_ && !serving_ && response_done_ && !body_done_) {
+    read_watchdog_.set(session_.worker_.clock.now() + kPatience);
+  }
+}
+
+void H2Stream::lose(Fault why) noexcept {
+  if (lost_ != Fault::none) return;
+  lost_ = why;
+  drop_output();
+  if (Gone gone = std::exchange(gone_, nullptr)) gone(gone_context_, why);
+  sender_.wake(why);
+  reader_.wake(why);
+}
+
+void H2Stream::drop_output() noexcept {
+  write_watchdog_.cancel();
+  pending_.release();
+  piece_ = {};
+}
+
+void H2Stream::read_expired(void* self) {
+  auto* stream = static_cast<H2Stream*>(self);
+  if (stream->serving_) {
+    stream->reader_.wake(Fault::client_timeout);
+  } else if (stream->open_) {
+    stream->session_.codec_.reset(*stream, H2Error::no_error);
+    stream->session_.turn_end_.ask();
+  }
+}
+
+/// The client takes nothing of its response.
+void H2Stream::write_expired(void* self) {
+  auto* stream = static_cast<H2Stream*>(self);
+  stream->drop_output();
+  stream->response_done_ = false;
+  if (stream->sender_.waiting()) {
+    stream->sender_.wake(Fault::client_timeout);
+  } else if (stream->open_) {
+    stream->session_.codec_.reset(*stream, H2Error::cancel);
+  }
+  stream->session_.turn_end_.ask();
+}
+
+// ---- the exchange
+
+Task<> H2Stream::serve(H2Stream& stream) {
+  co_await stream.answer();
+  stream.finish();
+}
+
+Task<> H2Stream::answer() {
+  const boost::local_shared_ptr<Pinned> held = session_.pinned();
+  const upstream::SnapshotListener* listener = session_.find_listener(*held->snapshot);
+  if (listener == nullptr) {
+    session_.codec_.reset(*this, H2Error::refused_stream);
+    response_done_ = body_done_ = true;
+    co_return;
+  }
+  if (refusal_ != Fault::none) {
+    co_await refuse_request(session_.worker_, *this, *listener, refusal_);
+    co_return;
+  }
+  Exchange exchange(session_.worker_, *this, *listener, *held);
+  co_await exchange.run();
+}
+
+void H2Stream::finish() {
+  serving_ = false;
+  gone_ = nullptr;
+  read_watchdog_.cancel();
+  session_.codec_.consume(*this, taken_.size() + arriving_.size());
+  taken_.release();
+  arriving_.release();
+  if (open_ && !response_done_) {
+    drop_output();
+    session_.codec_.reset(*this, H2Error::internal_error);
+  } else if (pending_.empty()) {
+    session_.sent_.push_back(this);  // a response without a body
+  }
+  session_.turn_end_.ask();
+}
+
+Error H2Stream::error_of(Fault why) noexcept {
+  const bool ours = why == Fault::cancelled || why == Fault::drain_deadline;
+  return {why, ours ? Side::self : Side::client, false};
+}
+
+BodyPiece H2Stream::buffered_body() {
+  taken_.swap(arriving_);
+  if (!taken_.empty()) continue_owed_ = false;
+  return {taken_.view(), body_done_, trailers_.empty() ? nullptr : &trailers_};
+}
+
+Task<Result<BodyPiece>> H2Stream::read_body() {
+  session_.codec_.consume(*this, taken_.size());
+  session_.turn_end_.ask();
+  taken_.clear();
+  const std::uint64_t most = session_.body_limits_.body_bytes_max;
+  for (;;) {
+    if (lost_ != Fault::none) co_return error_of(lost_);
+    if (body_bad_) co_return Error{Fault::client_protocol, Side::client, false};
+    if (most > 0 && body_bytes_ > most) co_return Error{Fault::body_too_large, Side::client, false};
+    if (!arriving_.empty() || body_done_) co_return buffered_body();
+    read_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.body_idle);
+    const Fault why = co_await reader_;
+    read_watchdog_.cancel();
+    if (why != Fault::none) co_return error_of(why);
+  }
+}
+
+Task<Result<void>> H2Stream::send_continue() {
+  if (!continue_owed_ || lost_ != Fault::none) co_return Result<void>();
+  continue_owed_ = false;
+  static const std::vector<http::Header> kNone;
+  session_.codec_.submit_interim(*this, {100, &kNone, -1, false});
+  session_.turn_end_.ask();
+  co_return Result<void>();
+}
+
+Task<Result<void>> H2Stream::send_interim(const ResponseOut& head) {
+  if (lost_ != Fault::none) co_return error_of(lost_);
+  session_.codec_.submit_interim(*this, {head.status, head.headers, -1, false});
+  session_.turn_end_.ask();
+  co_return Result<void>();
+}
+
+Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first) {
+  if (lost_ != Fault::none) co_return error_of(lost_);
+  const bool stated = head.body.kind == Framing::Kind::length ||
+                      (head.body.kind == Framing::Kind::none && head.state_length);
+  const bool no_trailers = first.trailers == nullptr || first.trailers->empty();
+  const bool last =
+      head.body.kind == Framing::Kind::none || (first.last && first.bytes.empty() && no_trailers);
+  responded_ = true;
+  response_done_ = last;
+  session_.codec_.submit_head(
+      *this,
+      {head.status, head.headers, stated ? static_cast<std::int64_t>(head.body.length) : -1, last});
+  session_.turn_end_.ask();
+  if (last) co_return Result<void>();
+  co_return co_await send(first);
+}
+
+Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
+
+/// The exchange's views do not live as long as the stream.
+void H2Stream::keep_trailers(const std::vector<http::Header>& trailers) {
+  std::size_t room = 0;
+  for (const http::Header& each : trailers) room += each.name.size() + each.value.size();
+  trailer_text_.reserve(room);
+  response_trailers_.clear();
+  const auto keep = [this](std::string_view text) {
+    const std::size_t at = trailer_text_.size();
+    trailer_text_.append(text);
+    return trailer_text_.view().substr(at);
+  };
+  for (const http::Header& each : trailers) {
+    const std::string_view name = keep(each.name);
+    response_trailers_.push_back({name, keep(each.value), each.id});
+  }
+}
+
+Task<Result<void>> H2Stream::send(BodyPiece piece) {
+  if (lost_ != Fault::none) co_return error_of(lost_);
+  if (piece.last && piece.trailers != nullptr) keep_trailers(*piece.trailers);
+  response_done_ = piece.last;
+  const bool copied =
+      piece.bytes.size() <= kCopiedMax && pending_.size() + piece.bytes.size() <= kPendingMax;
+  if (copied) {
+    pending_.append(piece.bytes);
+  } else {
+    piece_ = piece.bytes;
+  }
+  if (!write_watchdog_.is_set()) {
+    write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
+  }
+  session_.codec_.resume(*this);
+  session_.turn_end_.ask();
+  if (copied) co_return Result<void>();
+  const Fault why = co_await sender_;
+  if (why == Fault::none) co_return Result<void>();
+  response_done_ = false;
+  drop_output();
+  co_return error_of(why);
+}
+
+void H2Stream::watch(Gone gone, void* context) {
+  gone_ = gone;
+  gone_context_ = context;
+}
+
+void H2Stream::abort() noexcept {
+  sender_.wake(Fault::cancelled);
+  reader_.wake(Fault::cancelled);
+}
+
+}  // namespace lbd::proxy
