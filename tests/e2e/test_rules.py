@@ -138,3 +138,27 @@ def test_the_first_of_many_thousand_rules_that_matches_wins(rig):
     check_equal(answer_to(rig, "/p7/early", host="h2007.test"), "early", "a rule after it")
     check_equal(answer_to(rig, "/p7/x", host="h2007.test"), "h2007", "the last part")
     check_equal(answer_to(rig, "/p8/x", host="h2007.test"), "other", "another path")
+
+
+@test()
+def test_explain_says_what_the_running_daemon_would_do_and_a_file_what_it_would(rig):
+    origin = rig.origin()
+    rig.port = free_port()
+    rules = [says("posts", method="POST"),
+             says("lab", header={"X-Lab": "*"}, source_ip="10.0.0.0/8"),
+             {"name": "shop", "when": {"path": "/shop/*"}, "then": {"forward": "app"},
+              "rewrite": {"path_prefix": {"from": "/shop", "to": "/"}}}]
+    daemon = rig.lbd(simple_config(rig.port, [origin.target()], None, {"rules": rules}))
+    daemon.wait_states({origin.text: "healthy"})
+    asked = ["explain", "GET", "http://a.test/shop/cart", "-H", "X-Lab: 1"]
+    code, out, _ = daemon.cli(*asked)
+    check_equal(code, 0, "exit code")
+    for words in ("method 'GET' matches none of: POST", "the client's address is not known",
+                  "⇒ shop: forward", "as GET /cart, Host: a.test", f"{origin.text}  a  healthy"):
+        check(words in out, f"{words!r} is not in {out}")
+    answer = daemon.json(*asked, "--source", "10.1.2.3")
+    check_equal(answer["listeners"][0]["answers"][0]["rule"], "lab", "with the address")
+    code, out, _ = daemon.cli("explain", "POST", "http://a.test/", "-c", str(daemon.file))
+    check(code == 0 and "⇒ posts: respond 200" in out, f"of the file: {code} {out}")
+    check_equal(daemon.cli("explain", "GET", "a.test")[0], 64, "no URL")
+    check_equal(daemon.cli("explain", "GET", "http://a/", "--listener", "x")[0], 1, "no listener")
