@@ -113,7 +113,9 @@ struct Listener {
   ForwardedHeaders forwarded_headers;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
-  bool reason_header = false;                    // add x-lbd-reason to responses lbd makes itself
+  bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
+  AccessList access;
+  std::vector<RateLimit> rate_limits;
   std::map<std::string, ErrorPage> error_pages;  // by "503", or "5xx" for all that have no own
   Origin origin;
 };

@@ -82,6 +82,13 @@ std::string text_of(const Action& action) {
       {"respond", std::to_string(response.status), response.content_type, response.body});
 }
 
+std::string text_of(const std::vector<Cidr>& networks) {
+  std::vector<std::string> parts;
+  for (const auto& each : networks)
+    parts.push_back(fmt::format("{}/{}", each.ip, each.prefix_bits));
+  return list_text(parts);
+}
+
 std::string text_of(const std::vector<FieldMatch>& fields) {
   std::vector<std::string> parts;
   for (const auto& field : fields) {
@@ -100,14 +107,10 @@ std::string text_of(const std::vector<When>& parts) {
 }
 
 std::string text_of(const When& when) {
-  std::vector<std::string> sources;
-  for (const auto& each : when.source_ips) {
-    sources.push_back(fmt::format("{}/{}", each.ip, each.prefix_bits));
-  }
   return list_text({list_text(when.hosts), list_text(when.paths), list_text(when.hosts_regex),
                     list_text(when.paths_regex), list_text(when.methods), text_of(when.headers),
                     text_of(when.headers_regex), text_of(when.query), text_of(when.query_regex),
-                    text_of(when.cookies), text_of(when.cookies_regex), list_text(sources),
+                    text_of(when.cookies), text_of(when.cookies_regex), text_of(when.source_ips),
                     when.scheme, list_text(when.server_names), list_text(when.server_names_regex),
                     when.share ? fmt::format("{}", *when.share) : "", text_of(when.any),
                     text_of(when.all), text_of(when.none)});
@@ -132,6 +135,20 @@ std::string text_of(const Rewrite& rewrite) {
                     text_of(rewrite.query_set), text_of(rewrite.query_add)});
 }
 
+std::string text_of(const AccessList& access) {
+  return list_text({text_of(access.allow), text_of(access.deny)});
+}
+
+std::string text_of(const std::vector<RateLimit>& limits) {
+  std::vector<std::string> parts;
+  for (const auto& each : limits) {
+    parts.push_back(fmt::format("{} {} {} {} {}", static_cast<int>(each.by), each.requests,
+                                each.per.count(), each.burst, each.keys_max));
+    parts.push_back(each.name);
+  }
+  return list_text(parts);
+}
+
 std::string text_of(const Rule& rule) {
   const auto ms = [](const std::optional<milliseconds>& time) {
     return time ? std::to_string(time->count()) : "";
@@ -140,7 +157,8 @@ std::string text_of(const Rule& rule) {
                     text_of(rule.request_headers), text_of(rule.response_headers),
                     ms(rule.total_timeout), ms(rule.response_head_timeout),
                     rule.attempts ? std::to_string(*rule.attempts) : "",
-                    rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : ""});
+                    rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : "",
+                    text_of(rule.access), text_of(rule.rate_limits)});
 }
 
 std::string text_of(const std::map<std::string, ErrorPage>& pages) {
@@ -301,6 +319,8 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
                        l.requests_per_connection_max);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
+  changes.changed("access", text_of(before.access) != text_of(after.access));
+  changes.changed("rate_limits", text_of(before.rate_limits) != text_of(after.rate_limits));
   changes.changed("error_pages", text_of(before.error_pages) != text_of(after.error_pages));
   changes.number("reason_header", before.reason_header, after.reason_header);
 }

@@ -99,6 +99,10 @@ Table listener_table(Listener& listener) {
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),
                "What a client may send."},
+              {"access", object([&listener] { return access_table(listener.access); }),
+               "Who may send requests, by address; others get 403."},
+              {"rate_limits", objects(listener.rate_limits, &rate_limit_table),
+               "Token buckets that each request takes a token of; without one it gets 429."},
               {"error_pages", error_pages(listener.error_pages),
                "What clients see of errors that lbd answers itself, by status (`503`) or class "
                "(`5xx`)."},

@@ -91,6 +91,23 @@ struct HeaderEdits {
   std::vector<NamedText> add;
 };
 
+/// Who may come in: nobody of `deny`; and if there is an `allow`, only whom that names.
+struct AccessList {
+  std::vector<Cidr> allow;
+  std::vector<Cidr> deny;
+};
+
+enum class RateKey : std::uint8_t { source_ip, header, cookie, all };
+/// A token bucket for each key.
+struct RateLimit {
+  RateKey by = RateKey::source_ip;  // IPv6: the first 64 bits
+  std::string name;                 // of the header or cookie; those without it share a bucket
+  std::uint32_t requests = 0;
+  milliseconds per{1'000};
+  std::uint32_t burst = 0;          // 0: as `requests`
+  std::uint32_t keys_max = 65'536;  // that are known at once; 8 bytes each
+};
+
 struct Rule {
   std::string name;
   When when;
@@ -103,6 +120,8 @@ struct Rule {
   std::optional<milliseconds> response_head_timeout;
   std::optional<std::uint32_t> attempts;
   std::optional<std::uint64_t> body_bytes_max;  // lowers the listener's
+  AccessList access;                            // after the listener's
+  std::vector<RateLimit> rate_limits;           // likewise
   Origin origin;
 };
 

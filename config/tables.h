@@ -15,6 +15,8 @@ namespace lbd::config {
 [[nodiscard]] Kind action(std::function<void(Action)> set);
 [[nodiscard]] Table rewrite_table(Rewrite& rewrite);
 [[nodiscard]] Table header_edits_table(HeaderEdits& edits);
+[[nodiscard]] Table access_table(AccessList& access);
+[[nodiscard]] Table rate_limit_table(RateLimit& limit);
 [[nodiscard]] Kind error_pages(std::map<std::string, ErrorPage>& out);
 [[nodiscard]] Table target_group_table(TargetGroup& group);
 [[nodiscard]] Table scaling_group_table(ScalingGroup& group);

@@ -152,11 +152,20 @@ std::string rewritten(const config::Rule& rule, const ExplainQuestion& question,
   return fmt::format("{} {}, Host: {}", question.method, url.target, url.authority);
 }
 
+/// Whether lists of addresses keep the request out; not if its address is not known.
+bool denied(const ExplainQuestion& question, const config::AccessList& list) {
+  return !question.source.empty() &&
+         !route::AccessList(list).admits(route::ip_bytes(question.source));
+}
+
 /// What is done with a request that a rule, or the default, takes.
-json::object answer_row(std::string_view rule, const config::Action& action,
+json::object answer_row(const config::Rule& rule, const ExplainQuestion& question,
                         const TargetsOf& targets_of) {
-  json::object row{{"rule", rule}};
-  if (const auto* forward = std::get_if<config::Forward>(&action)) {
+  const config::Action& action = rule.then;
+  json::object row{{"rule", rule.name}};
+  if (denied(question, rule.access)) {
+    row["action"] = "respond 403 access_denied";
+  } else if (const auto* forward = std::get_if<config::Forward>(&action)) {
     row["action"] = "forward";
     row["groups"] = group_rows(*forward, targets_of);
   } else if (const auto* redirect = std::get_if<config::Redirect>(&action)) {
@@ -249,14 +258,20 @@ json::value explain(const config::Listener& listener, const Table& table,
                      {"reason", verdicts[i].reason}});
     if (verdicts[i].fate == Table::Fate::lost) continue;
     decided = verdicts[i].fate == Table::Fate::matched;
-    answers.push_back(answer_row(rule.name, rule.then, targets_of));
+    answers.push_back(answer_row(rule, question, targets_of));
     const std::string sent = rewritten(rule, question, asked.head);
     if (!sent.empty()) answers.back().as_object()["sent"] = sent;
   }
   if (!decided && listener.otherwise) {
-    answers.push_back(answer_row("default", *listener.otherwise, targets_of));
+    config::Rule otherwise;
+    otherwise.name = "default";
+    otherwise.then = *listener.otherwise;
+    answers.push_back(answer_row(otherwise, question, targets_of));
   } else if (!decided) {
     answers.push_back({{"rule", nullptr}, {"action", "respond 404 no_route"}});
+  }
+  if (denied(question, listener.access)) {
+    answers = {json::object{{"rule", nullptr}, {"action", "respond 403 access_denied"}}};
   }
   return {
       {"listener", listener.name}, {"rules", std::move(rules)}, {"answers", std::move(answers)}};

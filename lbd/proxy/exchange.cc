@@ -53,7 +53,10 @@ Task<> Exchange::run() {
   const std::uint64_t body_max = body_bytes_max();
   arm_total_deadline();
   first_ = client_.buffered_body();
-  if (body_max > 0 && request.framing.length > body_max) {
+  if (const Fault refused = admit(); refused != Fault::none) {
+    const Error error{refused, Side::client, false};
+    co_await reply_error(error);
+  } else if (body_max > 0 && request.framing.length > body_max) {
     const Error error{Fault::body_too_large, Side::client, false};
     co_await reply_error(error);
   } else if (request.wants_upgrade) {

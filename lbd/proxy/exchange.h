@@ -23,6 +23,7 @@ struct LocalReply {
   std::string_view location;
   std::string_view reason;  // x-lbd-reason
   std::string_view id;
+  std::string_view retry_after;  // seconds
 };
 
 /// Buffers and heads of one exchange, reused by the worker for the next.
@@ -58,6 +59,9 @@ class Exchange {
  private:
   [[nodiscard]] std::size_t find_rule();
   [[nodiscard]] route::Variables variables() noexcept;
+  [[nodiscard]] Fault admit();
+  [[nodiscard]] Fault admit_to(const upstream::SnapshotGate& gate);
+  [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
   void edit_response();
   [[nodiscard]] Duration response_head_timeout() const noexcept;
@@ -108,6 +112,8 @@ class Exchange {
   std::unique_ptr<ExchangeState> state_;
   const upstream::SnapshotRoute* route_ = nullptr;
   const http::RequestHead* outgoing_ = nullptr;  // what targets get
+  std::optional<route::IpBytes> source_;         // where rules or limits ask for it
+  Duration retry_after_{};                       // with rate_limited
   std::array<char, 5> port_storage_{};           // of #{port}
   const upstream::SnapshotGroup* group_ = nullptr;
   upstream::GroupLoad* group_load_ = nullptr;

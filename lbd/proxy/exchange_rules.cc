@@ -29,10 +29,50 @@ std::size_t Exchange::find_rule() {
                           .headers = &request.headers};
   if (client.tls != nullptr) question.server_name = client.tls->server_name;
   if (listener_.table.uses_source()) {
-    question.source = route::ip_bytes(believed_address(client, request, listener_.trusted));
+    source_ = route::ip_bytes(believed_address(client, request, listener_.trusted));
+    question.source = source_;
   }
   if (listener_.table.uses_draw()) question.draw = worker_.rng.next();
   return listener_.table.find(question);
+}
+
+/// By the listener first, then by the rule: a request that the one refuses takes no token of the
+/// other.
+Fault Exchange::admit() {
+  const bool open = listener_.gate.open() && (route_ == nullptr || route_->gate.open());
+  if (open) return Fault::none;
+  if (!source_) {
+    source_ =
+        route::ip_bytes(believed_address(client_.client(), client_.head(), listener_.trusted));
+  }
+  const Fault refused = admit_to(listener_.gate);
+  return refused != Fault::none || route_ == nullptr ? refused : admit_to(route_->gate);
+}
+
+Fault Exchange::admit_to(const upstream::SnapshotGate& gate) {
+  if (!gate.access.admits(source_)) return Fault::access_denied;
+  for (const upstream::SnapshotRate& each : gate.rates) {
+    retry_after_ = each.live->take(rate_key(each), each.rate, started_);
+    if (retry_after_ > Duration::zero()) return Fault::rate_limited;
+  }
+  return Fault::none;
+}
+
+std::string_view Exchange::rate_key(const upstream::SnapshotRate& rate) const noexcept {
+  const std::vector<http::Header>& headers = client_.head().headers;
+  switch (rate.by) {
+    case config::RateKey::all:
+      return {};
+    case config::RateKey::header:
+      return route::first_field(headers, rate.name);
+    case config::RateKey::cookie:
+      return route::first_cookie(headers, rate.name);
+    case config::RateKey::source_ip:
+      break;
+  }
+  if (!source_) return {};
+  const std::size_t known = route::is_mapped_v4(*source_) ? source_->size() : 8;
+  return {reinterpret_cast<const char*>(source_->data()), known};
 }
 
 /// Views that hold as long as the request's head.

@@ -37,6 +37,8 @@ void compose(WorkerContext& worker, const LocalReply& local, std::vector<http::H
     headers.push_back({"x-lbd-reason", local.reason, http::HeaderId::other});
   if (!local.id.empty())
     headers.push_back({"x-request-id", local.id, http::HeaderId::x_request_id});
+  if (!local.retry_after.empty())
+    headers.push_back({"Retry-After", local.retry_after, http::HeaderId::other});
   if (local.status >= 500) headers.push_back({"Cache-Control", "no-store", http::HeaderId::other});
 }
 
@@ -212,12 +214,16 @@ Task<> Exchange::reply_error(Error error) {
   record_.status = status;
   if (record_.reason == Fault::client_gone) co_return;
   const ErrorBody body = error_body(listener_, record_.reason, record_.id);
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_after_).count();
+  const std::string retry_after =
+      record_.reason == Fault::rate_limited ? std::to_string(seconds) : std::string();
   const LocalReply local{
       .status = status,
       .content_type = body.content_type,
       .body = body.text,
       .reason = listener_.settings.reason_header ? fault_name(record_.reason) : std::string_view(),
-      .id = record_.id};
+      .id = record_.id,
+      .retry_after = retry_after};
   const Result<void> sent = co_await reply(local);
   record_.response_bytes = body.text.size();
   if (!sent) record_.cut = true;

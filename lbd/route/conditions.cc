@@ -42,11 +42,8 @@ void add_fields_regex(Conjunction& tests, FieldTest::In in, const std::vector<Fi
 void add_source(Conjunction& tests, const std::vector<config::Cidr>& networks, Needs& needs) {
   if (networks.empty()) return;
   needs.source = true;
-  SourceTest test;
+  SourceTest test{NetworkSet(networks), ""};
   for (const config::Cidr& each : networks) {
-    if (const auto network = network_of(each.ip, each.prefix_bits)) {
-      test.networks.push_back(*network);
-    }
     test.words +=
         (test.words.empty() ? "" : ", ") + each.ip + "/" + std::to_string(each.prefix_bits);
   }
@@ -58,21 +55,6 @@ void add_nested(Conjunction& tests, NestedTest nested, const std::vector<When>& 
   if (parts.empty()) return;
   for (const When& part : parts) nested.parts.push_back(compile(part, needs));
   tests.push_back({std::move(nested)});
-}
-
-/// Calls `visit(name, value)` until it returns true; whether it did.
-template <class Visit>
-bool each_pair(std::string_view text, char between, Visit visit) noexcept {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(between), text.size());
-    std::string_view pair = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    pair.remove_prefix(std::min(pair.find_first_not_of(' '), pair.size()));
-    const std::size_t equals = std::min(pair.find('='), pair.size());
-    const std::string_view value = pair.substr(std::min(equals + 1, pair.size()));
-    if (!pair.empty() && visit(pair.substr(0, equals), value)) return true;
-  }
-  return false;
 }
 
 /// Calls `visit(value)` for each field of that name until it returns true; whether it did.
@@ -113,10 +95,7 @@ struct Holds {
                       [&test](std::string_view value) { return test.values.matches(value); });
   }
   bool operator()(const SourceTest& test) const noexcept {
-    return facts.request.source &&
-           std::any_of(test.networks.begin(), test.networks.end(), [this](const Network& network) {
-             return network.has(*facts.request.source);
-           });
+    return facts.request.source && test.networks.has(*facts.request.source);
   }
   bool operator()(const ShareTest& test) const noexcept { return draw_holds(test, facts.request); }
   bool operator()(const NestedTest& test) const noexcept {

@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "lbd/base/regex.h"
+#include "lbd/route/networks.h"
 #include "lbd/route/pattern.h"
 #include "lbd/route/request.h"
 
@@ -39,7 +40,7 @@ struct FieldTest {
   Values values;
 };
 struct SourceTest {
-  std::vector<Network> networks;
+  NetworkSet networks;
   std::string words;
 };
 struct ShareTest {

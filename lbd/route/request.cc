@@ -25,15 +25,9 @@ std::optional<IpBytes> ip_bytes(std::string_view text) noexcept {
   return bytes;
 }
 
-bool Network::has(const IpBytes& address) const noexcept {
-  const auto whole = static_cast<std::size_t>(prefix_bits / 8);
-  if (!std::equal(ip.begin(), ip.begin() + static_cast<std::ptrdiff_t>(whole), address.begin())) {
-    return false;
-  }
-  const int rest = prefix_bits % 8;
-  if (rest == 0) return true;
-  const unsigned mask = 0xffU << (8 - rest) & 0xffU;
-  return ((ip[whole] ^ address[whole]) & mask) == 0;
+bool is_mapped_v4(const IpBytes& ip) noexcept {
+  return ip[10] == 0xff && ip[11] == 0xff &&
+         std::all_of(ip.begin(), ip.begin() + 10, [](std::uint8_t byte) { return byte == 0; });
 }
 
 std::optional<Network> network_of(std::string_view ip, int prefix_bits) noexcept {
@@ -41,6 +35,29 @@ std::optional<Network> network_of(std::string_view ip, int prefix_bits) noexcept
   if (!bytes) return std::nullopt;
   const bool v6 = ip.find(':') != std::string_view::npos;
   return Network{*bytes, std::clamp(v6 ? prefix_bits : prefix_bits + kMappedBits, 0, 128)};
+}
+
+std::string_view first_field(const std::vector<http::Header>& headers,
+                             std::string_view name) noexcept {
+  const auto found = std::find_if(headers.begin(), headers.end(), [name](const auto& header) {
+    return http::equals_ignoring_case(header.name, name);
+  });
+  return found == headers.end() ? std::string_view() : found->value;
+}
+
+std::string_view first_cookie(const std::vector<http::Header>& headers,
+                              std::string_view name) noexcept {
+  std::string_view found;
+  const auto take = [&](std::string_view each, std::string_view value) {
+    if (each == name) found = value;
+    return each == name;
+  };
+  for (const http::Header& header : headers) {
+    if (http::equals_ignoring_case(header.name, "cookie") && each_pair(header.value, ';', take)) {
+      return found;
+    }
+  }
+  return {};
 }
 
 }  // namespace lbd::route

@@ -41,6 +41,22 @@ std::size_t index_of(const std::string& group,
   return found->second;
 }
 
+/// `owner`: whose limits these are. What a bucket holds outlives a reload that changes how fast it
+/// fills, or what is before it.
+std::vector<SnapshotRate> compile_rates(const std::vector<config::RateLimit>& limits,
+                                        const std::string& owner, LiveState& live) {
+  std::vector<SnapshotRate> rates;
+  std::map<std::string, int> same;
+  for (const config::RateLimit& each : limits) {
+    std::string key = owner + '\n' + std::to_string(static_cast<int>(each.by)) + '\n' + each.name +
+                      '\n' + std::to_string(each.keys_max);
+    key += '\n' + std::to_string(same[key]++);
+    const Rate rate{each.requests, each.per, each.burst > 0 ? each.burst : each.requests};
+    rates.push_back({each.by, each.name, rate, live.rates(key, each.keys_max)});
+  }
+  return rates;
+}
+
 SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
                             const std::map<std::string, std::size_t>& group_index) {
   SnapshotRoute route(rule);
@@ -125,6 +141,8 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   for (const config::Rule& rule : settings.rules) {
     listener->routes.push_back(compile_route(rule, settings, group_index));
     listener->routes.back().live = live.route(settings.name, rule.name);
+    listener->routes.back().gate.rates =
+        compile_rates(rule.rate_limits, settings.name + '\n' + rule.name, live);
   }
   if (settings.otherwise) {
     config::Rule rule;
@@ -134,6 +152,7 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   }
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
+  listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
   for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
     if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
       listener->trusted.emplace_back(*address, network.prefix_bits);

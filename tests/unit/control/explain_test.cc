@@ -79,6 +79,21 @@ TEST(Explain, WithoutARuleOrDefaultTheAnswerIs404) {
   EXPECT_TRUE(text.ends_with("  ⇒ -: respond 404 no_route\n")) << text;
 }
 
+TEST(Explain, KnowsWhoIsKeptOut) {
+  const auto action = [](const config::Config& config, const char* source) {
+    const auto question = explain_question({{"url", "http://a/shop/x"}, {"source", source}});
+    const auto answer = explain_file(config, *question);
+    const json::array& answers = answer->at("listeners").at(0).at("answers").as_array();
+    return std::string(answers.back().at("action").as_string());
+  };
+  config::Config config = shop();
+  config.listeners["public"].rules[3].access.allow = {{"10.0.0.0", 8}};
+  EXPECT_EQ(action(config, "10.1.1.1"), "forward");
+  EXPECT_EQ(action(config, "11.1.1.1"), "respond 403 access_denied");
+  config.listeners["public"].access.deny = {{"10.1.0.0", 16}};
+  EXPECT_EQ(action(config, "10.1.1.1"), "respond 403 access_denied");
+}
+
 TEST(Explain, RefusesWhatIsNoQuestion) {
   EXPECT_EQ(answer_to({{"url", "a.test/x"}}), "the URL must be like http://host/path?query");
   EXPECT_EQ(answer_to({{"url", "ftp://a.test/x"}}), "the URL must be like http://host/path?query");
