@@ -187,7 +187,7 @@ void one_round(std::vector<Peer>& clients, std::size_t turn) {
   }
 }
 
-/// Of every kind, and none that matches.
+/// Conditions of every kind that do not match; then a rule that changes all it can.
 std::vector<config::Rule> rules_that_are_tried() {
   std::vector<config::Rule> rules(8);
   rules[0].when = {.hosts = {"a"}, .headers = {{"User-Agent", {"x*y"}}}};
@@ -199,6 +199,15 @@ std::vector<config::Rule> rules_that_are_tried() {
   rules[6].when = {.share = 0.0};
   rules[7].when.any = {{.hosts = {"*.a"}}, {.scheme = "https"}};
   for (config::Rule& rule : rules) rule.then = config::Forward{"web"};
+  config::Rule& busy = rules.emplace_back();
+  busy.when.paths = {"/small"};
+  busy.then = config::Forward{"", {{"web", 1}}};
+  busy.rewrite = {.host = "b.#{host}", .path_prefix_from = "/", .path_prefix_to = "/x"};
+  busy.rewrite.query_add = {{"from", "#{client_ip}"}};
+  busy.request_headers.set = {{"X-Id", "#{request_id}"}, {"User-Agent", "lbd"}};
+  busy.response_headers = {.remove = {"Server"}, .add = {{"X-Path", "#{path}"}}};
+  busy.access.deny = {{"192.0.2.0", 24}};
+  busy.rate_limits = {{.by = config::RateKey::source_ip, .requests = 100'000, .burst = 1'000'000}};
   return rules;
 }
 
