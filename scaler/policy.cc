@@ -191,8 +191,12 @@ Verdict judge(const PolicyView& view, TimePoint now) {
   } else {
     judge_alarm(view, now, verdict);
   }
-  if (verdict.no_data) {
-    verdict.note = fmt::format("{} has no fresh data", signal_name(verdict.signal));
+  if (!verdict.no_data) return verdict;
+  verdict.partial = view.series->latest(now).has_value();
+  verdict.note = fmt::format("{} has no fresh data", signal_name(verdict.signal));
+  if (verdict.partial) {
+    verdict.note = fmt::format("{} has figures for only part of the last {}",
+                               signal_name(verdict.signal), span_text(alarm_window(*view.policy)));
   }
   return verdict;
 }
@@ -433,8 +437,13 @@ Recommendation recommend(const GroupView& group) {
     result.verdicts.push_back(judge(view, end_of(view, group.now)));
   }
   for (const Verdict& verdict : result.verdicts) {
-    if (verdict.no_data) {
+    if (!verdict.no_data) continue;
+    if (!verdict.partial) {
       refuse(result, "no_data", fmt::format("no change: {}", verdict.note));
+    } else if (result.kind == "steady") {
+      result.sentence =
+          fmt::format("no change: {} wanted, no policy asks for another number; {} (policy {})",
+                      group.desired, verdict.note, verdict.policy);
     }
   }
   if (group.desired == 0 && !group.policies.empty()) {

@@ -54,6 +54,7 @@ struct Verdict {
   Direction direction = Direction::none;
   std::uint32_t want = 0;  // with a direction
   bool no_data = false;
+  bool partial = false;   // no_data, but only because its past is not long enough
   bool outdated = false;  // it breaches upward only by what was measured before `joined`
   std::string note;       // "cpu 93.1 % above 90 % for 30 s"
 };

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """CPU per request, throughput and latency of lbd, nginx, HAProxy and a bare epoll relay.
 
-  bench.py [--lbd BINARY] [--rounds 5] [--seconds 4] [--connections 16,128] [--size 128|64k]
+  bench.py [--lbd BINARY] [--rounds 3] [--seconds 3] [--scenarios small-16,h2] [--list]
 
-The proxy under test runs on one core, wrk and the origin on another. The CPU figure is utime+stime
-of all the proxy's processes over one wrk run, divided by the requests wrk counted: on shared
-machines it is steady to about ±10 % where throughput swings by 2×. Proxies take turns within each
-round; the table has medians. Writes bench/results/<date>-<commit>.md. With --check the exit code
-is 1 if lbd costs more CPU per request than the better of nginx and HAProxy.
+The proxy under test runs on one core, the load and the origin on another. The CPU figure is
+utime+stime of all the proxy's processes over one run, divided by the requests that were answered:
+on shared machines it is steady to about ±10 % where throughput swings by 2×. Proxies take turns
+within each round; the table has medians. Writes bench/results/<date>-<commit>.md. With --check the
+exit code is 1 if lbd costs more than the better of nginx and HAProxy where it is held to that.
 """
 import argparse
 import datetime
@@ -29,12 +29,12 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests/e2e")]
 
 from rig import free_port  # noqa: E402
+from scenarios import DRIVERS, PEERS, SCENARIOS, available, certificate  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
-PEERS = ("nginx", "haproxy")
 HYPOTHESIS = (
-    "lbd needs no more CPU per request than the better of nginx and HAProxy at 16 and at 128 "
-    "connections; the bare relay shows the floor that the kernel sets."
+    "lbd needs less CPU than the better of nginx and HAProxy, by the share that each scenario "
+    "names; the bare relay shows the floor that the kernel sets."
 )
 
 
@@ -74,7 +74,7 @@ def resident_kib(pid):
 
 class Bench:
     def __init__(self, args):
-        self.args = args
+        self.args, self.here = args, HERE
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lbd-bench-"))
         self.cores = sorted(os.sched_getaffinity(0))[:2]
         if len(self.cores) < 2:
@@ -83,23 +83,26 @@ class Bench:
         self.processes, self.ports = {}, {}
 
     def compile(self):
-        for name in ("relay", "origin"):
+        for name, libraries in (("relay", []), ("origin", []), ("handshake", ["-lssl", "-lcrypto"])):
             source, binary = HERE / f"{name}.c", self.folder / name
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
-            subprocess.run(["cc", *flags, "-o", str(binary), str(source)], check=True)
+            command = ["cc", *flags, "-o", str(binary), str(source), *libraries]
+            subprocess.run(command, check=True)
+        certificate(self.folder)
 
     def template(self, name):
-        values = {"PORT": self.ports[name.partition(".")[0]], "ORIGIN": self.origin_port,
-                  "FOLDER": self.folder, "METRICS": free_port()}
+        ports = self.ports[name.partition(".")[0]]
+        values = {**{kind.upper(): port for kind, port in ports.items()},
+                  "ORIGIN": self.origin_port, "FOLDER": self.folder, "METRICS": free_port()}
         text = (HERE / name).read_text()
-        text = re.sub(r"@([A-Z]+)@", lambda m: str(values.get(m[1], m[0])), text)
+        text = re.sub(r"@([A-Z0-9]+)@", lambda m: str(values.get(m[1], m[0])), text)
         path = self.folder / name
         path.write_text(text)
         return str(path)
 
     def command(self, name):
         if name == "relay":
-            return [str(self.folder / "relay"), str(self.ports[name]), str(self.origin_port)]
+            return [str(self.folder / "relay"), str(self.ports[name]["plain"]), str(self.origin_port)]
         if name == "nginx":
             return ["nginx", "-p", str(self.folder), "-c", self.template("nginx.conf")]
         if name == "haproxy":
@@ -111,62 +114,59 @@ class Bench:
         origin = [str(self.folder / "origin"), str(self.origin_port)]
         self.processes["origin"] = pinned(origin, self.cores[1])
         for name in names:
-            self.ports[name] = free_port()
+            self.ports[name] = {kind: free_port() for kind in ("plain", "tls", "h2c")}
             with open(self.folder / f"{name}.err", "wb") as errors:
                 command = self.command(name)
                 self.processes[name] = pinned(command, self.cores[0], stderr=errors)
             self.wait_ready(name)
 
     def wait_ready(self, name):
-        """Until wrk gets a 200 through it."""
+        """Until curl gets a 200 through it."""
         end = time.monotonic() + 15
         while time.monotonic() < end:
             code = self.processes[name].poll()
             if code is not None:
                 break
-            probe = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", self.url(name)]
+            probe = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"]
+            probe.append(f"http://127.0.0.1:{self.ports[name]['plain']}/")
             if subprocess.run(probe, capture_output=True, text=True).stdout == "200":
                 return
             time.sleep(0.1)
         sys.exit(f"bench: {name} does not serve:\n{(self.folder / f'{name}.err').read_text()}")
 
-    def url(self, name):
-        path = "/64k" if self.args.size == "64k" else "/"
-        return f"http://127.0.0.1:{self.ports[name]}{path}"
-
-    def wrk(self, name, connections, seconds):
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout=10s"]
-        command += ["-s", str(HERE / "report.lua"), self.url(name)]
+    def load(self, command, timeout):
         run = pinned(command, self.cores[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, err = run.communicate(timeout=seconds + 30)
-        found = re.search(rb"JSON (\{.*\})", out)
-        if not found:
-            sys.exit(f"bench: wrk failed: {err.decode()}{out.decode()}")
-        return json.loads(found[1])
+        out, err = run.communicate(timeout=timeout)
+        return out.decode(), err.decode()
 
-    def measure(self, name, connections):
+    def drive(self, scenario, name, seconds):
+        url = scenario.url(self.ports[name])
+        return DRIVERS[scenario.driver](self, scenario, url, seconds)
+
+    def measure(self, scenario, name):
         pid = self.processes[name].pid
         before = cpu_seconds(pid)
-        row = self.wrk(name, connections, self.args.seconds)
+        row = self.drive(scenario, name, self.args.seconds)
         used = cpu_seconds(pid) - before
-        row |= {"proxy": name, "connections": connections, "rss_kib": resident_kib(pid)}
+        row |= {"proxy": name, "scenario": scenario.name, "rss_kib": resident_kib(pid)}
         row["rps"] = row["requests"] / (row["us"] / 1e6)
         row["cpu_us"] = used * 1e6 / max(row["requests"], 1)
         row["busy"] = used / (row["us"] / 1e6)
         return row
 
-    def run(self, names):
+    def run(self, scenarios, names):
         rows = []
-        for name in names:
-            self.wrk(name, max(self.args.connections), 1)  # warm up
         for number in range(self.args.rounds):
-            for connections in self.args.connections:
-                turn = number % len(names)
-                for name in names[turn:] + names[:turn]:
-                    row = self.measure(name, connections)
+            for scenario in scenarios:
+                own = [n for n in names if n in ("lbd", *scenario.peers, *scenario.proxies)]
+                turn = number % len(own)
+                for name in own[turn:] + own[:turn]:
+                    if number == 0:
+                        self.drive(scenario, name, 1)  # warm up
+                    row = self.measure(scenario, name)
                     rows.append({"round": number + 1, **row})
-                    text = f"round {number + 1}: {name:8} {connections:4} connections "
-                    text += f"{row['cpu_us']:6.2f} µs CPU/request  {row['rps']:8.0f} rps"
+                    text = f"round {number + 1}: {scenario.name:10} {name:8} "
+                    text += f"{row['cpu_us']:8.2f} µs CPU/{scenario.unit}  {row['rps']:8.0f} /s"
                     print(text, file=sys.stderr, flush=True)
         return rows
 
@@ -181,10 +181,10 @@ class Bench:
 
 
 def medians(rows):
-    """{(connections, proxy): {figure: median}}"""
+    """{(scenario, proxy): {figure: median}}"""
     table = {}
-    for key in sorted({(r["connections"], r["proxy"]) for r in rows}):
-        own = [r for r in rows if (r["connections"], r["proxy"]) == key]
+    for key in sorted({(r["scenario"], r["proxy"]) for r in rows}):
+        own = [r for r in rows if (r["scenario"], r["proxy"]) == key]
         figures = ("rps", "p50", "p99", "p999", "cpu_us", "busy", "rss_kib")
         table[key] = {f: statistics.median(r[f] for r in own) for f in figures}
         spread = [r["cpu_us"] for r in own]
@@ -193,37 +193,36 @@ def medians(rows):
     return table
 
 
-def markdown(table):
-    head = "| connections | proxy | CPU µs/request (min–max) | rps | p50 µs | p99 µs | p99.9 µs "
+def markdown(table, scenarios):
+    head = "| scenario | proxy | CPU µs each (min–max) | per second | p50 µs | p99 µs | p99.9 µs "
     lines = [head + "| core busy | RSS MiB | errors |", "|" + "---|" * 10]
-    for (connections, name), m in sorted(table.items(), key=lambda i: (i[0][0], i[1]["cpu_us"])):
+    order = [scenario.name for scenario in scenarios]
+    for (scenario, name), m in sorted(
+            table.items(), key=lambda i: (order.index(i[0][0]), i[1]["cpu_us"])):
         lines.append(
-            f"| {connections} | {name} | **{m['cpu_us']:.2f}** ({m['low']:.2f}–{m['high']:.2f}) "
+            f"| {scenario} | {name} | **{m['cpu_us']:.2f}** ({m['low']:.2f}–{m['high']:.2f}) "
             f"| {m['rps']:.0f} | {m['p50']:.0f} | {m['p99']:.0f} | {m['p999']:.0f} "
             f"| {m['busy']:.0%} | {m['rss_kib'] / 1024:.1f} | {m['errors']} |"
         )
     return "\n".join(lines)
 
 
-def verdict(table, connections):
-    """(sentences, whether lbd kept its promise)"""
-    lines, kept = [], True
-    for count in connections:
-        peers = {n: table[count, n]["cpu_us"] for n in PEERS if (count, n) in table}
-        if not peers:
+def verdict(table, scenarios):
+    """(table of sentences, whether lbd never costs more than the better peer)"""
+    lines = ["| scenario | better peer | lbd ÷ it | target | | lbd ÷ relay |", "|" + "---|" * 6]
+    kept = True
+    for scenario in scenarios:
+        cost = {n: m["cpu_us"] for (s, n), m in table.items() if s == scenario.name}
+        peers = {n: cost[n] for n in PEERS if n in cost}
+        if not peers or "lbd" not in cost:
             continue
         best = min(peers, key=peers.get)
-        text = f"{count} connections: the better peer is {best} with {peers[best]:.2f} µs"
-        if (count, "relay") in table:
-            text += f", the relay's floor {table[count, 'relay']['cpu_us']:.2f} µs"
-        if (count, "lbd") in table:
-            ratio = table[count, "lbd"]["cpu_us"] / peers[best]
-            kept = kept and ratio <= 1.0
-            text += f"; lbd needs {ratio:.2f}× the better peer"
-            text += ": kept." if ratio <= 1.0 else ": NOT kept."
-        else:
-            text += "; lbd was not measured."
-        lines.append(text)
+        ratio = cost["lbd"] / peers[best]
+        kept = kept and ratio <= max(1.0, scenario.target)
+        floor = f"{cost['lbd'] / cost['relay']:.2f}" if "relay" in cost else ""
+        lines.append(f"| {scenario.name}: {scenario.what} | {best}, {peers[best]:.2f} µs "
+                     f"| **{ratio:.2f}** | {scenario.target:.2f} "
+                     f"| {'met' if ratio <= scenario.target else 'missed'} | {floor} |")
     return lines, kept
 
 
@@ -239,47 +238,52 @@ def machine():
            f"{platform.release()}"
 
 
-def write_results(args, rows, table, lines):
+def write_results(args, rows, figures, lines):
     commit = (output_of("git", "rev-parse", "--short", "HEAD") or ["unknown"])[0]
     dirty = "-dirty" if output_of("git", "status", "--porcelain", "-uno") else ""
     today = datetime.date.today().isoformat()
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{today}-{commit}{dirty}{'-64k' if args.size == '64k' else ''}.md"
-    versions = [*output_of("nginx", "-v"), *output_of("haproxy", "-v"), *output_of("wrk", "-v")]
+    path = folder / f"{today}-{commit}{dirty}.md"
+    versions = [line for tool in (["nginx", "-v"], ["haproxy", "-v"], ["wrk", "-v"],
+                                  ["h2load", "--version"], ["openssl", "version"])
+                for line in output_of(*tool)]
     raw = "\n".join(json.dumps(row) for row in rows)
     path.write_text(
         f"# CPU per request, {today}, {commit}{dirty}\n\n"
         f"**Hypothesis.** {args.hypothesis}\n\n"
-        f"**Commit** {commit}{dirty} · **machine** {machine()} · **reply** {args.size} bytes\n\n"
+        f"**Commit** {commit}{dirty} · **machine** {machine()}\n\n"
         f"**Command** `bench/macro/bench.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions)}\n\n"
-        "One core for the proxy (one worker or thread), another for wrk (one thread) and the\n"
-        "origin; keep-alive on both sides; no logs; nginx and HAProxy add the forwarding headers\n"
+        "One core for the proxy (one worker or thread), another for the load (one thread) and\n"
+        "the origin; keep-alive to the origin; no logs; nginx and HAProxy add the forwarding headers\n"
         "and the request id that lbd adds by default.\n"
         f"Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
-        f"{markdown(table)}\n\n## Verdict\n\n" + "\n".join(f"- {line}" for line in lines)
+        f"## Verdict\n\n" + "\n".join(lines) + f"\n\n## Figures\n\n{figures}"
         + f"\n\n## Raw numbers\n\n```\n{raw}\n```\n"
     )
     return path
 
 
-def numbers(text):
-    return [int(n) for n in text.split(",")]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lbd", help="binary; without it only the others run")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--connections", type=numbers, default=[16, 128])
-    parser.add_argument("--size", choices=("128", "64k"), default="128")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--scenarios", default="", help="some of them, by name; see --list")
     parser.add_argument("--only", default="", help="some of lbd,nginx,haproxy,relay")
     parser.add_argument("--hypothesis", default=HYPOTHESIS)
     parser.add_argument("--results", default=str(ROOT / "bench/results"))
     parser.add_argument("--check", action="store_true", help="exit 1 if lbd breaks its promise")
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
     args = parser.parse_args()
+    if args.list:
+        print(*(f"{s.name:10} {s.what}" for s in SCENARIOS), sep="\n")
+        return 0
+    wanted = args.scenarios.split(",") if args.scenarios else [s.name for s in SCENARIOS]
+    if unknown := set(wanted) - {s.name for s in SCENARIOS}:
+        sys.exit(f"bench: no scenario is called {', '.join(unknown)}; see --list")
+    scenarios = [s for s in SCENARIOS if s.name in wanted and available(s)]
     names = (["lbd"] if args.lbd else []) + ["nginx", "haproxy", "relay"]
     if args.only:
         names = [name for name in names if name in args.only.split(",")]
@@ -287,13 +291,14 @@ def main():
     try:
         bench.compile()
         bench.start(names)
-        rows = bench.run(names)
+        rows = bench.run(scenarios, names)
     finally:
         bench.close()
     table = medians(rows)
-    lines, kept = verdict(table, args.connections)
-    print(markdown(table), "", *lines, sep="\n")
-    print(f"\nwritten: {write_results(args, rows, table, lines)}")
+    lines, kept = verdict(table, scenarios)
+    figures = markdown(table, scenarios)
+    print(figures, "", *lines, sep="\n")
+    print(f"\nwritten: {write_results(args, rows, figures, lines)}")
     return 1 if args.check and not kept else 0
 
 

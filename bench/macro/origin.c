@@ -1,4 +1,5 @@
-// The bench's origin: answers every GET at once with 128 bytes, or 64 KiB for paths /64k….
+// The bench's origin: answers every GET at once with 128 bytes, 64 KiB for paths /64k… or
+// 1 MiB for /1m….
 // Usage: origin PORT   (on 127.0.0.1; one thread, epoll, requests without bodies only)
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -12,10 +13,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { kHeadBytesMax = 16 * 1024, kEventsMax = 256, kSmall = 128, kLarge = 64 * 1024 };
+enum {
+  kHeadBytesMax = 16 * 1024,
+  kEventsMax = 256,
+  kSmall = 128,
+  kLarge = 64 * 1024,
+  kHuge = 1024 * 1024
+};
 
 struct reply {
-  char bytes[kLarge + 256];
+  char* bytes;
   size_t size;
 };
 
@@ -28,7 +35,7 @@ struct connection {
 };
 
 static int loop;
-static struct reply replies[2];
+static struct reply replies[3];
 
 static void die(const char* what) {
   perror(what);
@@ -36,6 +43,8 @@ static void die(const char* what) {
 }
 
 static void prepare(struct reply* reply, size_t body) {
+  reply->bytes = malloc(body + 256);
+  if (!reply->bytes) die("malloc");
   int head = snprintf(reply->bytes, 256,
                       "HTTP/1.1 200 OK\r\nserver: origin\r\ncontent-type: text/plain\r\n"
                       "content-length: %zu\r\n\r\n",
@@ -82,7 +91,9 @@ static int answer(struct connection* connection) {
     }
     char* stop = memmem(connection->head, connection->size, "\r\n\r\n", 4);
     if (!stop) return connection->size < kHeadBytesMax;
-    int large = connection->size > 8 && !memcmp(connection->head, "GET /64k", 8);
+    int large = !memcmp(connection->head, "GET /64k", 8)  ? 1
+                : !memcmp(connection->head, "GET /1m", 7) ? 2
+                                                          : 0;
     size_t used = (size_t)(stop - connection->head) + 4;
     memmove(connection->head, stop + 4, connection->size - used);
     connection->size -= used;
@@ -132,6 +143,7 @@ int main(int count, char** words) {
   }
   prepare(&replies[0], kSmall);
   prepare(&replies[1], kLarge);
+  prepare(&replies[2], kHuge);
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   struct sockaddr_in address = {.sin_family = AF_INET};

@@ -18,8 +18,8 @@ constexpr std::int64_t kResetsPerSecond = 50;
 constexpr std::int64_t kControls = 2000;
 constexpr std::int64_t kControlsPerSecond = 500;
 constexpr std::int64_t kControlsPerFrame = 2;  // WINDOW_UPDATEs that a DATA frame of ours may cause
+constexpr std::size_t kFrameHead = 9;
 constexpr std::size_t kBlockSlack = 64 * 1024;  // frames that came along with a header block
-constexpr std::uint8_t kPriorityUpdate = 0x10;  // RFC 9218
 
 // ---- memory: the library's objects live as long as a stream, so they are recycled; in front of
 // each, its size.
@@ -63,9 +63,13 @@ nghttp2_nv name_value(std::string_view name, std::string_view value) noexcept {
   return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
 }
 
+std::string_view text_of(const std::uint8_t* bytes, std::size_t size) noexcept {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
 std::string_view text_of(nghttp2_rcbuf* buffer) noexcept {
   const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
-  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
+  return text_of(bytes.base, bytes.len);
 }
 
 bool ends_stream(const nghttp2_frame& frame) noexcept {
@@ -127,21 +131,6 @@ struct H2Server::Callbacks {
     return 0;
   }
 
-  static int header(nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
-                    nghttp2_rcbuf* value, std::uint8_t /*flags*/, void* user) {
-    if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) {
-      stream->fields().add(text_of(name), text_of(value), self(user).limits_.head);
-    }
-    return 0;
-  }
-
-  /// Else the library leaves it out, and two readers would see two requests.
-  static int invalid_header(nghttp2_session* /*session*/, const nghttp2_frame* /*frame*/,
-                            nghttp2_rcbuf* /*name*/, nghttp2_rcbuf* /*value*/,
-                            std::uint8_t /*flags*/, void* /*user*/) {
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-  }
-
   static int frame_came(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     H2Server& server = self(user);
     if (frame->hd.type == NGHTTP2_HEADERS) server.in_block_ = false;
@@ -165,13 +154,12 @@ struct H2Server::Callbacks {
     return 0;
   }
 
-  static int data_came(nghttp2_session* session, std::uint8_t /*flags*/, std::int32_t id,
-                       const std::uint8_t* data, std::size_t size, void* /*user*/) {
-    if (H2Stream* stream = stream_of(session, id)) {
-      stream->body_came({reinterpret_cast<const char*>(data), size});
+  static int data_came(H2Server& server, std::int32_t id, std::string_view bytes) {
+    if (H2Stream* stream = stream_of(server.session_, id)) {
+      stream->body_came(bytes);
       return 0;
     }
-    return nghttp2_session_consume(session, id, size);
+    return nghttp2_session_consume(server.session_, id, bytes.size());
   }
 
   static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t error,
@@ -208,50 +196,72 @@ struct H2Server::Callbacks {
     return 0;
   }
 
-  static ssize_t send(nghttp2_session* /*session*/, const std::uint8_t* data, std::size_t size,
-                      int /*flags*/, void* user) {
-    H2Server& server = self(user);
+  static ssize_t send(H2Server& server, std::string_view bytes) {
     if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
-    server.out_->append({reinterpret_cast<const char*>(data), size});
-    return static_cast<ssize_t>(size);
+    server.out_->append(bytes);
+    return static_cast<ssize_t>(bytes.size());
   }
 
-  static ssize_t read(nghttp2_session* session, std::int32_t id, std::uint8_t* /*into*/,
-                      std::size_t room, std::uint32_t* flags, nghttp2_data_source* source,
-                      void* user) {
-    auto* stream = static_cast<H2Stream*>(source->ptr);
+  /// How much of the next DATA frame there is.
+  static ssize_t read(H2Server& server, H2Stream& stream, std::size_t room, std::uint32_t& flags) {
     bool last = false;
-    const std::size_t ready = stream->ready_bytes(last);
+    const std::size_t ready = stream.ready_bytes(last);
     if (ready == 0 && !last) return NGHTTP2_ERR_DEFERRED;
     const std::size_t size = std::min(ready, room);
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (last && size == ready) {
-      *flags |= NGHTTP2_DATA_FLAG_EOF;
-      const std::vector<Header>* trailers = stream->response_trailers();
-      if (trailers != nullptr && !trailers->empty()) {
-        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        std::vector<nghttp2_nv> fields;
-        for (const Header& each : *trailers) fields.push_back(name_value(each.name, each.value));
-        if (nghttp2_submit_trailer(session, id, fields.data(), fields.size()) != 0) {
-          return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        }
-      }
-    }
-    H2Server& server = self(user);
+    flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     server.controls_left_ = std::min(server.controls_left_ + kControlsPerFrame, kControls);
+    if (!last || size < ready) return static_cast<ssize_t>(size);
+    flags |= NGHTTP2_DATA_FLAG_EOF;
+    const std::vector<Header>* trailers = stream.response_trailers();
+    if (trailers == nullptr || trailers->empty()) return static_cast<ssize_t>(size);
+    flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    std::vector<nghttp2_nv> fields;
+    for (const Header& each : *trailers) fields.push_back(name_value(each.name, each.value));
+    if (nghttp2_submit_trailer(server.session_, stream.id_, fields.data(), fields.size()) != 0) {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     return static_cast<ssize_t>(size);
   }
 
-  static int send_data(nghttp2_session* session, nghttp2_frame* frame, const std::uint8_t* head,
-                       std::size_t size, nghttp2_data_source* /*source*/, void* user) {
-    H2Server& server = self(user);
+  static int send_data(H2Server& server, std::int32_t id, std::string_view head, std::size_t size) {
     if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
-    H2Stream* stream = stream_of(session, frame->hd.stream_id);
+    H2Stream* stream = stream_of(server.session_, id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    constexpr std::size_t kFrameHead = 9;
-    server.out_->append({reinterpret_cast<const char*>(head), kFrameHead});
+    server.out_->append(head);
     stream->take_bytes(size, *server.out_);
     return 0;
+  }
+
+  static void set_fields(nghttp2_session_callbacks* all) {
+    nghttp2_session_callbacks_set_on_header_callback2(
+        all, [](nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+                nghttp2_rcbuf* value, std::uint8_t /*flags*/, void* user) {
+          if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) {
+            stream->fields().add(text_of(name), text_of(value), self(user).limits_.head);
+          }
+          return 0;
+        });
+    // Else the library leaves it out, and two readers would see two requests.
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(
+        all,
+        [](nghttp2_session* /*session*/, const nghttp2_frame* /*frame*/, nghttp2_rcbuf* /*name*/,
+           nghttp2_rcbuf* /*value*/, std::uint8_t /*flags*/,
+           void* /*user*/) -> int { return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; });
+  }
+
+  static void set_bytes(nghttp2_session_callbacks* all) {
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+        all, [](nghttp2_session* /*session*/, std::uint8_t /*flags*/, std::int32_t id,
+                const std::uint8_t* data, std::size_t size,
+                void* user) { return data_came(self(user), id, text_of(data, size)); });
+    nghttp2_session_callbacks_set_send_callback(
+        all, [](nghttp2_session* /*session*/, const std::uint8_t* data, std::size_t size,
+                int /*flags*/, void* user) { return send(self(user), text_of(data, size)); });
+    nghttp2_session_callbacks_set_send_data_callback(
+        all, [](nghttp2_session* /*session*/, nghttp2_frame* frame, const std::uint8_t* head,
+                std::size_t size, nghttp2_data_source* /*source*/, void* user) {
+          return send_data(self(user), frame->hd.stream_id, text_of(head, kFrameHead), size);
+        });
   }
 
   static nghttp2_session_callbacks* make() {
@@ -259,16 +269,13 @@ struct H2Server::Callbacks {
     LBD_CHECK(nghttp2_session_callbacks_new(&all) == 0);
     nghttp2_session_callbacks_set_on_begin_frame_callback(all, &begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(all, &begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback2(all, &header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback2(all, &invalid_header);
+    set_fields(all);
+    set_bytes(all);
     nghttp2_session_callbacks_set_on_frame_recv_callback(all, &frame_came);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(all, &frame_refused);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(all, &data_came);
     nghttp2_session_callbacks_set_on_stream_close_callback(all, &stream_closed);
     nghttp2_session_callbacks_set_on_frame_send_callback(all, &frame_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(all, &frame_not_sent);
-    nghttp2_session_callbacks_set_send_callback(all, &send);
-    nghttp2_session_callbacks_set_send_data_callback(all, &send_data);
     return all;
   }
 
@@ -277,8 +284,10 @@ struct H2Server::Callbacks {
     LBD_CHECK(nghttp2_option_new(&option) == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    // Above ours, so that ours says why.
+    // Above ours, so that ours says why; and the library counts a CONTINUATION once for each piece
+    // that its head comes in.
     nghttp2_option_set_stream_reset_rate_limit(option, 100'000, 100'000);
+    nghttp2_option_set_max_continuations(option, 1'000'000);
     return option;
   }
 };
@@ -355,13 +364,14 @@ bool H2Server::receive(std::string_view bytes, TimePoint now) {
     const H2FrameScanner::Step step = scanner_.scan(bytes.substr(scanned));
     scanned += step.consumed;
     for (std::uint32_t i = 0; i < step.unknown; ++i) spend(H2Flood::control);
-    if (step.bad) refuse_connection(H2Error::protocol_error);
-    if (step.data_of < 0) continue;
+    if (step.data_of < 0 && !step.bad) continue;
     // What came before it counts.
     const std::size_t head = scanned - std::min(scanned, H2FrameScanner::kHead);
-    feed(bytes.substr(fed, std::max(head, fed) - fed));
-    fed = std::max(head, fed);
-    check_stream(step.data_of, false);
+    const std::size_t end = std::max(fed, step.bad ? scanned : head);
+    feed(bytes.substr(fed, end - fed));
+    fed = end;
+    if (step.bad) refuse_connection(H2Error::protocol_error);
+    if (step.data_of >= 0) check_stream(step.data_of, false);
   }
   if (going()) feed(bytes.substr(fed));
   if (flood_ != H2Flood::none && !dead_) end(H2Error::enhance_your_calm);
@@ -419,7 +429,12 @@ void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
   }
   nghttp2_data_provider body{};
   body.source.ptr = &stream;
-  body.read_callback = &Callbacks::read;
+  body.read_callback = [](nghttp2_session* /*session*/, std::int32_t /*id*/, std::uint8_t* /*into*/,
+                          std::size_t room, std::uint32_t* out_flags, nghttp2_data_source* source,
+                          void* user) {
+    return Callbacks::read(Callbacks::self(user), *static_cast<H2Stream*>(source->ptr), room,
+                           *out_flags);
+  };
   nghttp2_submit_response(session_, stream.id_, out, fields_.size(), head.last ? nullptr : &body);
 }
 

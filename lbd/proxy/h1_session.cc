@@ -29,7 +29,7 @@ iovec piece_of(std::string_view bytes) noexcept {
 }  // namespace
 
 H1Session::H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-                     std::shared_ptr<upstream::LiveListener> listener, std::string_view came)
+                     std::shared_ptr<upstream::LiveListener> listener)
     : Session(worker, std::move(listener)),
       stream_(std::move(stream)),
       client_(std::move(client)),
@@ -38,9 +38,7 @@ H1Session::H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream,
       more_(worker.buffers),
       out_(worker.buffers),
       read_watchdog_(worker.clock, this, &H1Session::read_expired),
-      write_watchdog_(worker.clock, this, &H1Session::write_expired) {
-  in_.append(came);
-}
+      write_watchdog_(worker.clock, this, &H1Session::write_expired) {}
 
 H1Session::~H1Session() {
   if (destroyed_ != nullptr) *destroyed_ = true;

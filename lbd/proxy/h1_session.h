@@ -15,11 +15,12 @@ namespace lbd::proxy {
 /// One client connection.
 class H1Session final : public Session, public ClientSide {
  public:
-  /// `came`: bytes that were read already.
   H1Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-            std::shared_ptr<upstream::LiveListener> listener, std::string_view came = {});
+            std::shared_ptr<upstream::LiveListener> listener);
   ~H1Session() override;
 
+  /// Bytes that were read already; before `run`.
+  void begin_with(std::string_view came) { in_.append(came); }
   Task<> run() override;
   void kill() noexcept override;
 

@@ -53,7 +53,7 @@ http::H2Limits H2Session::limits_of(const upstream::SnapshotListener* listener) 
 }
 
 H2Session::H2Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-                     std::shared_ptr<upstream::LiveListener> listener, std::string_view came)
+                     std::shared_ptr<upstream::LiveListener> listener)
     : Session(worker, std::move(listener)),
       stream_(std::move(stream)),
       client_(std::move(client)),
@@ -64,9 +64,7 @@ H2Session::H2Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream,
       next_turn_(worker.loop, this, &H2Session::next_turn),
       write_watchdog_(worker.clock, this, &H2Session::write_expired),
       idle_(worker.clock, this, &H2Session::idle_expired),
-      drain_timer_(worker.clock, this, &H2Session::drain_expired) {
-  in_.append(came);
-}
+      drain_timer_(worker.clock, this, &H2Session::drain_expired) {}
 
 H2Session::~H2Session() {
   if (destroyed_ != nullptr) *destroyed_ = true;

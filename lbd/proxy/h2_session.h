@@ -18,13 +18,14 @@ class H2Stream;
 /// One client connection. All output of a turn of the loop goes out in one write at its end.
 class H2Session final : public Session, private http::H2Streams {
  public:
-  /// `came`: bytes that were read already.
   H2Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream, ClientInfo client,
-            std::shared_ptr<upstream::LiveListener> listener, std::string_view came = {});
+            std::shared_ptr<upstream::LiveListener> listener);
   ~H2Session() override;
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
 
+  /// Bytes that were read already; before `run`.
+  void begin_with(std::string_view came) { in_.append(came); }
   Task<> run() override;
   void kill() noexcept override;
 

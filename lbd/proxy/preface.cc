@@ -64,13 +64,16 @@ Task<> PrefaceSession::run() {
     stream_->close(false);
     co_return;
   }
-  const std::string_view came = in_.view();
-  if (came.starts_with(kPreface)) {
-    found_ =
-        std::make_unique<H2Session>(worker_, std::move(stream_), std::move(client_), live_, came);
+  if (in_.view().starts_with(kPreface)) {
+    auto session =
+        std::make_unique<H2Session>(worker_, std::move(stream_), std::move(client_), live_);
+    session->begin_with(in_.view());
+    found_ = std::move(session);
   } else {
-    found_ =
-        std::make_unique<H1Session>(worker_, std::move(stream_), std::move(client_), live_, came);
+    auto session =
+        std::make_unique<H1Session>(worker_, std::move(stream_), std::move(client_), live_);
+    session->begin_with(in_.view());
+    found_ = std::move(session);
   }
   in_.release();
   if (draining_) found_->drain(pinned());

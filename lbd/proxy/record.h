@@ -31,7 +31,7 @@ struct RequestRecord {
   std::string_view listener;
   std::string_view rule;
   std::string_view group;
-  std::string_view zone;  // of the last target
+  std::string_view zone;                            // of the last target
   http::Version version = http::Version::http_1_1;  // the client's
   std::string_view method;
   std::string_view authority;

@@ -9,6 +9,8 @@ whenever the process (all of it, not only the burning) is ahead of that share. /
   /size?n=N[&chunked=1][&wait_ms=N]  N bytes, a known pattern  /echo          the body back
   /checksum            {"bytes","crc32"} of the body, streamed   /status/CODE   that status
   /id                  {"id","zone","pid","served"}              /headers       the head as it came
+  /chain?TIER_ms=N     burns N ms if --tier is TIER, asks --behind for the same if there is one,
+                       and answers {"id","zone","tier","caller","behind"}, who took part
   /healthz             200, or what POST /admin/health?code=N[&wait_ms=N] set
   POST /admin/fail?code=N&count=N   the next N burning or /id requests answer that code
 """
@@ -180,6 +182,7 @@ class App:
     def __init__(self, args):
         self.id = args.id or f"app-{os.getpid()}"
         self.zone, self.orca = args.zone, args.orca
+        self.address, self.tier, self.behind = args.address, args.tier, args.behind
         self.work_seconds = args.work_ms / 1000
         self.share = CpuShare(args.share)
         self.line = collections.deque()  # (future, CPU seconds) of requests that wait to burn
@@ -293,6 +296,32 @@ class App:
         own = {"id": self.id, "zone": self.zone, "pid": os.getpid(), "served": self.served}
         connection.reply(request, 200, json.dumps(own).encode())
 
+    async def do_chain(self, request, connection):
+        if work_ms := request.number(f"{self.tier}_ms", 0):
+            await self.work(work_ms / 1000)
+        caller = request.headers.get("x-forwarded-for", "")
+        own = {"id": self.id, "zone": self.zone, "tier": self.tier, "caller": caller}
+        status, body = 200, b"null"
+        if self.behind:
+            status, body = await self.ask_behind(request.target)
+        if status == 200:
+            body = json.dumps({**own, "behind": json.loads(body)}).encode()
+        connection.reply(request, status, body)
+
+    async def ask_behind(self, target):
+        """Status and body of GET `target` there, on a connection from this instance's address."""
+        host, _, port = self.behind.rpartition(":")
+        own = (self.address, 0)
+        reader, writer = await asyncio.open_connection(host, int(port), local_addr=own)
+        try:
+            fields = f"host: {self.behind}\r\nconnection: close"
+            writer.write(f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            length = head.partition("content-length:")[2].partition("\r")[0]
+            return int(head.split(" ")[1]), await reader.readexactly(int(length))
+        finally:
+            writer.close()
+
     async def do_headers(self, request, connection):
         head = {"method": request.method, "target": request.target, "fields": request.fields}
         connection.reply(request, 200, json.dumps(head).encode())
@@ -363,6 +392,8 @@ def main():
     parser.add_argument("--zone", default="")
     parser.add_argument("--orca", action="store_true", help="send endpoint-load-metrics")
     parser.add_argument("--node-exporter-port", type=int, default=0)
+    parser.add_argument("--tier", default="", help="name of this tier in /chain")
+    parser.add_argument("--behind", default="", metavar="HOST:PORT", help="next tier of /chain")
     parser.add_argument("--boot-seconds", type=float, default=0.0, help="/healthz is 503 until")
     asyncio.run(run(parser.parse_args()))
     return 0

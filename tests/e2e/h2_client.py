@@ -1,4 +1,5 @@
 """An HTTP/2 client for tests: python-h2 where it is to behave, and bare frames where it is not."""
+
 import contextlib
 import socket
 import ssl
@@ -29,7 +30,12 @@ def dial(port, tls=False):
 
 
 def request_fields(path, method="GET", *more):
-    fields = [(":method", method), (":scheme", "http"), (":authority", "shop.test"), (":path", path)]
+    fields = [
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", "shop.test"),
+        (":path", path),
+    ]
     return fields + list(more)
 
 
@@ -110,8 +116,10 @@ class H2Client:
         return True
 
     def next_frame(self):
-        """A whole frame of those that came. python-h2 takes no more after a GOAWAY, so it sees none."""
-        while len(self.raw) >= 9 and len(self.raw) >= (size := 9 + int.from_bytes(self.raw[:3], "big")):
+        """A whole frame of those that came but GOAWAY, after which python-h2 takes no more."""
+        while len(self.raw) >= 9 and len(self.raw) >= (
+            size := 9 + int.from_bytes(self.raw[:3], "big")
+        ):
             frame, self.raw = self.raw[:size], self.raw[size:]
             if frame[3] != GOAWAY:
                 return frame
@@ -138,7 +146,9 @@ class H2Client:
     def wait(self, *streams, deadline=15):
         """Until each has its whole answer or is reset. Returns the answers."""
         end = time.monotonic() + deadline
-        over = lambda: all(self.answers[s].ended or self.answers[s].reset is not None for s in streams)
+        over = lambda: all(
+            self.answers[s].ended or self.answers[s].reset is not None for s in streams
+        )
         while not over() and not self.closed:
             if time.monotonic() > end:
                 raise AssertionError(f"no answer on {streams}")

@@ -41,10 +41,11 @@ def boto3_client(service, url, key, secret):
 class MotoRig:
     """moto_server, its network and launch template, the runner, the fault proxy.
 
-    app_options go to every instance's burn_app; boot_seconds pass before it listens.
+    app_options go to every instance's burn_app; boot_seconds pass before it listens. For fleets
+    that differ: tiers are {value of the instances' tag `tier`: (port, options)}.
     """
 
-    def __init__(self, rig, *, app_options=(), boot_seconds=0.0, seed=1):
+    def __init__(self, rig, *, app_options=(), boot_seconds=0.0, seed=1, tiers=None):
         self.rig, self.moto_port = rig, free_port()
         place = ["-H", "127.0.0.1", "-p", str(self.moto_port)]
         command = [sys.executable, "-m", "moto.server", *place]
@@ -57,7 +58,8 @@ class MotoRig:
         self.faults = FaultProxy(self.moto_port, self.client(), seed)
         self.url = self.faults.url
         rig.closers.append(self.faults.close)
-        self.runner = InstanceRunner(self, app_options, boot_seconds)
+        apps = tiers or {"": (PORT, app_options)}
+        self.runner = InstanceRunner(self, apps, boot_seconds)
         rig.closers.append(self.runner.close)
 
     def _moto_answers(self):
@@ -69,17 +71,25 @@ class MotoRig:
 
     def _build(self, ec2):
         self.vpc = ec2.create_vpc(CidrBlock="127.10.0.0/16")["Vpc"]["VpcId"]
-        self.subnets = {}  # zone → subnet id
-        for number, zone in enumerate(ZONES, 1):
+        self.subnets = self.make_subnets(ec2)
+        self.make_template(ec2, "web")
+
+    def make_subnets(self, ec2, first=1):
+        """One per zone, from 127.10.`first`.0/24 on: {zone: subnet id}."""
+        subnets = {}
+        for number, zone in enumerate(ZONES, first):
             block = f"127.10.{number}.0/24"
             made = ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=zone)
-            self.subnets[zone] = made["Subnet"]["SubnetId"]
+            subnets[zone] = made["Subnet"]["SubnetId"]
+        return subnets
+
+    def make_template(self, ec2, name):
         image = ec2.describe_images()["Images"][0]["ImageId"]
         # Real EC2 takes DeleteOnTermination from here; moto ignores it, so that addresses of
         # terminated instances are not used again: harmless with /24 and some hundred launches.
         network = [{"DeviceIndex": 0, "DeleteOnTermination": True}]
         data = {"ImageId": image, "InstanceType": "t3.micro", "NetworkInterfaces": network}
-        ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
+        ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
 
     def _secure(self, iam):
         """A user with two access keys that may do all on EC2; then signatures are checked."""
@@ -172,8 +182,8 @@ class MotoRig:
 class InstanceRunner:
     """Makes DescribeInstances true: a burn_app on the private address of every running instance."""
 
-    def __init__(self, cloud, app_options, boot_seconds):
-        self.cloud, self.app_options, self.boot_seconds = cloud, app_options, boot_seconds
+    def __init__(self, cloud, tiers, boot_seconds):
+        self.cloud, self.tiers, self.boot_seconds = cloud, tiers, boot_seconds
         self.apps = {}  # id → Process
         self.seen = {}  # id → when first seen
         self.dead_zones = set()
@@ -207,9 +217,10 @@ class InstanceRunner:
                 self.apps[instance].signal(signal.SIGTERM)
 
     def _start(self, row):
-        place = ["--address", row["address"], "--port", str(PORT)]
+        port, options = self.tiers[row["tags"].get("tier", "")]
+        place = ["--address", row["address"], "--port", str(port)]
         name = ["--id", row["id"], "--zone", row["zone"], "--orca"]
-        command = [PYTHON, BURN_APP, *place, *name, *self.app_options]
+        command = [PYTHON, BURN_APP, *place, *name, *options]
         self.apps[row["id"]] = Process(command, self.cloud.rig.folder, row["id"])
 
     def kill_zone(self, zone):

@@ -279,10 +279,10 @@ class Lbd:
 class Origin:
     """burn_app as a static target."""
 
-    def __init__(self, rig, name, *, address="127.0.0.1", zone="a", options=()):
+    def __init__(self, rig, name, *, address="127.0.0.1", zone="a", port=0, options=()):
         self.address, self.zone, self.name = address, zone, name
         self.rig, self.options = rig, options
-        self.port = free_port(address)
+        self.port = port or free_port(address)
         self.process = None
         self.start()
 

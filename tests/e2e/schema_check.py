@@ -21,7 +21,7 @@ BEYOND_A_SCHEMA = set("""
     forward_weighted_unknown forward_weights_zero group_without_targets header_framing
     header_hop_by_hop_removed header_host header_name_blank header_two_lines
     header_variable_open header_variable_unknown health_codes health_path health_timeout_longer
-    include_cycle include_missing include_same_name include_same_node
+    http2_cleartext_on_https include_cycle include_missing include_same_name include_same_node
     limits_head_smaller_than_line listen_metrics_port listen_port_too_large listen_twice
     min_larger_than_max policy_add_and_remove policy_add_zero policy_adjustment_disagrees
     policy_cooldown_of_step policy_cpu_without_percent policy_datapoints_to_alarm

@@ -392,6 +392,22 @@ TEST(MissingData, ForbidsScaleInButNotScaleOutByAnotherSignal) {
   EXPECT_EQ(grow.ask().desired, 5u);
 }
 
+TEST(MissingData, APastThatIsTooShortIsNotCalledMissing) {
+  Policy patient = step(false, 0.6, -1);
+  patient.name = "patient";
+  patient.datapoints = patient.datapoints_to_alarm = 1000;
+  Case group({step(true, 0.9, 1), patient}, 0.7, 4);
+  group.series[1] = Series(minutes(900));
+  for (int i = 0; i < 60; ++i) group.series[1].add(kNow - seconds(i), 0.7);
+  EXPECT_EQ(group.ask().kind, "steady");
+  EXPECT_EQ(group.ask().sentence,
+            "no change: 4 wanted, no policy asks for another number; cpu has figures for only part "
+            "of the last 10000 s (policy patient)");
+  group.series[1] = Series(minutes(900));  // while no figure at all is
+  EXPECT_EQ(group.ask().kind, "no_data");
+  EXPECT_EQ(group.ask().sentence, "no change: cpu has no fresh data");
+}
+
 // Removing one of n at utilisation u is safe only below T*(n-1)/n.
 TEST(Guard, RefusesTheScaleInThatWouldCauseTheNextScaleOut) {
   const struct {

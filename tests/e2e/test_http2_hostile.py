@@ -1,0 +1,259 @@
+"""HTTP/2 clients that mean harm: requests that are none, and floods."""
+
+import struct
+import threading
+
+from h2_client import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    HEADERS,
+    PING,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Attacker,
+    H2Client,
+    frame,
+)
+from rig import RawOrigin, check, check_equal, test
+from test_bodies_and_reload import Peak
+from test_http2 import proxy
+
+
+@test()
+def test_what_http_2_does_not_allow_never_reaches_a_target(rig):
+    def serve(connection, _):
+        while origin.head(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    origin = RawOrigin(rig, serve)
+    proxy(rig, [origin], group={"health_check": "off"})
+    base = {":method": "GET", ":scheme": "http", ":authority": "shop.test", ":path": "/x"}
+
+    def fields(*more, **changed):
+        pseudo = {**base, **{":" + k: v for k, v in changed.items()}}
+        return [(k, v) for k, v in pseudo.items() if v is not None] + list(more)
+
+    refused = {
+        "no method": fields(method=None),
+        "no path": fields(path=None),
+        "no scheme": fields(scheme=None),
+        "empty path": fields(path=""),
+        "relative path": fields(path="x"),
+        "space in path": fields(path="/x HTTP/1.1"),
+        "line break in path": fields(path="/x\r\nhost: evil"),
+        "fragment": fields(path="/x#y"),
+        "star without OPTIONS": fields(path="*"),
+        "user information": fields(authority="evil@shop.test"),
+        "slash in authority": fields(authority="shop.test/x"),
+        "space in authority": fields(authority="shop test"),
+        "host against authority": fields(("host", "other.test")),
+        "two hosts": fields(("host", "shop.test"), ("host", "shop.test")),
+        "connection": fields(("connection", "close")),
+        "keep-alive": fields(("keep-alive", "1")),
+        "proxy-connection": fields(("proxy-connection", "x")),
+        "transfer-encoding": fields(("transfer-encoding", "chunked")),
+        "upgrade": fields(("upgrade", "websocket")),
+        "te": fields(("te", "gzip")),
+        "upper case": fields(("X-Upper", "1")),
+        "space in name": fields(("x y", "1")),
+        "colon in name": fields(("x:y", "1")),
+        "empty name": fields(("", "1")),
+        "line break in value": fields(("x-a", "1\r\nx-b: 2")),
+        "lone line feed": fields(("x-a", "1\nx-b: 2")),
+        "NUL": fields(("x-a", "1\0")),
+        "blank before": fields(("x-a", " 1")),
+        "blank behind": fields(("x-a", "1\t")),
+        "method with a space": fields(method="GET /y"),
+        "other scheme": fields(scheme="ftp"),
+        "two lengths": fields(("content-length", "0"), ("content-length", "0")),
+        "signed length": fields(("content-length", "+0")),
+        "length without a body": fields(("content-length", "5")),
+        "unknown pseudo": [(":x", "1")] + fields(),
+        "pseudo behind": fields(("x-a", "1")) + [(":path", "/y")],
+        "two paths": [(":path", "/y")] + fields(),
+        "status": [(":status", "200")] + fields(),
+        "connect": [(":method", "CONNECT"), (":authority", "shop.test:22")],
+    }
+    for what, given in refused.items():
+        with Attacker(rig.port) as client:
+            block = client.encoder.encode(given)
+            client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+            client.send(frame(PING, 0, 0, b"12345678"))
+            answered = False
+            for kind, _, stream, payload in client.frames(5):
+                if stream == 1 and kind in (HEADERS, RST_STREAM):
+                    answered = kind == RST_STREAM or payload[:1] not in (b"\x88",)  # not 200
+                    break
+                if kind == 7:
+                    answered = True
+                    break
+            check(answered, f"{what}: not refused")
+        check_equal(origin.seen, [], f"{what}: reached the target")
+    bodies = {
+        "less than its length": [frame(DATA, END_STREAM, 1, b"abc")],
+        "more than its length": [frame(DATA, 0, 1, b"abcdef"), frame(DATA, END_STREAM, 1, b"g")],
+    }
+    for what, frames in bodies.items():
+        with Attacker(rig.port) as client:
+            client.send(
+                client.request(1, "/x", "POST", ("content-length", "5"), end=False)
+                + b"".join(frames)
+            )
+            check(any(kind == RST_STREAM for kind, *_ in client.frames(2)), f"{what}: not reset")
+    for request in origin.seen:
+        check(request.count(b"HTTP/1.1") == 1, f"two requests from one: {request}")
+
+
+def flood(rig, lbd, kind, send):
+    """`send(attacker)` goes on until it is told to stop; honest requests pass beside it."""
+    with Attacker(rig.port) as attacker, H2Client(rig.port) as honest:
+        check_equal(honest.fetch("/id").status, 200, "before")
+        with Peak(lbd) as peak:
+            thread = threading.Thread(target=send, args=(attacker,), daemon=True)
+            thread.start()
+            code = attacker.goaway(15)
+            check(
+                code in (ENHANCE_YOUR_CALM, PROTOCOL_ERROR, -1),
+                f"{kind}: the connection ends with {code}",
+            )
+            check_equal(honest.fetch("/id").status, 200, "beside")
+        peak.check(kind)
+        thread.join(10)
+    return code
+
+
+def repeat(attacker, make, times):
+    """Sends `times` frames in large writes, until the server hangs up."""
+    for start in range(0, times, 200):
+        if not attacker.send(b"".join(make(n) for n in range(start, start + 200))):
+            return
+
+
+FLOODS = {
+    "ping": lambda a: repeat(a, lambda n: frame(PING, 0, 0, b"floodfld"), 100_000),
+    "settings": lambda a: repeat(a, lambda n: frame(SETTINGS, 0, 0), 100_000),
+    "priority": lambda a: repeat(
+        a, lambda n: frame(PRIORITY, 0, 2 * n + 1, struct.pack("!IB", 0, 1)), 100_000
+    ),
+    "window updates": lambda a: repeat(
+        a, lambda n: frame(WINDOW_UPDATE, 0, 0, struct.pack("!I", 1)), 100_000
+    ),
+    "unknown frames": lambda a: repeat(a, lambda n: frame(0xEE, 0, 0, b"x"), 100_000),
+}
+
+
+@test(timeout=90)
+def test_floods_of_control_frames_end_the_connection_and_nothing_else(rig):
+    lbd = proxy(rig, [rig.origin()])
+    for kind, send in FLOODS.items():
+        check_equal(flood(rig, lbd, kind, send), ENHANCE_YOUR_CALM, kind)
+    check_equal(lbd.metric("lbd_http2_floods_total", kind="control"), len(FLOODS), "counted")
+
+
+@test(timeout=60)
+def test_a_flood_of_empty_data_frames_ends_the_connection(rig):
+    lbd = proxy(rig, [rig.origin()])
+
+    def send(attacker):
+        attacker.send(attacker.request(1, "/checksum", "POST", end=False))
+        repeat(attacker, lambda n: frame(DATA, 0, 1), 100_000)
+
+    check_equal(flood(rig, lbd, "empty data", send), ENHANCE_YOUR_CALM, "code")
+
+
+@test(timeout=90)
+def test_rapid_resets_end_the_connection_before_they_cost_the_targets(rig):
+    origin = rig.origin()
+    lbd = proxy(rig, [origin])
+
+    def rapid(attacker):
+        block = attacker.encoder.encode(
+            [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/slow?ms=2000"),
+            ]
+        )
+        first = frame(HEADERS, END_HEADERS | END_STREAM, 1, block)
+        attacker.send(first)
+        again = attacker.encoder.encode(
+            [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/slow?ms=2000"),
+            ]
+        )
+
+        def pair(n):
+            stream = 2 * n + 3
+            return frame(HEADERS, END_HEADERS | END_STREAM, stream, again) + frame(
+                RST_STREAM, 0, stream, struct.pack("!I", 8)
+            )
+
+        repeat(attacker, pair, 50_000)
+
+    before = origin.served()
+    check_equal(flood(rig, lbd, "rapid reset", rapid), ENHANCE_YOUR_CALM, "code")
+    check_equal(lbd.metric("lbd_http2_floods_total", kind="resets"), 1, "counted")
+    check(
+        origin.served() - before < 1000, f"{origin.served() - before} requests reached the target"
+    )
+
+    def made(attacker):  # MadeYouReset: a body unlike its length makes the server reset the stream
+        for n in range(0, 20_000):
+            head = attacker.request(
+                2 * n + 1, "/slow?ms=2000", "POST", ("content-length", "5"), end=False
+            )
+            if not attacker.send(head + frame(DATA, END_STREAM, 2 * n + 1, b"x")):
+                return
+
+    check_equal(flood(rig, lbd, "made you reset", made), ENHANCE_YOUR_CALM, "made you reset")
+    check_equal(lbd.metric("lbd_http2_floods_total", kind="resets"), 2, "counted")
+
+
+@test(timeout=60)
+def test_header_blocks_without_end_and_bombs_are_cut_in_constant_memory(rig):
+    lbd = proxy(rig, [rig.origin()])
+
+    def endless(attacker):
+        attacker.send(frame(HEADERS, END_STREAM, 1, attacker.block()))
+        repeat(attacker, lambda n: frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b" * 20), 100_000)
+
+    check(flood(rig, lbd, "continuation", endless) is not None, "goes on")
+
+    def trickle(attacker):  # small CONTINUATION frames of nothing
+        attacker.send(frame(HEADERS, END_STREAM, 1, attacker.block()))
+        repeat(attacker, lambda n: frame(CONTINUATION, 0, 1), 100_000)
+
+    check(flood(rig, lbd, "empty continuation", trickle) is not None, "goes on")
+    with Attacker(rig.port) as attacker, Peak(lbd) as peak:
+        # One field of 4,000 bytes in the dynamic table, then referred to by one byte each.
+        big = attacker.encoder.encode(
+            [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/"),
+                ("x-bomb", "b" * 3900),
+            ]
+        )
+        attacker.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, big))
+        for stream in range(3, 203, 2):
+            pseudo = attacker.encoder.encode(
+                [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
+            )
+            bomb = pseudo + b"\xbe" * 16_000  # index 62: the newest entry
+            attacker.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, bomb))
+        statuses = [payload[:6] for kind, _, _, payload in attacker.frames(3) if kind == HEADERS]
+        check(len(statuses) > 0, "no answer at all")
+    peak.check("bombs")
+    with H2Client(rig.port) as honest:
+        check_equal(honest.fetch("/id").status, 200, "afterwards")
