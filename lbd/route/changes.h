@@ -20,7 +20,7 @@ class HeaderEdits {
  public:
   explicit HeaderEdits(const config::HeaderEdits& edits);
   [[nodiscard]] bool empty() const noexcept { return gone_.empty() && written_.empty(); }
-  /// New values are views into `text`, which is cleared first.
+  /// New names are views into this, new values into `text`, which is cleared first.
   void apply(const Variables& variables, Buffer& text, std::vector<http::Header>& headers) const;
 
  private:

@@ -168,7 +168,7 @@ struct WhyNot {
     if (test.of == NestedTest::Of::none) return "what `not` excludes holds";
     std::string words = test.of == NestedTest::Of::any ? "nothing of `any` holds: " : "";
     for (const Conjunction& part : test.parts) {
-      const std::string why = why_not(part, facts);
+      std::string why = why_not(part, facts);
       if (why.empty()) continue;
       if (test.of == NestedTest::Of::all) return why;
       words += (words.ends_with(": ") ? "" : "; ") + why;

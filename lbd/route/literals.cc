@@ -19,6 +19,7 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
 
 std::vector<std::size_t> lengths_of(const std::vector<Numbered>& texts) {
   std::vector<std::size_t> lengths;
+  lengths.reserve(texts.size());
   for (const auto& [text, number] : texts) lengths.push_back(text.size());
   std::sort(lengths.begin(), lengths.end());
   lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());

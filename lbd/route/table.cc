@@ -180,7 +180,7 @@ void Table::look_into(std::uint32_t number, const Facts& facts,
 }
 
 std::size_t Table::find(const Request& request) const noexcept {
-  std::array<char, kHostBytesMax> storage;
+  std::array<char, kHostBytesMax> storage{};
   const Facts facts{request, plain_host(request.authority, storage)};
   const std::string_view host = facts.host;
   std::uint32_t best = HashSlots::kNone;
@@ -197,7 +197,7 @@ std::size_t Table::find(const Request& request) const noexcept {
 }
 
 std::size_t Table::find_one_by_one(const Request& request) const noexcept {
-  std::array<char, kHostBytesMax> storage;
+  std::array<char, kHostBytesMax> storage{};
   const Facts facts{request, plain_host(request.authority, storage)};
   for (std::size_t i = 0; i < rules_.size(); ++i) {
     if (holds(rules_[i], facts)) return i;
@@ -206,7 +206,7 @@ std::size_t Table::find_one_by_one(const Request& request) const noexcept {
 }
 
 std::vector<Table::Verdict> Table::explain(const Request& request) const {
-  std::array<char, kHostBytesMax> storage;
+  std::array<char, kHostBytesMax> storage{};
   Request lucky = request;
   Request unlucky = request;
   if (request.draws == Draws::by_lot) {

@@ -49,7 +49,8 @@ TEST(Template, ValuesAreEncodedForWhereTheyStand) {
 std::string edited(const config::HeaderEdits& edits, std::vector<http::Header> headers) {
   BufferPool pool;
   Buffer text(pool);
-  HeaderEdits(edits).apply(values(), text, headers);
+  const HeaderEdits compiled(edits);
+  compiled.apply(values(), text, headers);
   std::string out;
   for (const http::Header& header : headers) {
     out += std::string(header.name) + "=" + std::string(header.value) + ";";
@@ -70,7 +71,8 @@ TEST(HeaderEdits, AFieldThatIsSetIsKnownByItsId) {
   std::vector<http::Header> headers;
   BufferPool pool;
   Buffer text(pool);
-  HeaderEdits({.set = {{"Content-Type", "a/b"}}}).apply(values(), text, headers);
+  const HeaderEdits compiled({.set = {{"Content-Type", "a/b"}}});
+  compiled.apply(values(), text, headers);
   EXPECT_EQ(headers.at(0).id, http::HeaderId::content_type);
 }
 
@@ -81,7 +83,8 @@ TEST(HeaderEdits, LongValuesHoldWhileTheBufferGrows) {
   std::vector<http::Header> headers;
   BufferPool pool;
   Buffer text(pool);
-  HeaderEdits(edits).apply(values(), text, headers);
+  const HeaderEdits compiled(edits);
+  compiled.apply(values(), text, headers);
   ASSERT_EQ(headers.size(), 200u);
   for (const http::Header& header : headers) EXPECT_EQ(header.value, std::string(99, 'v'));
 }
