@@ -83,7 +83,8 @@ class Bench:
         self.processes, self.ports = {}, {}
 
     def compile(self):
-        for name, libraries in (("relay", []), ("origin", []), ("handshake", ["-lssl", "-lcrypto"])):
+        tls = ["-lssl", "-lcrypto"]
+        for name, libraries in (("relay", []), ("origin", []), ("handshake", tls)):
             source, binary = HERE / f"{name}.c", self.folder / name
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
             command = ["cc", *flags, "-o", str(binary), str(source), *libraries]
@@ -102,7 +103,8 @@ class Bench:
 
     def command(self, name):
         if name == "relay":
-            return [str(self.folder / "relay"), str(self.ports[name]["plain"]), str(self.origin_port)]
+            ports = [self.ports[name]["plain"], self.origin_port]
+            return [str(self.folder / "relay"), *map(str, ports)]
         if name == "nginx":
             return ["nginx", "-p", str(self.folder), "-c", self.template("nginx.conf")]
         if name == "haproxy":
@@ -194,8 +196,8 @@ def medians(rows):
 
 
 def markdown(table, scenarios):
-    head = "| scenario | proxy | CPU µs each (min–max) | per second | p50 µs | p99 µs | p99.9 µs "
-    lines = [head + "| core busy | RSS MiB | errors |", "|" + "---|" * 10]
+    head = "| scenario | proxy | CPU µs each (min–max) | per second | p50 µs | p99 µs "
+    lines = [head + "| p99.9 µs | core busy | RSS MiB | errors |", "|" + "---|" * 10]
     order = [scenario.name for scenario in scenarios]
     for (scenario, name), m in sorted(
             table.items(), key=lambda i: (order.index(i[0][0]), i[1]["cpu_us"])):
@@ -256,8 +258,8 @@ def write_results(args, rows, figures, lines):
         f"**Command** `bench/macro/bench.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions)}\n\n"
         "One core for the proxy (one worker or thread), another for the load (one thread) and\n"
-        "the origin; keep-alive to the origin; no logs; nginx and HAProxy add the forwarding headers\n"
-        "and the request id that lbd adds by default.\n"
+        "the origin; keep-alive to the origin; no logs; nginx and HAProxy add the forwarding\n"
+        "headers and the request id that lbd adds by default.\n"
         f"Medians of {args.rounds} rounds of {args.seconds} s, proxies in turn.\n\n"
         f"## Verdict\n\n" + "\n".join(lines) + f"\n\n## Figures\n\n{figures}"
         + f"\n\n## Raw numbers\n\n```\n{raw}\n```\n"

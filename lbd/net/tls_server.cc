@@ -124,7 +124,9 @@ int seal_ticket(TlsTicketKeys::Ring::Key& key, const TicketCall& call) {
   return set == 1 ? 1 : -1;
 }
 
-int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& call) {
+/// 2: and the client is given a new one, as after a rotation. TLS 1.3 clients use a ticket once
+/// only (RFC 8446 appendix C.4), so they get one each time.
+int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& call, bool renew) {
   for (TlsTicketKeys::Ring::Key& key : keys) {
     if (!std::equal(key.name.begin(), key.name.end(), call.name)) continue;
     if (!set_mac(call.mac, key.mac)) return -1;
@@ -132,7 +134,7 @@ int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& c
         1) {
       return -1;
     }
-    return &key == &keys.front() ? 1 : 2;
+    return !renew && &key == &keys.front() ? 1 : 2;
   }
   return 0;
 }
@@ -210,7 +212,8 @@ void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
         TlsTicketKeys::Ring& ring = parts_of(ssl).tickets->ring();
         const std::lock_guard lock(ring.mutex);
         const TicketCall call{name, iv, cipher, mac};
-        return sealing == 1 ? seal_ticket(ring.keys.front(), call) : open_ticket(ring.keys, call);
+        return sealing == 1 ? seal_ticket(ring.keys.front(), call)
+                            : open_ticket(ring.keys, call, SSL_version(ssl) >= TLS1_3_VERSION);
       });
 }
 

@@ -47,8 +47,10 @@ Task<net::IoResult> Connection::fill(std::size_t capacity_max) {
   if (!reading_) {
     if (in_.empty()) in_.clear();
     if (in_.space().size() < kRoomMin) in_.compact();
-    if (in_.space().size() < kRoomMin && in_.capacity() < capacity_max) {
-      in_.reserve(std::min(4 * in_.capacity(), capacity_max));
+    // A read that took all the room had more to bring: a bulk body comes in few large pieces.
+    const std::size_t wanted = in_.empty() && filled_ ? capacity_max : 4 * in_.capacity();
+    if ((filled_ || in_.space().size() < kRoomMin) && in_.capacity() < capacity_max) {
+      in_.reserve(std::min(wanted, capacity_max));
     }
     if (in_.space().empty()) co_return net::IoResult{};
     read_ = {};
@@ -57,6 +59,7 @@ Task<net::IoResult> Connection::fill(std::size_t capacity_max) {
   }
   const net::IoResult result = co_await net::Finished(read_);
   reading_ = false;
+  filled_ = result.ok() && result.bytes == in_.space().size();
   if (result.ok()) in_.commit(result.bytes);
   co_return result;
 }
@@ -90,7 +93,12 @@ void IdleConnections::give_back(std::unique_ptr<Connection> connection, Duration
     return;
   }
   if (!kept.reading_) {
+    if (kept.in_.capacity() > kFirstCapacity) {  // idle, it needs no more
+      kept.in_.release();
+      kept.in_.reserve(kFirstCapacity);
+    }
     kept.in_.clear();
+    kept.filled_ = false;
     kept.post_read();
   }
   kept.read_.context = &kept;

@@ -62,6 +62,7 @@ class Connection {
   net::IoWait read_;
   Timer watchdog_;
   bool reading_ = false;
+  bool filled_ = false;  // the last read took all the room it had
   bool expired_ = false;
   bool aborted_ = false;
   bool reused_ = false;

@@ -391,6 +391,13 @@ TEST_F(TlsTest, AKeyUpdateOfTheClientIsAnswered) {
   EXPECT_EQ(got, "after");
 }
 
+std::string ticket_of(SSL_SESSION* session) {
+  const unsigned char* bytes = nullptr;
+  std::size_t size = 0;
+  SSL_SESSION_get0_ticket(session, &bytes, &size);
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
 TEST_F(TlsTest, ASessionIsResumedOverAReloadAndTwoChangesOfTheTicketKey) {
   auto keys = std::make_shared<TlsTicketKeys>();
   const auto certificate = make("one", ec_key(), "DNS:one.test");
@@ -418,6 +425,9 @@ TEST_F(TlsTest, ASessionIsResumedOverAReloadAndTwoChangesOfTheTicketKey) {
   };
   EXPECT_FALSE(resumed(server("public")));
   const auto first = session;
+  EXPECT_TRUE(resumed(server("public")));
+  // A TLS 1.3 client uses a ticket once, so each session has to bring a new one.
+  EXPECT_NE(ticket_of(session.get()), ticket_of(first.get()));
   EXPECT_TRUE(resumed(server("public")));
   session = first;
   EXPECT_FALSE(resumed(server("other")));  // another listener's sessions are its own
