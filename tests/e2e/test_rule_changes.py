@@ -1,4 +1,5 @@
 """What rules do with a request: weighted groups, rewrites, header fields, limits, error pages."""
+import subprocess
 import time
 
 from http_text import NO_CHECKS
@@ -181,3 +182,20 @@ def test_error_pages_come_by_status_or_class_and_keep_the_reason(rig):
         wire.send("nonsense\r\n\r\n")
         reply = wire.reply()
         check_equal((reply.status, reply.body), (400, b"no"), "what could not even be read")
+
+
+@test()
+def test_rules_are_the_same_for_clients_of_http_2(rig):
+    rule = {"when": {"path": "/a/*", "cookie": {"b": "2"}, "header": {"X-Lab": "*"}},
+            "then": FORWARD, "rewrite": {"path_prefix": {"from": "/a", "to": "/headers"}},
+            "request_headers": {"set": {"X-Who": "#{host}"}},
+            "response_headers": {"set": {"X-Lbd-Path": "#{path}"}}}
+    ruled(rig, [rule], http2={"cleartext": True}, default={"respond": {"status": 404}})
+    command = ["curl", "-s", "-i", "--http2-prior-knowledge", "-H", "X-Lab: 1",
+               "-H", "Cookie: a=1; b=2", f"http://127.0.0.1:{rig.port}/a"]
+    missed = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    check(missed.startswith("HTTP/2 404"), missed)
+    command[-1] += "/"
+    met = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    check(met.startswith("HTTP/2 200") and "\nx-lbd-path: a/" in met, met)
+    check('"127.0.0.1"' in met.split("X-Who")[-1][:20], f"the target did not see X-Who: {met}")
