@@ -48,7 +48,10 @@ class Checking final : public h2::Server {
             "the same framing");
     const std::size_t framed = again.framing.kind == Framing::Kind::none ? 0 : 1;
     const std::size_t of_this_hop = request.takes_trailers ? 1 : 0;  // Connection: TE
-    require(again.headers.size() == fields.size() + framed + of_this_hop, "the same fields");
+    require(again.upgrade == request.upgrade, "the same upgrade");
+    const std::size_t framing = again.framing.kind == Framing::Kind::none ? 0 : 1;
+    const std::size_t upgrade = again.upgrade.empty() ? 0 : 2;
+    require(again.headers.size() == fields.size() + framing + upgrade, "the same fields");
   }
 };
 
@@ -60,6 +63,7 @@ struct Ran {
 Ran run(std::string_view bytes, std::size_t piece) {
   H2Limits limits;
   limits.head.head_bytes_max = 4096;
+  limits.websocket = true;
   Checking server(limits);
   bool alive = server.take(std::string(h2::kPreface) + h2::frame(h2::kSettings, 0, 0));
   for (std::size_t at = 0; alive && at < bytes.size(); at += piece) {

@@ -73,7 +73,7 @@ class Certificates {
     std::shared_ptr<const net::TlsServer> server;
   };
 
-  Outcome<Listener> load(const config::Listener& configured) const;
+  [[nodiscard]] Outcome<Listener> load(const config::Listener& configured) const;
   [[nodiscard]] const Loaded* known(const std::string& name,
                                     const config::CertificateFiles& files) const;
   Outcome<void> build(const std::string& name, Listener& listener) const;

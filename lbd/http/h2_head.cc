@@ -81,7 +81,7 @@ void H2HeadBuilder::clear() noexcept {
 void H2HeadBuilder::add(std::string_view name, std::string_view value, const HeadLimits& limits) {
   size_ += name.size() + value.size() + kFieldOverhead;
   const bool first_line = name == ":path";
-  if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 4ULL ||
+  if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 5ULL ||
       name.size() + value.size() >
           (first_line ? limits.first_line_bytes_max : limits.line_bytes_max)) {
     too_large_ = true;
@@ -123,15 +123,15 @@ void H2HeadBuilder::join_cookies() {
   pieces_.erase(std::remove_if(at + 1, pieces_.end(), is_cookie), pieces_.end());
 }
 
-Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme) {
+Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo) {
   const std::string_view name = view(piece.name, piece.name_size);
   const std::string_view value = view(piece.value, piece.value_size);
   std::string_view* place = nullptr;
   if (name == ":method") place = &out.method_text;
   if (name == ":path") place = &out.target;
   if (name == ":authority") place = &out.authority;
-  if (name == ":scheme") place = &scheme;
-  if (name == ":protocol") return Fault::unsupported;
+  if (name == ":scheme") place = &pseudo.scheme;
+  if (name == ":protocol") place = &pseudo.protocol;
   if (place == nullptr || !place->empty() || value.empty()) return Fault::client_protocol;
   *place = value;
   return Fault::none;
@@ -174,31 +174,34 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
   return Fault::none;
 }
 
-Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
-  out.clear();
-  out.version = Version::http_2;
-  if (!too_large_) join_cookies();
-  std::string_view scheme;
-  std::string_view host;
+/// The first thing wrong with the fields one by one.
+Fault H2HeadBuilder::read_pieces(RequestHead& out, Pseudo& pseudo) {
   Fault fault = Fault::none;
   bool fields = false;  // a pseudo-header behind them is malformed
   for (const Piece& piece : pieces_) {
-    const bool pseudo = view(piece.name, piece.name_size).starts_with(':');
-    fields |= !pseudo;
-    const Fault found = pseudo && fields ? Fault::client_protocol
-                        : pseudo         ? read_pseudo(piece, out, scheme)
-                                         : read_field(piece, out, host);
+    const bool is_pseudo = view(piece.name, piece.name_size).starts_with(':');
+    fields |= !is_pseudo;
+    Fault found = Fault::client_protocol;
+    if (!is_pseudo) {
+      found = read_field(piece, out, pseudo.host);
+    } else if (!fields) {
+      found = read_pseudo(piece, out, pseudo);
+    }
     if (fault == Fault::none) fault = found;
   }
-  out.method = method_of(out.method_text);
-  if (too_large_) return Fault::header_too_large;
-  if (fault != Fault::none) return fault;
+  return fault;
+}
+
+/// What the fields must be together; splits the target.
+Fault H2HeadBuilder::check_request(RequestHead& out, const Pseudo& pseudo) {
   if (!is_token(out.method_text)) return Fault::client_protocol;
-  if (out.method == Method::connect) return Fault::unsupported;
-  if (scheme != "http" && scheme != "https") return Fault::client_protocol;
-  if (out.authority.empty()) out.authority = host;
-  if (out.authority.empty() || !is_authority(out.authority) ||
-      (!host.empty() && !equals_ignoring_case(host, out.authority))) {
+  const bool connects = out.method == Method::connect;
+  if (connects && pseudo.protocol.empty()) return Fault::unsupported;
+  if (!connects && !pseudo.protocol.empty()) return Fault::client_protocol;
+  if (pseudo.scheme != "http" && pseudo.scheme != "https") return Fault::client_protocol;
+  if (out.authority.empty()) out.authority = pseudo.host;
+  if (out.authority.empty() || !is_authority(out.authority)) return Fault::client_protocol;
+  if (!pseudo.host.empty() && !equals_ignoring_case(pseudo.host, out.authority)) {
     return Fault::client_protocol;  // two readers could route it to two places
   }
   if (!is_request_target(out.target)) return Fault::client_protocol;
@@ -208,6 +211,33 @@ Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
   const PathAndQuery parts = split_origin_form(out.target);
   out.path = parts.path;
   out.query = parts.query;
+  return Fault::none;
+}
+
+/// RFC 8441 §5: the stream becomes the tunnel, and there is no key.
+Fault H2HeadBuilder::check_connect(RequestHead& out, const Pseudo& pseudo, bool last) {
+  if (last || out.framing.kind != Framing::Kind::none || out.expect_continue) {
+    return Fault::client_protocol;
+  }
+  std::erase_if(out.headers, [](const Header& each) { return each.name == "sec-websocket-key"; });
+  out.method = Method::get;
+  out.method_text = "GET";
+  out.upgrade = pseudo.protocol;
+  out.wants_upgrade = true;
+  return Fault::none;
+}
+
+Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
+  out.clear();
+  out.version = Version::http_2;
+  if (!too_large_) join_cookies();
+  Pseudo pseudo;
+  Fault fault = read_pieces(out, pseudo);
+  out.method = method_of(out.method_text);
+  if (too_large_) return Fault::header_too_large;
+  if (fault == Fault::none) fault = check_request(out, pseudo);
+  if (fault != Fault::none) return fault;
+  if (!pseudo.protocol.empty()) return check_connect(out, pseudo, last);
   if (last && out.framing.length > 0) return Fault::client_protocol;
   if (!last && out.framing.kind == Framing::Kind::none) out.framing.kind = Framing::Kind::chunked;
   if (last && expects_body(out.method)) out.framing.kind = Framing::Kind::length;

@@ -20,7 +20,8 @@ class H2HeadBuilder {
   /// A pseudo-header or a field, as the header compression gave it; lower case names only. What is
   /// beyond the limits is counted and not kept.
   void add(std::string_view name, std::string_view value, const HeadLimits& limits);
-  /// `last`: there is no body. Why the request is to be refused, or none.
+  /// `last`: there is no body. Why the request is to be refused, or none. An extended CONNECT comes
+  /// out as the GET with `upgrade` that it is in HTTP/1.1, without a key.
   [[nodiscard]] Fault finish_request(bool last, RequestHead& out);
   /// The end-to-end fields of a trailer section; framing, routing and hop-by-hop fields are dropped
   /// (RFC 9110 §6.5.1). Or why the request is to be refused.
@@ -36,8 +37,16 @@ class H2HeadBuilder {
   [[nodiscard]] std::string_view view(std::size_t at, std::size_t size) const noexcept {
     return text_.view().substr(at, size);
   }
+  struct Pseudo {
+    std::string_view scheme;
+    std::string_view host;      // the field
+    std::string_view protocol;  // of an extended CONNECT (RFC 8441)
+  };
   void join_cookies();
-  [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme);
+  [[nodiscard]] Fault read_pieces(RequestHead& out, Pseudo& pseudo);
+  [[nodiscard]] static Fault check_request(RequestHead& out, const Pseudo& pseudo);
+  [[nodiscard]] static Fault check_connect(RequestHead& out, const Pseudo& pseudo, bool last);
+  [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo);
   [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, std::string_view& host);
 
   Buffer text_;

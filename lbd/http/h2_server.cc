@@ -294,15 +294,16 @@ struct H2Server::Callbacks {
 
 H2Server::H2Server(const H2Limits& limits, H2Streams& streams)
     : limits_(limits), streams_(streams), resets_left_(resets_max()), controls_left_(kControls) {
-  static nghttp2_session_callbacks* const callbacks = Callbacks::make();
-  static nghttp2_option* const options = Callbacks::options();
+  static const nghttp2_session_callbacks* const callbacks = Callbacks::make();
+  static const nghttp2_option* const options = Callbacks::options();
   nghttp2_mem memory{nullptr, &take, &give, &take_zeroed, &resize};
   LBD_CHECK(nghttp2_session_server_new3(&session_, callbacks, this, options, &memory) == 0);
-  const std::array<nghttp2_settings_entry, 4> settings{{
+  const std::array<nghttp2_settings_entry, 5> settings{{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.stream_window},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.head.head_bytes_max},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+      {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, limits.websocket ? 1U : 0U},
   }};
   LBD_CHECK(
       nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()) == 0);

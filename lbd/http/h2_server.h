@@ -44,6 +44,7 @@ struct H2Limits {
   std::uint32_t streams_max = 100;
   std::uint32_t stream_window = 256 * 1024;       // bytes of bodies, unread by us, a stream
   std::uint32_t connection_window = 1024 * 1024;  // and a connection
+  bool websocket = false;                         // extended CONNECT is offered (RFC 8441)
   HeadLimits head;
 };
 

@@ -46,6 +46,7 @@ http::H2Limits H2Session::limits_of(const upstream::SnapshotListener* listener) 
   limits.streams_max = listener->settings.http2.streams_max;
   limits.stream_window = listener->settings.http2.stream_window;
   limits.connection_window = listener->settings.http2.connection_window;
+  limits.websocket = listener->settings.upgrade == config::Upgrade::websocket;
   limits.head.first_line_bytes_max = configured.request_line_bytes_max;
   limits.head.line_bytes_max = configured.header_bytes_max;
   limits.head.head_bytes_max = configured.headers_bytes_max;

@@ -42,6 +42,7 @@ void H2Stream::start() {
   piece_ = {};
   gone_ = nullptr;
   open_ = true;
+  tunnel_ = false;
   serving_ = begun_ = body_done_ = body_bad_ = continue_owed_ = responded_ = response_done_ = false;
 }
 
@@ -91,7 +92,7 @@ void H2Stream::take_bytes(std::size_t size, Buffer& out) {
     write_watchdog_.cancel();
     pending_.release();
     session_.sent_.push_back(this);
-  } else {
+  } else if (!tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
   }
 }
@@ -160,6 +161,22 @@ void H2Stream::write_expired(void* self) {
 
 // ---- the exchange
 
+/// What an HTTP/1.1 target expects of a WebSocket client: 16 random bytes in base64 (RFC 6455
+/// §4.1).
+void H2Stream::add_key() {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < 22; ++i) {
+    if (i % 10 == 0) bits = session_.worker_.rng.next();
+    // 128 bits: of the last digit only two count.
+    key_[i] = kDigits[i < 21 ? bits & 63 : (bits & 3) << 4];
+    bits >>= 6;
+  }
+  key_[22] = key_[23] = '=';
+  head_.headers.push_back({"Sec-WebSocket-Key", {key_.data(), key_.size()}});
+}
+
 Task<> H2Stream::serve(H2Stream& stream) {
   co_await stream.answer();
   stream.finish();
@@ -177,6 +194,7 @@ Task<> H2Stream::answer() {
     co_await refuse_request(session_.worker_, *this, *listener, refusal_);
     co_return;
   }
+  if (head_.wants_upgrade) add_key();
   Exchange exchange(session_.worker_, *this, *listener, *held);
   co_await exchange.run();
 }
@@ -203,6 +221,7 @@ Error H2Stream::error_of(Fault why) noexcept {
 }
 
 BodyPiece H2Stream::buffered_body() {
+  if (head_.wants_upgrade && !tunnel_) return {{}, true};  // what comes belongs to the tunnel
   taken_.swap(arriving_);
   if (!taken_.empty()) continue_owed_ = false;
   return {taken_.view(), body_done_, trailers_.empty() ? nullptr : &trailers_};
@@ -212,13 +231,15 @@ Task<Result<BodyPiece>> H2Stream::read_body() {
   session_.codec_.consume(*this, taken_.size());
   session_.turn_end_.ask();
   taken_.clear();
-  const std::uint64_t most = session_.body_limits_.body_bytes_max;
+  const std::uint64_t most = tunnel_ ? 0 : session_.body_limits_.body_bytes_max;
   for (;;) {
     if (lost_ != Fault::none) co_return error_of(lost_);
     if (body_bad_) co_return Error{Fault::client_protocol, Side::client, false};
     if (most > 0 && body_bytes_ > most) co_return Error{Fault::body_too_large, Side::client, false};
     if (!arriving_.empty() || body_done_) co_return buffered_body();
-    read_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.body_idle);
+    if (!tunnel_) {  // which has limits of its own, of the exchange
+      read_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.body_idle);
+    }
     const Fault why = co_await reader_;
     read_watchdog_.cancel();
     if (why != Fault::none) co_return error_of(why);
@@ -261,8 +282,17 @@ Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first)
 Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
 
 /// Nobody asks for one: `:protocol` (RFC 8441) is refused with the head.
-Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut&) {
-  co_return Error{Fault::unsupported, Side::self, false};
+/// The stream is the tunnel, and 200 opens it (RFC 8441 §5).
+Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
+  if (lost_ != Fault::none) co_return error_of(lost_);
+  std::vector<http::Header> fields;
+  for (const http::Header& each : *head.headers) {
+    if (!http::equals_ignoring_case(each.name, "sec-websocket-accept")) fields.push_back(each);
+  }
+  tunnel_ = responded_ = true;
+  session_.codec_.submit_head(*this, {200, &fields, -1, false});
+  session_.turn_end_.ask();
+  co_return Result<void>();
 }
 
 /// The exchange's views do not live as long as the stream.
@@ -293,7 +323,7 @@ Task<Result<void>> H2Stream::send(BodyPiece piece) {
   } else {
     piece_ = piece.bytes;
   }
-  if (!write_watchdog_.is_set()) {
+  if (!write_watchdog_.is_set() && !tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
   }
   session_.codec_.resume(*this);

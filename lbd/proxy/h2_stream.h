@@ -1,6 +1,7 @@
 // One request of an HTTP/2 connection, as an exchange sees it.
 #pragma once
 
+#include <array>
 #include <coroutine>
 
 #include "lbd/base/buffer.h"
@@ -71,6 +72,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   void refused() override;
   void closed() override;
 
+  void add_key();
   static Task<> serve(H2Stream& stream);
   Task<> answer();
   void finish();
@@ -103,7 +105,9 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;
   Fault lost_ = Fault::none;
-  bool open_ = false;     // the codec may call
+  std::array<char, 24> key_{};  // Sec-WebSocket-Key, which only HTTP/1.1 has
+  bool open_ = false;           // the codec may call
+  bool tunnel_ = false;
   bool serving_ = false;  // an exchange is under way
   bool begun_ = false;    // the head is whole
   bool body_done_ = false;

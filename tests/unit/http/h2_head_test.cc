@@ -88,6 +88,25 @@ TEST(H2Head, ABodyOfUnknownLengthIsChunkedAndNoBodyOfAPostHasLengthZero) {
   EXPECT_EQ(stated.head.framing.length, 17u);
 }
 
+TEST(H2Head, AnExtendedConnectIsTheUpgradeThatItIsInHttp1) {
+  Fields fields = request("/chat?a=b",
+                          {{"sec-websocket-version", "13"}, {"sec-websocket-key", "x"}}, "CONNECT");
+  fields.insert(fields.begin(), {":protocol", "websocket"});
+  const Built built(fields, false);
+  EXPECT_EQ(built.fault, Fault::none);
+  EXPECT_EQ(built.head.method, Method::get);
+  EXPECT_EQ(built.head.method_text, "GET");
+  EXPECT_EQ(built.head.upgrade, "websocket");
+  EXPECT_TRUE(built.head.wants_upgrade);
+  EXPECT_EQ(built.head.path, "/chat");
+  EXPECT_EQ(built.head.framing.kind, Kind::none);
+  EXPECT_EQ(value_of(built.head, "sec-websocket-version"), "13");
+  EXPECT_EQ(value_of(built.head, "sec-websocket-key"), "");
+  EXPECT_EQ(Built(fields, true).fault, Fault::client_protocol);  // ended before it began
+  fields.emplace_back("content-length", "3");
+  EXPECT_EQ(Built(fields, false).fault, Fault::client_protocol);
+}
+
 struct Refused {
   const char* name;
   Fields fields;
@@ -127,7 +146,7 @@ std::vector<Refused> refused_heads() {
       {"authority with a comma", with(":authority", "a,b")},
       {"authority with a slash", with(":authority", "a/b")},
       {"CONNECT", with(":method", "CONNECT"), Fault::unsupported},
-      {"extended CONNECT", with(":protocol", "websocket"), Fault::unsupported},
+      {"a protocol with GET", with(":protocol", "websocket")},
       {"unknown pseudo-header", with(":foo", "1")},
   };
   const auto field = [&all](const char* name, const char* key, std::string value,
