@@ -47,11 +47,10 @@ class Checking final : public h2::Server {
                 again.framing.length == request.framing.length,
             "the same framing");
     const std::size_t framed = again.framing.kind == Framing::Kind::none ? 0 : 1;
-    const std::size_t of_this_hop = request.takes_trailers ? 1 : 0;  // Connection: TE
     require(again.upgrade == request.upgrade, "the same upgrade");
-    const std::size_t framing = again.framing.kind == Framing::Kind::none ? 0 : 1;
-    const std::size_t upgrade = again.upgrade.empty() ? 0 : 2;
-    require(again.headers.size() == fields.size() + framing + upgrade, "the same fields");
+    const std::size_t of_this_hop = (request.takes_trailers ? 1 : 0) +  // Connection: TE
+                                    (request.upgrade.empty() ? 0 : 2);
+    require(again.headers.size() == fields.size() + framed + of_this_hop, "the same fields");
   }
 };
 

@@ -216,7 +216,8 @@ Fault H2HeadBuilder::check_request(RequestHead& out, const Pseudo& pseudo) {
 
 /// RFC 8441 §5: the stream becomes the tunnel, and there is no key.
 Fault H2HeadBuilder::check_connect(RequestHead& out, const Pseudo& pseudo, bool last) {
-  if (last || out.framing.kind != Framing::Kind::none || out.expect_continue) {
+  if (!is_token(pseudo.protocol) || last || out.framing.kind != Framing::Kind::none ||
+      out.expect_continue) {
     return Fault::client_protocol;
   }
   std::erase_if(out.headers, [](const Header& each) { return each.name == "sec-websocket-key"; });

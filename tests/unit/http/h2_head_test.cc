@@ -103,6 +103,9 @@ TEST(H2Head, AnExtendedConnectIsTheUpgradeThatItIsInHttp1) {
   EXPECT_EQ(value_of(built.head, "sec-websocket-version"), "13");
   EXPECT_EQ(value_of(built.head, "sec-websocket-key"), "");
   EXPECT_EQ(Built(fields, true).fault, Fault::client_protocol);  // ended before it began
+  Fields odd = fields;
+  odd.front().second = "web socket";
+  EXPECT_EQ(Built(odd, false).fault, Fault::client_protocol);
   fields.emplace_back("content-length", "3");
   EXPECT_EQ(Built(fields, false).fault, Fault::client_protocol);
 }
