@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "lbd/http/target.h"
+#include "lbd/http/trailers.h"
 
 namespace lbd::http {
 namespace {
@@ -30,30 +31,6 @@ bool is_of_connection(HeaderId id) noexcept {
   return id == HeaderId::connection || id == HeaderId::keep_alive ||
          id == HeaderId::proxy_connection || id == HeaderId::transfer_encoding ||
          id == HeaderId::upgrade;
-}
-
-/// What must not come behind a body, where a reader could take it for the head's.
-bool belongs_in_a_head(HeaderId id) noexcept {
-  switch (id) {
-    case HeaderId::content_length:
-    case HeaderId::content_type:
-    case HeaderId::expect:
-    case HeaderId::forwarded:
-    case HeaderId::host:
-    case HeaderId::proxy_authenticate:
-    case HeaderId::proxy_authorization:
-    case HeaderId::te:
-    case HeaderId::trailer:
-    case HeaderId::via:
-    case HeaderId::x_forwarded_for:
-    case HeaderId::x_forwarded_host:
-    case HeaderId::x_forwarded_port:
-    case HeaderId::x_forwarded_proto:
-    case HeaderId::x_request_id:
-      return true;
-    default:
-      return is_of_connection(id);
-  }
 }
 
 bool parse_length(std::string_view text, std::uint64_t& out) noexcept {
@@ -254,7 +231,9 @@ Fault H2HeadBuilder::finish_trailers(std::vector<Header>& out) {
       return Fault::client_protocol;
     }
     header.id = header_id(header.name);
-    if (!belongs_in_a_head(header.id)) out.push_back(header);
+    const TrailerVerdict verdict = judge_trailer(header);
+    if (verdict == TrailerVerdict::refuse) return Fault::client_protocol;
+    if (verdict == TrailerVerdict::pass) out.push_back(header);
   }
   return Fault::none;
 }

@@ -23,8 +23,8 @@ class H2HeadBuilder {
   /// `last`: there is no body. Why the request is to be refused, or none. An extended CONNECT comes
   /// out as the GET with `upgrade` that it is in HTTP/1.1, without a key.
   [[nodiscard]] Fault finish_request(bool last, RequestHead& out);
-  /// The end-to-end fields of a trailer section; framing, routing and hop-by-hop fields are dropped
-  /// (RFC 9110 §6.5.1). Or why the request is to be refused.
+  /// The fields of a trailer section that may go on (trailers.h), or why the request is to be
+  /// refused.
   [[nodiscard]] Fault finish_trailers(std::vector<Header>& out);
 
  private:
