@@ -22,6 +22,11 @@ bool is_field_value(std::string_view text) noexcept {
   });
 }
 
+bool has_high_bytes(std::string_view text) noexcept {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
 bool is_lower(std::string_view text) noexcept {
   return std::none_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
 }
@@ -114,10 +119,13 @@ Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, Pseudo& p
   return Fault::none;
 }
 
-Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::string_view& host) {
+Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, Pseudo& pseudo) {
   Header header{view(piece.name, piece.name_size), view(piece.value, piece.value_size)};
   if (!is_token(header.name) || !is_lower(header.name) || !is_field_value(header.value)) {
     return Fault::client_protocol;
+  }
+  if (has_high_bytes(header.value)) {
+    out.desync = worse(out.desync, DesyncReason::non_ascii_header);
   }
   header.id = header_id(header.name);
   if (is_of_connection(header.id)) return Fault::client_protocol;
@@ -127,8 +135,8 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
       out.takes_trailers = true;
       break;
     case HeaderId::host:
-      if (!host.empty() || header.value.empty()) return Fault::client_protocol;
-      host = header.value;
+      if (!pseudo.host.empty() || header.value.empty()) return Fault::client_protocol;
+      pseudo.host = header.value;
       break;
     case HeaderId::content_length:
       if (out.framing.kind == Framing::Kind::length ||
@@ -142,7 +150,10 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
       out.expect_continue = true;
       break;
     case HeaderId::other:
-      out.lookalikes |= is_lookalike(header.name);
+      if (!is_lookalike(header.name)) break;
+      out.lookalikes = true;
+      out.desync = worse(out.desync, DesyncReason::suspicious_header);
+      pseudo.framing_lookalike |= looks_like_framing(header.name);
       break;
     default:
       break;
@@ -160,7 +171,7 @@ Fault H2HeadBuilder::read_pieces(RequestHead& out, Pseudo& pseudo) {
     fields |= !is_pseudo;
     Fault found = Fault::client_protocol;
     if (!is_pseudo) {
-      found = read_field(piece, out, pseudo.host);
+      found = read_field(piece, out, pseudo);
     } else if (!fields) {
       found = read_pseudo(piece, out, pseudo);
     }
@@ -181,14 +192,22 @@ Fault H2HeadBuilder::check_request(RequestHead& out, const Pseudo& pseudo) {
   if (!pseudo.host.empty() && !equals_ignoring_case(pseudo.host, out.authority)) {
     return Fault::client_protocol;  // two readers could route it to two places
   }
-  if (!is_request_target(out.target)) return Fault::client_protocol;
-  if (out.target == "*" ? out.method != Method::options : out.target.front() != '/') {
-    return Fault::client_protocol;
-  }
-  const PathAndQuery parts = split_origin_form(out.target);
-  out.path = parts.path;
-  out.query = parts.query;
-  return Fault::none;
+  if (out.target != "*" && !out.target.starts_with('/')) return Fault::client_protocol;
+  return split_target(out) ? Fault::none : Fault::client_protocol;
+}
+
+/// A body where servers of HTTP/1.1 may expect none, or beside a field that some take for framing.
+void H2HeadBuilder::doubt_framing(RequestHead& out, const Pseudo& pseudo) noexcept {
+  if (out.framing.kind == Framing::Kind::none) return;
+  if (pseudo.framing_lookalike) out.desync = worse(out.desync, DesyncReason::suspicious_framing);
+  const bool bodiless =
+      out.method == Method::get || out.method == Method::head || out.method == Method::trace;
+  if (!bodiless) return;
+  const DesyncReason why = out.framing.kind == Framing::Kind::chunked
+                               ? DesyncReason::coding_without_use
+                           : out.framing.length > 0 ? DesyncReason::length_without_use
+                                                    : DesyncReason::zero_length_without_use;
+  out.desync = worse(out.desync, why);
 }
 
 /// RFC 8441 §5: the stream becomes the tunnel, and there is no key.
@@ -218,6 +237,7 @@ Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
   if (!pseudo.protocol.empty()) return check_connect(out, pseudo, last);
   if (last && out.framing.length > 0) return Fault::client_protocol;
   if (!last && out.framing.kind == Framing::Kind::none) out.framing.kind = Framing::Kind::chunked;
+  doubt_framing(out, pseudo);
   if (last && expects_body(out.method)) out.framing.kind = Framing::Kind::length;
   return Fault::none;
 }

@@ -17,6 +17,7 @@ class H2HeadBuilder {
   explicit H2HeadBuilder(BufferPool& pool) : text_(pool) {}
 
   void clear() noexcept;
+  [[nodiscard]] std::size_t bytes() const noexcept { return text_.size(); }
   /// A pseudo-header or a field, as the header compression gave it; lower case names only. What is
   /// beyond the limits is counted and not kept.
   void add(std::string_view name, std::string_view value, const HeadLimits& limits);
@@ -41,13 +42,15 @@ class H2HeadBuilder {
     std::string_view scheme;
     std::string_view host;      // the field
     std::string_view protocol;  // of an extended CONNECT (RFC 8441)
+    bool framing_lookalike = false;
   };
   void join_cookies();
   [[nodiscard]] Fault read_pieces(RequestHead& out, Pseudo& pseudo);
   [[nodiscard]] static Fault check_request(RequestHead& out, const Pseudo& pseudo);
   [[nodiscard]] static Fault check_connect(RequestHead& out, const Pseudo& pseudo, bool last);
   [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo);
-  [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, std::string_view& host);
+  [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, Pseudo& pseudo);
+  static void doubt_framing(RequestHead& out, const Pseudo& pseudo) noexcept;
 
   Buffer text_;
   std::vector<Piece> pieces_;

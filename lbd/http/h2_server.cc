@@ -120,6 +120,7 @@ struct H2Server::Callbacks {
       server.last_opened_ = std::max(server.last_opened_, id);
       H2Stream* stream = server.streams_.open_stream();
       if (stream == nullptr) {
+        ++server.own_resets_;
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
       }
       stream->id_ = id;
@@ -227,6 +228,9 @@ struct H2Server::Callbacks {
     if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
     H2Stream* stream = stream_of(server.session_, id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    // The frame was put off, and what was to be in it has been dropped since: the stream is reset.
+    bool last = false;
+    if (stream->ready_bytes(last) < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     server.out_->append(head);
     stream->take_bytes(size, *server.out_);
     return 0;

@@ -111,6 +111,8 @@ class H2Server {
   /// A header block has begun and not ended.
   [[nodiscard]] bool in_header_block() const noexcept { return in_block_; }
   [[nodiscard]] H2Flood flood() const noexcept { return flood_; }
+  /// As the client was told them.
+  [[nodiscard]] const H2Limits& limits() const noexcept { return limits_; }
 
   /// A head whose status is in `status`; `length`: of the body, negative when not known or not to
   /// be told. `last`: no body follows.

@@ -1,6 +1,7 @@
 #include "lbd/proxy/h2_stream.h"
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::proxy {
@@ -38,7 +39,8 @@ void H2Stream::start() {
   response_trailers_.clear();
   trailer_text_.release();
   refusal_ = lost_ = Fault::none;
-  body_bytes_ = 0;
+  body_bytes_ = head_bytes_ = 0;
+  body_waited_ = {};
   piece_ = {};
   gone_ = nullptr;
   open_ = true;
@@ -56,6 +58,8 @@ void H2Stream::head_ended(bool last) {
   }
   begun_ = true;
   refusal_ = head_fields_.finish_request(last, head_);
+  head_bytes_ = head_fields_.bytes();
+  session_.head_bytes_ += head_bytes_;
   body_done_ = last;
   continue_owed_ = head_.expect_continue;
   serving_ = true;
@@ -99,8 +103,12 @@ void H2Stream::take_bytes(std::size_t size, Buffer& out) {
 
 void H2Stream::refused() {
   if (begun_) return;  // its trailers; the stream is closed next
-  const std::size_t fault = static_cast<std::size_t>(Fault::client_protocol);
-  session_.live_->loads[session_.worker_.index].failures[fault].add(1);
+  const Fault found = head_fields_.finish_request(false, head_);  // as far as it came
+  const Fault fault = found == Fault::none ? Fault::client_protocol : found;
+  const boost::local_shared_ptr<Pinned> held = session_.pinned();
+  if (const upstream::SnapshotListener* listener = session_.find_listener(*held->snapshot)) {
+    note_refusal(session_.worker_, *this, *listener, fault);
+  }
 }
 
 void H2Stream::closed() {
@@ -190,6 +198,7 @@ Task<> H2Stream::answer() {
     response_done_ = body_done_ = true;
     co_return;
   }
+  if (refusal_ == Fault::none) refusal_ = H2Session::judge(listener->settings.desync, head_);
   if (refusal_ != Fault::none) {
     co_await refuse_request(session_.worker_, *this, *listener, refusal_);
     co_return;
@@ -209,8 +218,8 @@ void H2Stream::finish() {
   if (open_ && !response_done_) {
     drop_output();
     session_.codec_.reset(*this, H2Error::internal_error);
-  } else if (pending_.empty()) {
-    session_.sent_.push_back(this);  // a response without a body
+  } else if (open_ && pending_.empty()) {
+    sent();
   }
   session_.turn_end_.ask();
 }
@@ -237,10 +246,14 @@ Task<Result<BodyPiece>> H2Stream::read_body() {
     if (body_bad_) co_return Error{Fault::client_protocol, Side::client, false};
     if (most > 0 && body_bytes_ > most) co_return Error{Fault::body_too_large, Side::client, false};
     if (!arriving_.empty() || body_done_) co_return buffered_body();
+    const TimePoint since = session_.worker_.clock.now();
     if (!tunnel_) {  // which has limits of its own, of the exchange
-      read_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.body_idle);
+      read_watchdog_.set(since + body_patience(session_.timeouts_.body_idle,
+                                               session_.body_limits_.body_bytes_per_second_min,
+                                               {body_bytes_, body_waited_}));
     }
     const Fault why = co_await reader_;
+    body_waited_ += session_.worker_.clock.now() - since;
     read_watchdog_.cancel();
     if (why != Fault::none) co_return error_of(why);
   }

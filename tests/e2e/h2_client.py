@@ -19,8 +19,12 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8, 11
 
 
-def dial(port, tls=False):
-    wire = socket.create_connection(("127.0.0.1", port), timeout=10)
+def dial(port, tls=False, receive_buffer=None):
+    wire = socket.socket()
+    if receive_buffer:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    wire.settimeout(10)
+    wire.connect(("127.0.0.1", port))
     if not tls:
         return wire
     context = ssl.create_default_context()
@@ -166,8 +170,8 @@ def frame(kind, flags, stream, payload=b""):
 class Attacker:
     """Sends what it likes and notes what comes back."""
 
-    def __init__(self, port, tls=False):
-        self.wire = dial(port, tls)
+    def __init__(self, port, tls=False, receive_buffer=None):
+        self.wire = dial(port, tls, receive_buffer)
         self.encoder, self.data = hpack.Encoder(), b""
         self.wire.sendall(PREFACE + frame(SETTINGS, 0, 0))
 

@@ -110,6 +110,27 @@ TEST(H2Head, AnExtendedConnectIsTheUpgradeThatItIsInHttp1) {
   EXPECT_EQ(Built(fields, false).fault, Fault::client_protocol);
 }
 
+TEST(H2Head, WhatServersReadDifferentlyIsDoubtedAsInHttp1) {
+  const auto doubt = [](const Fields& fields, bool last = true) {
+    const Built built(fields, last);
+    EXPECT_EQ(built.fault, Fault::none);
+    return built.head.desync;
+  };
+  EXPECT_EQ(doubt(request("/")), DesyncReason::none);
+  EXPECT_EQ(doubt(request("/", {{"content-length", "5"}}), false),
+            DesyncReason::length_without_use);
+  EXPECT_EQ(doubt(request("/"), false), DesyncReason::coding_without_use);
+  EXPECT_EQ(doubt(request("/", {{"content-length", "0"}})), DesyncReason::zero_length_without_use);
+  EXPECT_EQ(doubt(request("/", {}, "POST"), false), DesyncReason::none);
+  EXPECT_EQ(doubt(request("/a%00b")), DesyncReason::ambiguous_uri);
+  EXPECT_EQ(doubt(request("/a%0d%0ab")), DesyncReason::ambiguous_uri);
+  EXPECT_EQ(doubt(request("/<a>")), DesyncReason::non_compliant_uri);
+  EXPECT_EQ(doubt(request("/", {{"x_forwarded_for", "1"}})), DesyncReason::suspicious_header);
+  EXPECT_EQ(doubt(request("/", {{"content_length", "1"}}, "POST"), false),
+            DesyncReason::suspicious_framing);
+  EXPECT_EQ(doubt(request("/", {{"x", "\xe9"}})), DesyncReason::non_ascii_header);
+}
+
 struct Refused {
   const char* name;
   Fields fields;
