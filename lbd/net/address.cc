@@ -2,27 +2,9 @@
 
 #include <arpa/inet.h>
 
-#include <array>
 #include <cstring>
 
 namespace lbd::net {
-namespace {
-
-/// The 16 bytes of an address in IPv6 form; IPv4 becomes ::ffff:a.b.c.d.
-std::array<std::uint8_t, 16> bytes_of(const sockaddr_in6& storage) noexcept {
-  std::array<std::uint8_t, 16> bytes{};
-  if (storage.sin6_family == AF_INET) {
-    sockaddr_in v4{};
-    std::memcpy(&v4, &storage, sizeof v4);
-    bytes[10] = bytes[11] = 0xff;
-    std::memcpy(bytes.data() + 12, &v4.sin_addr, 4);
-  } else {
-    std::memcpy(bytes.data(), &storage.sin6_addr, 16);
-  }
-  return bytes;
-}
-
-}  // namespace
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view ip, std::uint16_t port) {
   SocketAddress address;
@@ -40,6 +22,22 @@ std::optional<SocketAddress> SocketAddress::parse(std::string_view ip, std::uint
     return address;
   }
   return std::nullopt;
+}
+
+SocketAddress SocketAddress::of(std::span<const std::uint8_t> ip, std::uint16_t port) noexcept {
+  SocketAddress address;
+  if (ip.size() == 4) {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    std::memcpy(&v4.sin_addr, ip.data(), 4);
+    std::memcpy(&address.storage_, &v4, sizeof v4);
+  } else if (ip.size() == 16) {
+    address.storage_.sin6_family = AF_INET6;
+    address.storage_.sin6_port = htons(port);
+    std::memcpy(&address.storage_.sin6_addr, ip.data(), 16);
+  }
+  return address;
 }
 
 SocketAddress SocketAddress::peer_of(int fd) noexcept {
@@ -62,14 +60,27 @@ socklen_t SocketAddress::size() const noexcept {
 
 std::uint16_t SocketAddress::port() const noexcept { return ntohs(storage_.sin6_port); }
 
+std::array<std::uint8_t, 16> SocketAddress::bytes() const noexcept {
+  std::array<std::uint8_t, 16> bytes{};
+  if (family() == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &storage_, sizeof v4);
+    bytes[10] = bytes[11] = 0xff;
+    std::memcpy(bytes.data() + 12, &v4.sin_addr, 4);
+  } else {
+    std::memcpy(bytes.data(), &storage_.sin6_addr, 16);
+  }
+  return bytes;
+}
+
 std::string SocketAddress::ip() const {
-  const auto bytes = bytes_of(storage_);
+  const auto ip = bytes();
   const bool mapped = family() == AF_INET || IN6_IS_ADDR_V4MAPPED(&storage_.sin6_addr);
   char text[INET6_ADDRSTRLEN] = "";
   if (mapped) {
-    ::inet_ntop(AF_INET, bytes.data() + 12, text, sizeof text);
+    ::inet_ntop(AF_INET, ip.data() + 12, text, sizeof text);
   } else {
-    ::inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
+    ::inet_ntop(AF_INET6, ip.data(), text, sizeof text);
   }
   return text;
 }
@@ -81,8 +92,8 @@ std::string SocketAddress::text() const {
 }
 
 bool SocketAddress::in(const SocketAddress& network, int prefix_bits) const noexcept {
-  const auto mine = bytes_of(storage_);
-  const auto theirs = bytes_of(network.storage_);
+  const auto mine = bytes();
+  const auto theirs = network.bytes();
   int bits = prefix_bits + (network.family() == AF_INET ? 96 : 0);
   for (std::size_t i = 0; i < mine.size() && bits > 0; ++i, bits -= 8) {
     const auto mask = static_cast<std::uint8_t>(bits >= 8 ? 0xff : 0xff << (8 - bits));

@@ -4,8 +4,10 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,9 @@ class SocketAddress {
   SocketAddress() noexcept = default;
   /// From a literal IP; nothing for a name or a malformed one.
   [[nodiscard]] static std::optional<SocketAddress> parse(std::string_view ip, std::uint16_t port);
+  /// From 4 or 16 bytes in network order.
+  [[nodiscard]] static SocketAddress of(std::span<const std::uint8_t> ip,
+                                        std::uint16_t port) noexcept;
   [[nodiscard]] static SocketAddress peer_of(int fd) noexcept;
   [[nodiscard]] static SocketAddress local_of(int fd) noexcept;
 
@@ -26,6 +31,8 @@ class SocketAddress {
   [[nodiscard]] socklen_t size() const noexcept;
   [[nodiscard]] int family() const noexcept { return storage_.sin6_family; }
   [[nodiscard]] std::uint16_t port() const noexcept;
+  /// The address in IPv6 form; IPv4 is ::ffff:a.b.c.d.
+  [[nodiscard]] std::array<std::uint8_t, 16> bytes() const noexcept;
   /// "192.0.2.1", "2001:db8::1"; an IPv4-mapped IPv6 address is shown as IPv4.
   [[nodiscard]] std::string ip() const;
   /// "192.0.2.1:80", "[2001:db8::1]:80".
