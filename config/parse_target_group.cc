@@ -202,6 +202,10 @@ Table target_group_table(TargetGroup& group) {
                    "How a target is picked."},
                   {"zones", object([&group] { return zones_table(group.zones); }),
                    "Which zone's targets are used."},
+                  {"proxy_protocol",
+                   word(group.proxy_protocol, {.words = {"off", "v1", "v2"}, .later = {}}),
+                   "PROXY protocol header that connections to targets begin with. Each client gets "
+                   "connections of its own."},
                   {"health_check", or_off(group.health_check.enabled, object([&group] {
                                             return health_check_table(group.health_check);
                                           })),

@@ -136,11 +136,12 @@ void Probe::cancel() noexcept {
   if (stream_ != nullptr) stream_->cancel();
 }
 
-Task<CheckResult> Probe::run(net::SocketAddress address, config::HealthCheck settings) {
+Task<CheckResult> Probe::run(net::TcpDial::To to, config::HealthCheck settings) {
+  const net::SocketAddress address = to.address;
   const TimePoint started = loop_.clock().now();
   const TimePoint due = started + settings.timeout;
   CheckResult result;
-  net::Dialled dialled = co_await dial_.run(address, due);
+  net::Dialled dialled = co_await dial_.run(std::move(to), due);
   if (!dialled) {
     result = connect_result(dialled.error());
   } else {

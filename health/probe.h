@@ -44,7 +44,7 @@ class Probe {
 
   /// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout; once. Never
   /// throws, always ends.
-  Task<CheckResult> run(net::SocketAddress address, config::HealthCheck settings);
+  Task<CheckResult> run(net::TcpDial::To to, config::HealthCheck settings);
   /// `run` ends soon, not inside this call, with a result that says nothing.
   void cancel() noexcept;
 

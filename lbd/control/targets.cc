@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "lbd/net/proxy_protocol.h"
+
 namespace lbd::control {
 
 using upstream::TargetState;
@@ -115,10 +117,14 @@ void Targets::apply_checks() {
   for (const auto& [name, rows] : rows_) {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
+    // A check port of its own is another server's, which knows nothing of the PROXY protocol.
+    const auto version = static_cast<net::ProxyVersion>(settings(name).proxy_protocol);
+    const net::ProxyHeader own(check.port ? net::ProxyVersion::off : version);
     for (const TargetRow& row : rows) {
       const auto address =
           net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
-      if (address) checked.push_back({{name, row.address.text()}, *address, check});
+      if (address)
+        checked.push_back({{name, row.address.text()}, *address, check, std::string(own.view())});
     }
   }
   checker_.apply(checked);

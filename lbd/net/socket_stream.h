@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 
 #include "lbd/net/address.h"
 #include "lbd/net/loop_core.h"
@@ -22,8 +23,9 @@ class SocketStream : public Stream, protected Watch {
   /// Takes over a connected descriptor. Should it not be watchable, each operation fails with the
   /// reason.
   void adopt(int fd) noexcept;
-  /// Connects, and on TLS shakes hands. As begin_write: true when it is over.
-  bool begin_dial(const SocketAddress& address, IoWait& wait);
+  /// Connects, sends `greeting` (at most a few hundred bytes, which live until it is over), and on
+  /// TLS shakes hands. As begin_write: true when it is over.
+  bool begin_dial(const SocketAddress& address, std::string_view greeting, IoWait& wait);
 
   bool begin_read(std::span<char> into, IoWait& wait) override;
   bool begin_write(std::span<const iovec> pieces, IoWait& wait) override;
@@ -74,6 +76,7 @@ class SocketStream : public Stream, protected Watch {
   void go_on_reading();
   void go_on_writing();
   [[nodiscard]] IoResult connected() const noexcept;
+  bool greet(IoResult& result) noexcept;
   void no_delay() const noexcept;
   void release() noexcept;
   static bool over(IoWait& wait, int error);
@@ -90,6 +93,7 @@ class SocketStream : public Stream, protected Watch {
   IoWait* open_ = nullptr;  // connect and handshake
   IoWait* read_ = nullptr;
   IoWait* write_ = nullptr;
+  std::string_view greeting_;
   std::span<char> into_;
   std::array<iovec, kPiecesMax> pieces_{};
   std::size_t first_ = 0;

@@ -70,11 +70,11 @@ void TcpDial::cancel() noexcept {
   if (stream_) stream_->cancel();
 }
 
-Task<Dialled> TcpDial::run(SocketAddress address, TimePoint deadline) {
+Task<Dialled> TcpDial::run(To to, TimePoint deadline) {
   stream_ = std::make_unique<TcpStream>(loop_.core());
   IoWait dialled;
   bool late = false;
-  if (!stream_->begin_dial(address, dialled)) {
+  if (!stream_->begin_dial(to.address, to.greeting, dialled)) {
     StreamDeadline end(loop_.clock(), *stream_, deadline);
     co_await Finished(dialled);
     late = end.passed();
@@ -88,9 +88,9 @@ Task<Dialled> TcpDial::run(SocketAddress address, TimePoint deadline) {
                         error};
 }
 
-Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
+Task<Dialled> dial_tcp(Loop& loop, TcpDial::To to, TimePoint deadline) {
   TcpDial dial(loop);
-  co_return co_await dial.run(address, deadline);
+  co_return co_await dial.run(std::move(to), deadline);
 }
 
 }  // namespace lbd::net

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "lbd/base/clock.h"
 #include "lbd/base/task.h"
@@ -37,9 +38,13 @@ class TcpDial {
   TcpDial(const TcpDial&) = delete;
   TcpDial& operator=(const TcpDial&) = delete;
 
-  /// Connects, waiting at most until `deadline`; once. Nothing has been sent when it fails, so
-  /// another try is always safe.
-  [[nodiscard]] Task<Dialled> run(SocketAddress address, TimePoint deadline);
+  struct To {
+    SocketAddress address;
+    std::string greeting = {};  // sent first
+  };
+  /// Connects and greets, waiting at most until `deadline`; once. No request has been sent when it
+  /// fails, so another try is always safe.
+  [[nodiscard]] Task<Dialled> run(To to, TimePoint deadline);
   /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
   void cancel() noexcept;
 
@@ -49,6 +54,6 @@ class TcpDial {
 };
 
 /// TcpDial::run for whoever never calls it off.
-[[nodiscard]] Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline);
+[[nodiscard]] Task<Dialled> dial_tcp(Loop& loop, TcpDial::To to, TimePoint deadline);
 
 }  // namespace lbd::net

@@ -76,6 +76,16 @@ SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& li
   return route;
 }
 
+std::vector<std::pair<net::SocketAddress, int>> networks_of(
+    const std::vector<config::Cidr>& networks) {
+  std::vector<std::pair<net::SocketAddress, int>> found;
+  for (const config::Cidr& network : networks) {
+    const auto address = net::SocketAddress::parse(network.ip, 0);
+    if (address) found.emplace_back(*address, network.prefix_bits);
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string_view state_name(TargetState state) noexcept {
@@ -153,11 +163,8 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
   listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
-  for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
-    if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
-      listener->trusted.emplace_back(*address, network.prefix_bits);
-    }
-  }
+  listener->trusted = networks_of(settings.forwarded_headers.trusted_proxies);
+  listener->proxies = networks_of(settings.proxy_protocol.trusted);
   return listener;
 }
 

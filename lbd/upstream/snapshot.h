@@ -112,6 +112,7 @@ struct SnapshotListener {
   std::shared_ptr<LiveRoute> no_route;
   std::shared_ptr<LiveListener> live;
   std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+  std::vector<std::pair<net::SocketAddress, int>> proxies;  // that may send a PROXY header
   std::shared_ptr<const net::TlsServer> tls;                // null: plain
 };
 

@@ -323,7 +323,7 @@ TEST_P(StreamTest, AConnectThatIsRefusedSaysSo) {
   ASSERT_TRUE(fd.has_value());
   const SocketAddress address = SocketAddress::local_of(*fd);
   ::close(*fd);
-  const Dialled dialled = run(dial_tcp(loop, address, loop.clock().now() + seconds(5)));
+  const Dialled dialled = run(dial_tcp(loop, {address}, loop.clock().now() + seconds(5)));
   ASSERT_FALSE(dialled.has_value());
   EXPECT_EQ(dialled.error().fault, Fault::connect_failed);
   EXPECT_EQ(dialled.error().error, ECONNREFUSED);
@@ -343,10 +343,28 @@ TEST_P(StreamTest, AConnectThatNobodyAnswersEndsAtItsDeadline) {
     ::connect(filler, address.data(), address.size());
   }
   const TimePoint began = loop.clock().now();
-  const Dialled dialled = run(dial_tcp(loop, address, began + milliseconds(200)));
+  const Dialled dialled = run(dial_tcp(loop, {address}, began + milliseconds(200)));
   ASSERT_FALSE(dialled.has_value());
   EXPECT_EQ(dialled.error().fault, Fault::connect_timeout);
   EXPECT_GE(loop.clock().now(), began + milliseconds(200));
+}
+
+TEST_P(StreamTest, AGreetingIsTheFirstThatThePeerReads) {
+  const Outcome<int> fd = listen_tcp(*SocketAddress::parse("127.0.0.1", 0));
+  ASSERT_TRUE(fd.has_value());
+  open.push_back(*fd);
+  TcpDial::To to{SocketAddress::local_of(*fd), "hello, "};
+  Dialled dialled = run(dial_tcp(loop, std::move(to), loop.clock().now() + seconds(5)));
+  ASSERT_TRUE(dialled.has_value());
+  std::string text = "and more";
+  const iovec piece{text.data(), text.size()};
+  IoWait wait;
+  EXPECT_TRUE((*dialled)->begin_write({&piece, 1}, wait));
+  const int peer = ::accept4(*fd, nullptr, nullptr, SOCK_CLOEXEC);
+  open.push_back(peer);
+  std::array<char, 100> got{};
+  EXPECT_EQ(::recv(peer, got.data(), 15, MSG_WAITALL), 15);
+  EXPECT_STREQ(got.data(), "hello, and more");
 }
 
 TEST_P(StreamTest, AConnectionThatIsResetFailsItsRead) {
@@ -354,7 +372,7 @@ TEST_P(StreamTest, AConnectionThatIsResetFailsItsRead) {
   ASSERT_TRUE(fd.has_value());
   open.push_back(*fd);
   Dialled dialled =
-      run(dial_tcp(loop, SocketAddress::local_of(*fd), loop.clock().now() + seconds(5)));
+      run(dial_tcp(loop, {SocketAddress::local_of(*fd)}, loop.clock().now() + seconds(5)));
   ASSERT_TRUE(dialled.has_value());
   Reader reader(**dialled);
   reader.start();
