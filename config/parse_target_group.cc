@@ -74,9 +74,10 @@ Table retries_table(Retries& retries) {
               {
                   {"attempts", whole(retries.attempts, {1, 10}), "Attempts in all; 1 is no retry."},
                   {"budget_ratio", ratio(retries.budget_ratio, {0, 1}),
-                   "Retries at once, as a share of the group's requests in flight."},
+                   "Retries as a share of the group's requests while failures last. What is in flight "
+                   "when a target or zone dies may all be retried once. 0: only `budget_min`."},
                   {"budget_min", whole(retries.budget_min, {0, 10'000}),
-                   "Retries at once that are always allowed, per worker."},
+                   "Retries a second that are always allowed, per worker."},
               },
           .later = {},
           .after = {}};

@@ -84,7 +84,7 @@ void PrefaceSession::begin_drain() noexcept {
   if (found_) {
     found_->drain(pinned());
   } else {
-    // What has come is read by then.
+    // What has come is read by then. Never later than the deadline there is.
     watchdog_.set(worker_.clock.now() +
                   std::max<Duration>(std::chrono::milliseconds(100), worker_.drain_grace));
   }
