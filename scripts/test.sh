@@ -80,8 +80,10 @@ sum_of() {
 # The lines of a step that say what failed and why: a log may keep only its end.
 failures_of() {
   [ -e "$LOGS/test-$1.replay" ] || return 0
-  grep -hE '^FAIL |^  (test_[a-z0-9_]+\.py:[0-9]+:|did not end)|Failure$|^\[  FAILED|\*\*\*Failed|ERROR: ' \
-    "$LOGS/test-$1.log" | cut -c-300 | head -40 | sed 's/^/  /' || true
+  local of_python='^FAIL |^  (test_[a-z0-9_]+\.py:[0-9]+:|did not end)'
+  local of_others='Failure$|^\[  FAILED|\*\*\*Failed|ERROR: '
+  grep -hE "$of_python|$of_others" "$LOGS/test-$1.log" | cut -c-300 | head -40 |
+    sed 's/^/  /' || true
 }
 
 summary() {

@@ -314,7 +314,8 @@ H2Server::H2Server(const H2Limits& limits, H2Streams& streams)
     : limits_(limits),
       streams_(streams),
       scratch_(std::make_unique<Scratch>()),
-      resets_left_(resets_max()), controls_left_(kControls) {
+      resets_left_(resets_max()),
+      controls_left_(kControls) {
   static const nghttp2_session_callbacks* const callbacks = Callbacks::make();
   static const nghttp2_option* const options = Callbacks::options();
   nghttp2_mem memory{nullptr, &take, &give, &take_zeroed, &resize};
@@ -449,7 +450,8 @@ void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
     return Callbacks::read(Callbacks::self(user), *static_cast<H2Stream*>(source->ptr), room,
                            *out_flags);
   };
-  nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(), head.last ? nullptr : &body);
+  nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(),
+                          head.last ? nullptr : &body);
 }
 
 void H2Server::submit_head(H2Stream& stream, const Head& head) { submit(stream, head, false); }
