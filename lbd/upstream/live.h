@@ -21,6 +21,7 @@
 #include "lbd/net/proxy_protocol.h"
 #include "lbd/net/tls.h"
 #include "lbd/upstream/rate_table.h"
+#include "lbd/upstream/retry_budget.h"
 
 namespace lbd::upstream {
 
@@ -112,7 +113,7 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
-  std::uint32_t retrying = 0;  // private: now in a second or later attempt
+  RetryBudget retry_budget;  // private
 };
 
 struct LiveGroup {

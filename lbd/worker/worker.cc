@@ -12,6 +12,7 @@
 #include "lbd/net/proxy_accept.h"
 #include "lbd/net/tcp_stream.h"
 #include "lbd/net/tls.h"
+#include "lbd/proxy/believed.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/h2_session.h"
@@ -28,13 +29,6 @@ using proxy::Session;
 constexpr std::chrono::milliseconds kHeartbeat{500};
 /// How often requests at a target that is down are asked whether they can go elsewhere now.
 constexpr std::chrono::milliseconds kRescue{50};
-
-bool in_any(const net::SocketAddress& address,
-            const std::vector<std::pair<net::SocketAddress, int>>& networks) {
-  return std::any_of(networks.begin(), networks.end(), [&](const auto& network) {
-    return address.in(network.first, network.second);
-  });
-}
 
 }  // namespace
 
@@ -255,7 +249,7 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
   client.local = net::SocketAddress::local_of(fd);
   if (!settings->settings.proxy_protocol.enabled) {
     open(fd, std::move(client), listener);
-  } else if (!in_any(client.peer, settings->proxies)) {
+  } else if (!proxy::is_trusted(client.peer, settings->proxies)) {
     load.proxy_refused[static_cast<std::size_t>(net::ProxyFault::untrusted)].add(1);
     ::close(fd);
   } else {
@@ -294,7 +288,6 @@ void Worker::Inside::open(int fd, proxy::ClientInfo client,
     return;
   }
   client.peer_ip = client.peer.ip();
-  client.trusted = in_any(client.peer, settings->trusted);
   if (!settings->tls) {
     start_session(net::adopt_tcp(loop, fd), std::move(client), listener);
     return;
