@@ -35,7 +35,7 @@ struct Verdict {
 /// What to check.
 struct CheckedTarget {
   TargetKey key;
-  net::SocketAddress address;  // of the check: the target's, with the check's own port
+  net::Endpoint address;  // of the check: the target's, with the check's own port
   config::HealthCheck settings;
   std::string greeting = {};  // sent first
 };

@@ -121,8 +121,9 @@ void Targets::apply_checks() {
     const auto version = static_cast<net::ProxyVersion>(settings(name).proxy_protocol);
     const net::ProxyHeader own(check.port ? net::ProxyVersion::off : version);
     for (const TargetRow& row : rows) {
-      const auto address =
-          net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
+      config::Address where = row.address;
+      where.port = check.port.value_or(where.port);
+      const auto address = upstream::endpoint_of(where);
       if (address)
         checked.push_back({{name, row.address.text()}, *address, check, std::string(own.view())});
     }

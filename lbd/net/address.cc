@@ -1,8 +1,11 @@
 #include "lbd/net/address.h"
 
 #include <arpa/inet.h>
+#include <sys/un.h>
 
+#include <cstddef>
 #include <cstring>
+#include <utility>
 
 namespace lbd::net {
 
@@ -100,6 +103,40 @@ bool SocketAddress::in(const SocketAddress& network, int prefix_bits) const noex
     if (((mine[i] ^ theirs[i]) & mask) != 0) return false;
   }
   return true;
+}
+
+struct Endpoint::UnixAddress {
+  sockaddr_un address{};
+  socklen_t size = 0;
+};
+
+std::optional<Endpoint> Endpoint::of_unix(std::string_view path) {
+  auto made = std::make_shared<UnixAddress>();
+  if (path.size() < 2 || path.size() >= sizeof made->address.sun_path) return std::nullopt;
+  made->address.sun_family = AF_UNIX;
+  std::memcpy(made->address.sun_path, path.data(), path.size());
+  const bool abstract = path[0] == '@';
+  if (abstract) made->address.sun_path[0] = '\0';
+  // An abstract name is all bytes there are, a path ends with a NUL.
+  made->size =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
+  Endpoint endpoint;
+  endpoint.unix_ = std::move(made);
+  return endpoint;
+}
+
+const sockaddr* Endpoint::data() const noexcept {
+  return is_unix() ? reinterpret_cast<const sockaddr*>(&unix_->address) : address_.data();
+}
+
+socklen_t Endpoint::size() const noexcept { return is_unix() ? unix_->size : address_.size(); }
+
+std::string Endpoint::text() const {
+  if (!is_unix()) return address_.text();
+  const char* path = unix_->address.sun_path;
+  return path[0] == '\0'
+             ? "unix:@" + std::string(path + 1, unix_->size - 1 - offsetof(sockaddr_un, sun_path))
+             : "unix:" + std::string(path);
 }
 
 }  // namespace lbd::net

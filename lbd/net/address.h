@@ -1,4 +1,4 @@
-// Socket addresses, IPv4 and IPv6 alike.
+// Socket addresses, IPv4 and IPv6 alike, and Unix sockets to connect to.
 #pragma once
 
 #include <netinet/in.h>
@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -42,6 +43,30 @@ class SocketAddress {
 
  private:
   sockaddr_in6 storage_{};  // large enough for both families; the family field is at the same place
+};
+
+/// Where a connection goes: an IP address with its port, or a Unix socket. Copies share the path.
+class Endpoint {
+ public:
+  Endpoint() noexcept = default;
+  Endpoint(const SocketAddress& address) noexcept : address_(address) {}  // as good as one
+  /// "/run/app.sock", or "@app": a name in the kernel's abstract namespace. Nothing when it is
+  /// empty or too long (107 bytes).
+  [[nodiscard]] static std::optional<Endpoint> of_unix(std::string_view path);
+
+  [[nodiscard]] bool is_unix() const noexcept { return unix_ != nullptr; }
+  /// Of one that is no Unix socket.
+  [[nodiscard]] const SocketAddress& address() const noexcept { return address_; }
+  [[nodiscard]] int family() const noexcept { return is_unix() ? AF_UNIX : address_.family(); }
+  [[nodiscard]] const sockaddr* data() const noexcept;
+  [[nodiscard]] socklen_t size() const noexcept;
+  /// As SocketAddress::text, or "unix:/run/app.sock".
+  [[nodiscard]] std::string text() const;
+
+ private:
+  struct UnixAddress;
+  SocketAddress address_;
+  std::shared_ptr<const UnixAddress> unix_;
 };
 
 }  // namespace lbd::net

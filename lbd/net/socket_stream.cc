@@ -21,13 +21,12 @@ void SocketStream::adopt(int fd) noexcept {
   failure_ = core_.watch(fd_, *this, kReadEvents);
 }
 
-bool SocketStream::begin_dial(const SocketAddress& address, std::string_view greeting,
-                              IoWait& wait) {
+bool SocketStream::begin_dial(const Endpoint& to, std::string_view greeting, IoWait& wait) {
   greeting_ = greeting;
-  fd_ = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  fd_ = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd_ < 0) return over(wait, errno);
-  no_delay();
-  connecting_ = ::connect(fd_, address.data(), address.size()) != 0;
+  if (!to.is_unix()) no_delay();
+  connecting_ = ::connect(fd_, to.data(), to.size()) != 0;
   if (connecting_ && errno != EINPROGRESS) return over(wait, errno);
   // Only now: an unconnected socket counts as hung up.
   writes_watched_ = connecting_;

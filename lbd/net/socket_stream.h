@@ -25,7 +25,7 @@ class SocketStream : public Stream, protected Watch {
   void adopt(int fd) noexcept;
   /// Connects, sends `greeting` (at most a few hundred bytes, which live until it is over), and on
   /// TLS shakes hands. As begin_write: true when it is over.
-  bool begin_dial(const SocketAddress& address, std::string_view greeting, IoWait& wait);
+  bool begin_dial(const Endpoint& to, std::string_view greeting, IoWait& wait);
 
   bool begin_read(std::span<char> into, IoWait& wait) override;
   bool begin_write(std::span<const iovec> pieces, IoWait& wait) override;

@@ -1,11 +1,16 @@
 #include "lbd/net/tcp_stream.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lbd/net/socket_stream.h"
 
 namespace lbd::net {
 namespace {
+
+// Between tries at a Unix socket whose queue is full.
+constexpr std::chrono::milliseconds kFirstPause{8};
+constexpr std::chrono::milliseconds kLongestPause{64};
 
 class TcpStream final : public SocketStream {
  public:
@@ -67,10 +72,28 @@ TcpDial::TcpDial(Loop& loop) : loop_(loop) {}
 TcpDial::~TcpDial() = default;
 
 void TcpDial::cancel() noexcept {
-  if (stream_) stream_->cancel();
+  if (stream_) {
+    stream_->cancel();
+  } else {
+    cancelled_.set();
+  }
 }
 
 Task<Dialled> TcpDial::run(To to, TimePoint deadline) {
+  Duration pause = kFirstPause;
+  for (;;) {
+    Dialled dialled = co_await try_once(to, deadline);
+    const bool full = !dialled && to.address.is_unix() && dialled.error().error == EAGAIN;
+    if (!full) co_return dialled;
+    const TimePoint again = std::min(loop_.clock().now() + pause, deadline);
+    const bool cancelled = co_await cancelled_.wait_until(loop_.clock(), again);
+    if (cancelled) co_return DialFailure{Fault::cancelled, ECANCELED};
+    if (again == deadline) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
+    pause = std::min<Duration>(2 * pause, kLongestPause);
+  }
+}
+
+Task<Dialled> TcpDial::try_once(const To& to, TimePoint deadline) {
   stream_ = std::make_unique<TcpStream>(loop_.core());
   IoWait dialled;
   bool late = false;

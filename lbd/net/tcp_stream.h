@@ -1,10 +1,11 @@
-// TCP: dialling and wrapping accepted sockets as Streams.
+// TCP and Unix sockets: dialling and wrapping accepted sockets as Streams.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "lbd/base/clock.h"
+#include "lbd/base/event.h"
 #include "lbd/base/task.h"
 #include "lbd/net/address.h"
 #include "lbd/net/loop.h"
@@ -39,18 +40,22 @@ class TcpDial {
   TcpDial& operator=(const TcpDial&) = delete;
 
   struct To {
-    SocketAddress address;
+    Endpoint address;
     std::string greeting = {};  // sent first
   };
-  /// Connects and greets, waiting at most until `deadline`; once. No request has been sent when it
+  /// Connects and greets, waiting at most until `deadline`; once. A Unix socket whose queue is full
+  /// is asked again until then, as the network does for TCP. No request has been sent when it
   /// fails, so another try is always safe.
   [[nodiscard]] Task<Dialled> run(To to, TimePoint deadline);
   /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
   void cancel() noexcept;
 
  private:
+  Task<Dialled> try_once(const To& to, TimePoint deadline);
+
   Loop& loop_;
   std::unique_ptr<SocketStream> stream_;
+  Event cancelled_;  // for the pauses between tries
 };
 
 /// TcpDial::run for whoever never calls it off.

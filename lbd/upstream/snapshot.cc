@@ -88,6 +88,13 @@ std::vector<std::pair<net::SocketAddress, int>> networks_of(
 
 }  // namespace
 
+std::optional<net::Endpoint> endpoint_of(const config::Address& address) {
+  if (!address.path.empty()) return net::Endpoint::of_unix(address.path);
+  const auto found = net::SocketAddress::parse(address.ip, address.port);
+  if (!found) return std::nullopt;
+  return *found;
+}
+
 std::string_view state_name(TargetState state) noexcept {
   switch (state) {
     case TargetState::initial:
@@ -119,7 +126,7 @@ std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& se
   group->settings = settings;
   group->live = live.group(settings.name);
   for (const TargetInput& input : targets) {
-    const auto address = net::SocketAddress::parse(input.address.ip, input.address.port);
+    const auto address = endpoint_of(input.address);
     if (!address) continue;  // parse.cc and the providers check addresses
     SnapshotTarget target;
     target.address = *address;

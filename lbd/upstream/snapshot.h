@@ -30,7 +30,7 @@ enum class TargetState : std::uint8_t {
 [[nodiscard]] std::string_view state_name(TargetState state) noexcept;
 
 struct SnapshotTarget {
-  net::SocketAddress address;
+  net::Endpoint address;
   std::uint32_t weight = 1;
   std::uint32_t zone = 0;  // index into SnapshotGroup::zones
   TargetState state = TargetState::healthy;
@@ -133,6 +133,8 @@ struct TargetInput {
   TargetState state = TargetState::initial;
 };
 
+/// Where connections to it go. Nothing for what is no address.
+[[nodiscard]] std::optional<net::Endpoint> endpoint_of(const config::Address& address);
 /// Pure but for the live state it looks up or makes.
 [[nodiscard]] std::shared_ptr<const SnapshotGroup> compile_group(
     const config::TargetGroup& settings, const std::vector<TargetInput>& targets,

@@ -29,7 +29,7 @@ BEYOND_A_SCHEMA = set("""
     policy_names_twice policy_over_a_day policy_period_of_parts policy_period_of_tracking
     policy_period_too_short policy_statistic_of_tracking policy_step_with_target_key
     policy_thresholds_overlap policy_without_adjustment process_zone_address provider_sections
-    proxy_protocol_of_nobody
+    proxy_protocol_of_nobody target_unix_check_port target_unix_too_long target_unix_twice
     rate_by_header_without_name rate_header_name rate_name_without_header rate_never_full
     rate_too_fast ratio_forgotten_percent redirect_placeholder redirect_port redirect_same_url
     respond_body_of_204 rewrite_both_paths rewrite_group_missing rewrite_host_url

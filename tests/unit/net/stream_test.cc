@@ -349,6 +349,72 @@ TEST_P(StreamTest, AConnectThatNobodyAnswersEndsAtItsDeadline) {
   EXPECT_GE(loop.clock().now(), began + milliseconds(200));
 }
 
+/// A Unix socket under an abstract name, with a queue of this length.
+int listen_unix(const Endpoint& at, int backlog) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(::bind(fd, at.data(), at.size()), 0);
+  EXPECT_EQ(::listen(fd, backlog), 0);
+  return fd;
+}
+
+Endpoint unix_name(const char* name) {
+  return *Endpoint::of_unix("@lbd-test-" + std::to_string(::getpid()) + name);
+}
+
+TEST_P(StreamTest, AUnixSocketIsDialledLikeAnyOther) {
+  const Endpoint at = unix_name(GetParam() ? "plain-asio" : "plain");
+  EXPECT_EQ(run(dial_tcp(loop, {at}, loop.clock().now() + seconds(5))).error().error, ECONNREFUSED);
+  const int fd = listen_unix(at, 1);
+  open.push_back(fd);
+  Dialled dialled = run(dial_tcp(loop, {at, "hello"}, loop.clock().now() + seconds(5)));
+  ASSERT_TRUE(dialled.has_value());
+  const int peer = ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC);
+  open.push_back(peer);
+  send(peer, "answer");
+  Reader reader(**dialled);
+  reader.start();
+  EXPECT_TRUE(run_until([&] { return reader.got == "answer"; }));
+  ::shutdown(peer, SHUT_WR);
+  EXPECT_TRUE(run_until([&] { return reader.ended == Fault::closed; }));
+}
+
+TEST_P(StreamTest, AUnixSocketWithAFullQueueIsAskedAgain) {
+  const Endpoint at = unix_name(GetParam() ? "full-asio" : "full");
+  const int fd = listen_unix(at, 0);
+  open.push_back(fd);
+  const int filler = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  open.push_back(filler);
+  ASSERT_EQ(::connect(filler, at.data(), at.size()), 0);
+  const TimePoint began = loop.clock().now();
+  const Dialled late = run(dial_tcp(loop, {at}, began + milliseconds(100)));
+  EXPECT_EQ(late.error().fault, Fault::connect_timeout);
+  EXPECT_GE(loop.clock().now(), began + milliseconds(100));
+  std::thread acceptor([fd] {
+    std::this_thread::sleep_for(milliseconds(50));
+    ::close(::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC));
+  });
+  const Dialled dialled = run(dial_tcp(loop, {at}, loop.clock().now() + seconds(5)));
+  acceptor.join();
+  EXPECT_TRUE(dialled.has_value());
+}
+
+TEST_P(StreamTest, ADialThatWaitsForRoomInAQueueCanBeCalledOff) {
+  const Endpoint at = unix_name(GetParam() ? "off-asio" : "off");
+  open.push_back(listen_unix(at, 0));
+  const int filler = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  open.push_back(filler);
+  ASSERT_EQ(::connect(filler, at.data(), at.size()), 0);
+  TcpDial dial(loop);
+  std::optional<Dialled> dialled;
+  TaskGroup group;
+  group.spawn(keep(dial.run({at}, loop.clock().now() + seconds(60)), dialled));
+  run_some();
+  EXPECT_FALSE(dialled);
+  dial.cancel();
+  EXPECT_TRUE(run_until([&] { return dialled.has_value(); }));
+  EXPECT_EQ(dialled->error().fault, Fault::cancelled);
+}
+
 TEST_P(StreamTest, AGreetingIsTheFirstThatThePeerReads) {
   const Outcome<int> fd = listen_tcp(*SocketAddress::parse("127.0.0.1", 0));
   ASSERT_TRUE(fd.has_value());
