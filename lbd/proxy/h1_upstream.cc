@@ -33,9 +33,10 @@ std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcep
   return std::move(connection_);
 }
 
-Error H1Upstream::error_now() const noexcept {
+Error H1Upstream::error_now(const net::IoResult& result) const noexcept {
   if (connection_->expired()) return {Fault::target_timeout, Side::upstream, false};
   if (connection_->aborted()) return {Fault::cancelled, Side::self, false};
+  if (result.fault == Fault::tls_failed) return {Fault::tls_failed, Side::upstream, true};
   return {Fault::target_reset, Side::upstream, false};
 }
 
@@ -62,7 +63,7 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
         piece_of(http::chunk_end(!first.bytes.empty(), first.last, first.trailers, tail_));
   }
   const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-  if (!sent.ok()) co_return error_now();
+  if (!sent.ok()) co_return error_now(sent);
   co_return Result<void>();
 }
 
@@ -82,7 +83,7 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
   }
   if (count > 0) {
     const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-    if (!sent.ok()) co_return error_now();
+    if (!sent.ok()) co_return error_now(sent);
   }
   request_done_ = piece.last;
   if (tunnel_ && piece.last) connection_->stream().shutdown_write();
@@ -101,7 +102,7 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
       break;
     }
     const net::IoResult result = co_await connection_->fill(limits_.head_bytes_max + 4096);
-    if (!result.ok()) co_return error_now();
+    if (!result.ok()) co_return error_now(result);
     if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
     answered_ = true;
   }
@@ -142,7 +143,7 @@ Task<Result<BodyPiece>> H1Upstream::read_body() {
       response_done_ = true;
       co_return BodyPiece{{}, true};
     }
-    if (!result.ok()) co_return error_now();
+    if (!result.ok()) co_return error_now(result);
     if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
   }
 }

@@ -64,9 +64,9 @@ std::string_view state_name(TargetState state) noexcept {
   return "unknown";
 }
 
-std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& settings,
-                                                   const std::vector<TargetInput>& targets,
-                                                   const std::string& own_zone, LiveState& live) {
+std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
+                                             const std::vector<TargetInput>& targets,
+                                             const std::string& own_zone, LiveState& live) {
   auto group = std::make_shared<SnapshotGroup>();
   group->settings = settings;
   group->live = live.group(settings.name);
