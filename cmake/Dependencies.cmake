@@ -10,6 +10,8 @@ find_package(pugixml CONFIG REQUIRED)
 find_package(SQLite3 REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 find_package(fmt CONFIG REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 
 add_library(lbd_yaml INTERFACE)
 if(TARGET yaml-cpp::yaml-cpp)

@@ -2,7 +2,6 @@
 // resolved. Parsing and checking live in parse.cc and validate.cc; nothing here refers to YAML.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -10,33 +9,10 @@
 #include <variant>
 #include <vector>
 
+#include "config/rule.h"
+#include "config/values.h"
+
 namespace lbd::config {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-/// Where a value stands in the YAML files; line and column count from 1, 0 means unknown (a
-/// default).
-struct Origin {
-  std::string file;
-  int line = 0;
-  int column = 0;
-};
-
-/// A literal socket address: IPv4 or IPv6 with port (port 0 binds a free one; tests only).
-struct Address {
-  std::string ip;  // "0.0.0.0", "::", "10.0.1.10"; never a name
-  std::uint16_t port = 0;
-  [[nodiscard]] std::string text() const;  // "10.0.1.10:80", "[::1]:80"
-  friend bool operator==(const Address&, const Address&) = default;
-  friend auto operator<=>(const Address&, const Address&) = default;
-};
-
-/// IPv4 or IPv6 prefix, e.g. "10.0.0.0/8".
-struct Cidr {
-  std::string ip;
-  int prefix_bits = 0;
-};
 
 struct Admin {
   std::string socket = "/run/lbd/admin.sock";
@@ -94,38 +70,6 @@ struct ListenerLimits {
   std::uint32_t requests_per_connection_max = 0;  // 0: no limit
 };
 
-/// Conditions of one rule: all that are given must hold; within one, any value may match.
-struct When {
-  std::vector<std::string> hosts;  // exact, or one leading "*." or trailing ".*" wildcard, or
-                                   // "*"/"?" anywhere; lower case
-  std::vector<std::string> paths;  // exact "/a", prefix "/a/*", or "*"/"?" anywhere
-};
-
-struct Forward {
-  std::string target_group;
-};
-struct Redirect {  // ALB semantics: #{protocol} #{host} #{port} #{path} #{query}
-  std::string protocol = "#{protocol}";
-  std::string host = "#{host}";
-  std::string port = "#{port}";
-  std::string path = "/#{path}";
-  std::string query = "#{query}";
-  int status = 301;
-};
-struct FixedResponse {
-  int status = 200;
-  std::string content_type = "text/plain; charset=utf-8";
-  std::string body;
-};
-using Action = std::variant<Forward, Redirect, FixedResponse>;
-
-struct Rule {
-  std::string name;
-  When when;
-  Action then;
-  Origin origin;
-};
-
 enum class ListenerProtocol : std::uint8_t {
   http,
   https
@@ -181,6 +125,9 @@ struct Listener {
   Upgrade upgrade = Upgrade::websocket;
   DesyncMode desync = DesyncMode::defensive;
   bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
+  AccessList access;
+  std::vector<RateLimit> rate_limits;
+  std::map<std::string, ErrorPage> error_pages;  // by "503", or "5xx" for all that have no own
   Origin origin;
 };
 

@@ -66,7 +66,12 @@ std::string map_text(const std::map<std::string, std::string>& items) {
 
 std::string text_of(const Action& action) {
   if (const auto* forward = std::get_if<Forward>(&action)) {
-    return list_text({"forward", forward->target_group});
+    std::vector<std::string> parts{"forward", forward->target_group};
+    for (const auto& each : forward->weighted) {
+      parts.push_back(each.target_group);
+      parts.push_back(std::to_string(each.weight));
+    }
+    return list_text(parts);
   }
   if (const auto* redirect = std::get_if<Redirect>(&action)) {
     return list_text({"redirect", redirect->protocol, redirect->host, redirect->port,
@@ -77,9 +82,91 @@ std::string text_of(const Action& action) {
       {"respond", std::to_string(response.status), response.content_type, response.body});
 }
 
+std::string text_of(const std::vector<Cidr>& networks) {
+  std::vector<std::string> parts;
+  for (const auto& each : networks)
+    parts.push_back(fmt::format("{}/{}", each.ip, each.prefix_bits));
+  return list_text(parts);
+}
+
+std::string text_of(const std::vector<FieldMatch>& fields) {
+  std::vector<std::string> parts;
+  for (const auto& field : fields) {
+    parts.push_back(field.name);
+    parts.push_back(list_text(field.values));
+  }
+  return list_text(parts);
+}
+
+std::string text_of(const When& when);
+
+std::string text_of(const std::vector<When>& parts) {
+  std::vector<std::string> texts;
+  for (const auto& part : parts) texts.push_back(text_of(part));
+  return list_text(texts);
+}
+
+std::string text_of(const When& when) {
+  return list_text({list_text(when.hosts), list_text(when.paths), list_text(when.hosts_regex),
+                    list_text(when.paths_regex), list_text(when.methods), text_of(when.headers),
+                    text_of(when.headers_regex), text_of(when.query), text_of(when.query_regex),
+                    text_of(when.cookies), text_of(when.cookies_regex), text_of(when.source_ips),
+                    when.scheme, list_text(when.server_names), list_text(when.server_names_regex),
+                    when.share ? fmt::format("{}", *when.share) : "", text_of(when.any),
+                    text_of(when.all), text_of(when.none)});
+}
+
+std::string text_of(const std::vector<NamedText>& texts) {
+  std::vector<std::string> parts;
+  for (const auto& each : texts) {
+    parts.push_back(each.name);
+    parts.push_back(each.text);
+  }
+  return list_text(parts);
+}
+
+std::string text_of(const HeaderEdits& edits) {
+  return list_text({list_text(edits.remove), text_of(edits.set), text_of(edits.add)});
+}
+
+std::string text_of(const Rewrite& rewrite) {
+  return list_text({rewrite.host, rewrite.path_prefix_from, rewrite.path_prefix_to,
+                    rewrite.path_regex, rewrite.path_to, list_text(rewrite.query_remove),
+                    text_of(rewrite.query_set), text_of(rewrite.query_add)});
+}
+
+std::string text_of(const AccessList& access) {
+  return list_text({text_of(access.allow), text_of(access.deny)});
+}
+
+std::string text_of(const std::vector<RateLimit>& limits) {
+  std::vector<std::string> parts;
+  for (const auto& each : limits) {
+    parts.push_back(fmt::format("{} {} {} {} {}", static_cast<int>(each.by), each.requests,
+                                each.per.count(), each.burst, each.keys_max));
+    parts.push_back(each.name);
+  }
+  return list_text(parts);
+}
+
 std::string text_of(const Rule& rule) {
-  return list_text(
-      {rule.name, list_text(rule.when.hosts), list_text(rule.when.paths), text_of(rule.then)});
+  const auto ms = [](const std::optional<milliseconds>& time) {
+    return time ? std::to_string(time->count()) : "";
+  };
+  return list_text({rule.name, text_of(rule.when), text_of(rule.then), text_of(rule.rewrite),
+                    text_of(rule.request_headers), text_of(rule.response_headers),
+                    ms(rule.total_timeout), ms(rule.response_head_timeout),
+                    rule.attempts ? std::to_string(*rule.attempts) : "",
+                    rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : "",
+                    text_of(rule.access), text_of(rule.rate_limits)});
+}
+
+std::string text_of(const std::map<std::string, ErrorPage>& pages) {
+  std::vector<std::string> parts;
+  for (const auto& [status, page] : pages) {
+    parts.insert(parts.end(), {status, page.content_type, page.body});
+  }
+  return list_text(parts);
 }
 
 std::string text_of(const HealthCheck& check) {
@@ -236,6 +323,9 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
   changes.changed("desync", before.desync != after.desync);
+  changes.changed("access", text_of(before.access) != text_of(after.access));
+  changes.changed("rate_limits", text_of(before.rate_limits) != text_of(after.rate_limits));
+  changes.changed("error_pages", text_of(before.error_pages) != text_of(after.error_pages));
   changes.number("reason_header", before.reason_header, after.reason_header);
 }
 

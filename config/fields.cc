@@ -129,6 +129,17 @@ Kind object(const std::function<Table()>& table) {
           .fallback = ""};
 }
 
+Kind checked(Kind kind, std::function<void(Decoder&, const Cursor&)> check) {
+  return {.read =
+              [read = std::move(kind.read), check = std::move(check)](Decoder& decoder,
+                                                                      const Cursor& at) {
+                read(decoder, at);
+                if (!at.value.secret && !at.value.broken) check(decoder, at);
+              },
+          .schema = std::move(kind.schema),
+          .fallback = std::move(kind.fallback)};
+}
+
 Kind or_off(bool& enabled, Kind kind) {
   return {.read =
               [&enabled, read = std::move(kind.read)](Decoder& decoder, const Cursor& at) {

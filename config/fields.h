@@ -143,6 +143,8 @@ template <class E>
 // ---- kinds made of others
 /// A mapping read by its own table. Built when needed, since tables nest.
 [[nodiscard]] Kind object(const std::function<Table()>& table);
+/// A kind whose result is looked at once more; a secret is read but not judged.
+[[nodiscard]] Kind checked(Kind kind, std::function<void(Decoder&, const Cursor&)> check);
 /// As `kind`, or `off`, which clears `enabled`.
 [[nodiscard]] Kind or_off(bool& enabled, Kind kind);
 /// A list whose elements are read one by one; `sample` describes an element for the schema.

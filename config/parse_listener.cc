@@ -1,8 +1,7 @@
-// Listeners, their rules and actions.
+// Listeners.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "config/scalars.h"
 #include "config/tables.h"
@@ -80,191 +79,7 @@ Table limits_table(ListenerLimits& limits) {
       .after = {}};
 }
 
-void check_hosts(Decoder& decoder, const Cursor& at, std::vector<std::string>& hosts) {
-  for (auto& host : hosts) {
-    for (auto& c : host) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (host.find_first_of("/ \t") == std::string::npos) continue;
-    decoder.error(at.value.place, "E2005",
-                  fmt::format("{}: '{}' is not a host name", at.path, host),
-                  "neither scheme nor path: write it as 'shop.example.com'");
-  }
-}
-
-void check_paths(Decoder& decoder, const Cursor& at, const std::vector<std::string>& paths) {
-  for (const auto& path : paths) {
-    if (path.starts_with('/') || path.starts_with('*')) {
-      if (path.find('?') == std::string::npos || path.find('=') == std::string::npos) continue;
-      decoder.warning(at.value.place, "W2001",
-                      fmt::format("{}: '?' matches any one character of the path; the query is not "
-                                  "part of it",
-                                  at.path));
-      continue;
-    }
-    decoder.error(
-        at.value.place, "E2005",
-        fmt::format("{}: path '{}' can match nothing: paths start with '/'", at.path, path),
-        fmt::format("did you mean '/{}'?", path));
-  }
-}
-
-/// A kind whose result is looked at once more; a secret is read but not judged.
-Kind checked(Kind kind, std::function<void(Decoder&, const Cursor&)> check) {
-  return {.read =
-              [read = std::move(kind.read), check = std::move(check)](Decoder& decoder,
-                                                                      const Cursor& at) {
-                read(decoder, at);
-                if (!at.value.secret && !at.value.broken) check(decoder, at);
-              },
-          .schema = std::move(kind.schema),
-          .fallback = std::move(kind.fallback)};
-}
-
-Table when_table(When& when) {
-  return {.doc = "Conditions: all that are given must hold; within one, any value may match.",
-          .fields =
-              {
-                  {"host",
-                   checked(texts(when.hosts, "a host name, or a list of them"),
-                           [&when](Decoder& decoder, const Cursor& at) {
-                             check_hosts(decoder, at, when.hosts);
-                           }),
-                   "Host names; `*` and `?` are wildcards."},
-                  {"path",
-                   checked(texts(when.paths, "a path, or a list of them"),
-                           [&when](Decoder& decoder, const Cursor& at) {
-                             check_paths(decoder, at, when.paths);
-                           }),
-                   "Paths: exact `/a`, prefix `/a/*`; `*` and `?` are wildcards."},
-              },
-          .later = {"method", "header", "query", "source_ip"},
-          .after = {}};
-}
-
-/// 301, 302, 303, 307 or 308: what a redirect may answer.
-Kind redirect_status(int& out) {
-  return {.read =
-              [&out](Decoder& decoder, const Cursor& at) {
-                const auto* found = scalar_of(decoder, at, "301, 302, 303, 307 or 308");
-                if (found == nullptr) return;
-                for (const int status : {301, 302, 303, 307, 308}) {
-                  if (*found == std::to_string(status)) {
-                    out = status;
-                    return;
-                  }
-                }
-                decoder.expected(at, "301, 302, 303, 307 or 308");
-              },
-          .schema =
-              [] {
-                return json::object{{"enum", json::array{301, 302, 303, 307, 308}}};
-              },
-          .fallback = fmt::format("`{}`", out)};
-}
-
-Table redirect_table(Redirect& redirect) {
-  return {
-      .doc = "A redirect; #{protocol}, #{host}, #{port}, #{path} and #{query} are the request's.",
-      .fields =
-          {
-              {"protocol", required_text(redirect.protocol, "http, https or #{protocol}"),
-               "Scheme of the new URL."},
-              {"host", required_text(redirect.host, "a host"), "Host of the new URL."},
-              {"port", required_text(redirect.port, "a port"), "Port of the new URL."},
-              {"path", required_text(redirect.path, "a path"),
-               "Path of the new URL; starts with `/`."},
-              {"query", text(redirect.query), "Query of the new URL, without `?`."},
-              {"status", redirect_status(redirect.status), "Status of the answer."},
-          },
-      .later = {},
-      .after = {}};
-}
-
-Table respond_table(FixedResponse& response) {
-  return {.doc = "A fixed answer.",
-          .fields =
-              {
-                  {"status", status(response.status, {200, 599}), "Status of the answer.", true},
-                  {"content_type", required_text(response.content_type, "a media type"),
-                   "Content-Type of the answer."},
-                  {"body", text(response.body), "Body of the answer."},
-              },
-          .later = {},
-          .after = {}};
-}
-
-/// All three actions at once: exactly one must be there.
-struct ActionDraft {
-  Forward forward;
-  Redirect redirect;
-  FixedResponse response;
-};
-
-Table action_table(ActionDraft& draft) {
-  return {.doc = "What to do with a request: one of forward, redirect, respond.",
-          .fields =
-              {
-                  {"forward", required_text(draft.forward.target_group, "a target group"),
-                   "Target group that answers."},
-                  {"redirect", object([&draft] { return redirect_table(draft.redirect); }),
-                   "Redirect the client."},
-                  {"respond", object([&draft] { return respond_table(draft.response); }),
-                   "Answer it here."},
-              },
-          .later = {},
-          .after = {}};
-}
-
 }  // namespace
-
-Kind action(std::function<void(Action)> set) {
-  return {.read =
-              [set = std::move(set)](Decoder& decoder, const Cursor& at) {
-                ActionDraft draft;
-                decode(decoder, at, action_table(draft));
-                if (at.value.kind != ValueKind::mapping) return;
-                const auto* forward = find_member(at.value, "forward");
-                const auto* redirect = find_member(at.value, "redirect");
-                const auto* respond = find_member(at.value, "respond");
-                const int count =
-                    (forward != nullptr) + (redirect != nullptr) + (respond != nullptr);
-                if (count != 1) {
-                  decoder.error(at.label, count == 0 ? "E2004" : "E2010",
-                                fmt::format("{}: exactly one of forward, redirect and respond is "
-                                            "needed, found {}",
-                                            at.path, count == 0 ? "none" : std::to_string(count)));
-                } else if (forward != nullptr) {
-                  set(draft.forward);
-                } else if (redirect != nullptr) {
-                  set(draft.redirect);
-                } else {
-                  set(draft.response);
-                }
-              },
-          .schema =
-              [] {
-                ActionDraft sample;
-                auto schema = schema_of(action_table(sample));
-                schema["minProperties"] = 1;
-                schema["maxProperties"] = 1;
-                return schema;
-              },
-          .fallback = ""};
-}
-
-Table rule_table(Rule& rule) {
-  return {.doc = "One rule.",
-          .fields =
-              {
-                  {"name", required_text(rule.name, "a name"),
-                   "Name in logs and in `lbd explain`. Default: `rule-1`, `rule-2`, …"},
-                  {"when", object([&rule] { return when_table(rule.when); }),
-                   "Conditions; without any the rule matches every request."},
-                  {"then", action([&rule](Action found) { rule.then = std::move(found); }),
-                   "What to do with a request that matches.", true},
-              },
-          .later = {},
-          .after = {}};
-}
 
 Table listener_table(Listener& listener) {
   return {
@@ -298,6 +113,13 @@ Table listener_table(Listener& listener) {
                word(listener.desync, {.words = {"monitor", "defensive", "strictest"}, .later = {}}),
                "What becomes of requests that servers could read differently: see "
                "docs/operations/desync.md."},
+              {"access", object([&listener] { return access_table(listener.access); }),
+               "Who may send requests, by address; others get 403."},
+              {"rate_limits", objects(listener.rate_limits, &rate_limit_table),
+               "Token buckets that each request takes a token of; without one it gets 429."},
+              {"error_pages", error_pages(listener.error_pages),
+               "What clients see of errors that lbd answers itself, by status (`503`) or class "
+               "(`5xx`)."},
               {"reason_header", flag(listener.reason_header),
                "Whether to add x-lbd-reason to answers that lbd makes itself."},
           },

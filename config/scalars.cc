@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -184,6 +185,14 @@ Outcome<std::vector<CodeRange>> parse_codes(std::string_view text) {
     if (comma == std::string_view::npos) return codes;
     text.remove_prefix(comma + 1);
   }
+}
+
+bool is_token(std::string_view text) {
+  static constexpr std::string_view kTokenPunctuation = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           kTokenPunctuation.find(c) != std::string_view::npos;
+  });
 }
 
 std::string duration_text(milliseconds duration) {

@@ -29,6 +29,8 @@ namespace lbd::config {
 [[nodiscard]] Outcome<std::vector<CodeRange>> parse_codes(std::string_view text);
 /// The canonical text of an IPv4 or IPv6 address; fails for anything else.
 [[nodiscard]] Outcome<std::string> parse_ip(std::string_view text);
+/// RFC 9110: a method, the name of a header field or of a cookie.
+[[nodiscard]] bool is_token(std::string_view text);
 
 /// As one would write them: "1m30s" is "90s", 16384 is "16KiB", 0.9 is "90%".
 [[nodiscard]] std::string duration_text(milliseconds duration);

@@ -6,18 +6,21 @@
 #include <set>
 #include <utility>
 
+#include "config/findings.h"
 #include "config/scalars.h"
 #include "config/suggest.h"
 
 namespace lbd::config {
 namespace {
 
-class Validator {
+class Validator : Findings {
  public:
-  Validator(const Config& config, const Places& places) : config_(config), places_(places) {}
+  Validator(const Config& config, const Places& places) : Findings(places), config_(config) {}
 
   std::vector<Problem> run() {
-    for (const auto& [name, listener] : config_.listeners) check_listener(listener);
+    ListenerFindings listeners = validate_listeners(config_, places_);
+    used_target_groups_ = std::move(listeners.target_groups);
+    problems_ = std::move(listeners.problems);
     check_listen_addresses();
     for (const auto& [name, group] : config_.target_groups) check_target_group(group);
     for (const auto& [name, group] : config_.scaling_groups) check_scaling_group(group);
@@ -26,202 +29,6 @@ class Validator {
   }
 
  private:
-  /// The place of a path, or of the nearest thing around it.
-  [[nodiscard]] Place place(std::string path) const {
-    while (true) {
-      const auto found = places_.find(path);
-      if (found != places_.end()) return found->second;
-      const auto cut = path.find_last_of(".[");
-      if (cut == std::string::npos) return {};
-      path.resize(cut);
-    }
-  }
-  [[nodiscard]] bool written(const std::string& path) const { return places_.contains(path); }
-
-  void error(const std::string& path, std::string_view code, std::string message,
-             std::string hint = {}) {
-    problems_.push_back(problem_at(place(path), code, std::move(message), std::move(hint)));
-  }
-  void warning(const std::string& path, std::string_view code, std::string message,
-               std::string hint = {}) {
-    problems_.push_back(warning_at(place(path), code, std::move(message), std::move(hint)));
-  }
-
-  /// A name as it may be shown: not when it came out of ${env:} or ${file:}.
-  [[nodiscard]] std::string shown(const std::string& path, const std::string& name) const {
-    return place(path).secret ? "<redacted>" : "'" + name + "'";
-  }
-
-  template <class Map>
-  static std::vector<std::string> names_of(const Map& map) {
-    std::vector<std::string> names;
-    names.reserve(map.size());
-    for (const auto& [name, value] : map) names.push_back(name);
-    return names;
-  }
-
-  void check_listener(const Listener& listener) {
-    const std::string path = "listeners." + listener.name;
-    std::map<std::string, std::size_t> names;
-    std::optional<std::size_t> catch_all;
-    for (std::size_t i = 0; i < listener.rules.size(); ++i) {
-      const auto& rule = listener.rules[i];
-      const auto at = fmt::format("{}.rules[{}]", path, i);
-      const auto [first, is_new] = names.emplace(rule.name, i);
-      if (!is_new) {
-        error(at + ".name", "E3001",
-              fmt::format("two rules of listener '{}' are called '{}'", listener.name, rule.name),
-              fmt::format("the other is on line {}", listener.rules[first->second].origin.line));
-      }
-      if (catch_all) {
-        warning(at, "W3001",
-                fmt::format("rule '{}' is never reached: rule '{}' before it matches everything",
-                            rule.name, listener.rules[*catch_all].name));
-      } else if (matches_everything(rule.when)) {
-        catch_all = i;
-      }
-      check_action(rule.then, at + ".then");
-    }
-    if (listener.otherwise) {
-      check_action(*listener.otherwise, path + ".default");
-      if (catch_all) {
-        warning(path + ".default", "W3001",
-                fmt::format("the default of listener '{}' is never reached: rule '{}' matches "
-                            "everything",
-                            listener.name, listener.rules[*catch_all].name));
-      }
-    }
-    if (listener.rules.empty() && !listener.otherwise) {
-      warning(path, "W3002",
-              fmt::format("listener '{}' has neither rules nor a default: it answers 404 only",
-                          listener.name),
-              "add 'default: { forward: … }'");
-    }
-    check_listener_limits(listener, path);
-    check_tls(listener, path);
-    check_http2(listener, path);
-  }
-
-  void check_http2(const Listener& listener, const std::string& path) {
-    const bool https = listener.protocol == ListenerProtocol::https;
-    if (https && listener.http2.cleartext) {
-      error(path + ".http2.cleartext", "E3030",
-            fmt::format("listener '{}' speaks https: its clients agree on HTTP/2 by ALPN",
-                        listener.name),
-            "remove 'cleartext'");
-    }
-    if (listener.http2.stream_window > listener.http2.connection_window) {
-      const bool own = written(path + ".http2.stream_window");
-      error(path + ".http2" + (own ? ".stream_window" : ".connection_window"), "E3031",
-            "a stream's window cannot be larger than its connection's");
-    }
-  }
-
-  void check_tls(const Listener& listener, const std::string& path) {
-    const bool https = listener.protocol == ListenerProtocol::https;
-    if (https && !listener.tls) {
-      error(path, "E3020", fmt::format("listener '{}' speaks https without 'tls'", listener.name),
-            "add 'tls: { certificates: [{ chain: …, key: … }] }'");
-    }
-    if (!listener.tls) return;
-    if (!https) {
-      error(path + ".tls", "E3020",
-            fmt::format("listener '{}' has 'tls' but speaks plain http", listener.name),
-            "add 'protocol: https'");
-    }
-    if (listener.tls->certificates.empty() && !written(path + ".tls.certificates[0]")) {
-      error(path + ".tls", "E3020", "TLS needs a certificate");
-    }
-    const ClientCertificates& clients = listener.tls->client_certificates;
-    if ((clients.verify == ClientVerification::off) != clients.trust.empty()) {
-      error(path + ".tls.client_certificates", "E3020",
-            clients.trust.empty() ? "verifying clients needs 'trust'"
-                                  : "'trust' without 'verify' has no effect");
-    }
-  }
-
-  static bool matches_everything(const When& when) {
-    const auto any = [](const std::vector<std::string>& values, std::string_view also) {
-      return values.empty() || std::any_of(values.begin(), values.end(), [&](const auto& value) {
-               return value == "*" || value == also;
-             });
-    };
-    return any(when.hosts, "*") && any(when.paths, "/*");
-  }
-
-  void check_listener_limits(const Listener& listener, const std::string& path) {
-    const auto& limits = listener.limits;
-    if (limits.header_bytes_max > limits.headers_bytes_max) {
-      const bool own = written(path + ".limits.header_bytes_max");
-      error(path + (own ? ".limits.header_bytes_max" : ".limits.headers_bytes_max"), "E3002",
-            fmt::format("one header line may be larger ({}) than the whole head ({})",
-                        size_text(limits.header_bytes_max), size_text(limits.headers_bytes_max)));
-    }
-  }
-
-  void check_action(const Action& action, const std::string& path) {
-    if (const auto* forward = std::get_if<Forward>(&action)) {
-      check_forward(*forward, path);
-    } else if (const auto* redirect = std::get_if<Redirect>(&action)) {
-      check_redirect(*redirect, path + ".redirect");
-    } else if (const auto* response = std::get_if<FixedResponse>(&action)) {
-      const bool bodiless = response->status == 204 || response->status == 304;
-      if (bodiless && !response->body.empty()) {
-        error(path + ".respond.body", "E3003",
-              fmt::format("a {} answer has no body", response->status));
-      }
-    }
-  }
-
-  void check_forward(const Forward& forward, const std::string& path) {
-    if (forward.target_group.empty()) return;  // reported as missing or wrong
-    used_target_groups_.insert(forward.target_group);
-    if (config_.target_groups.contains(forward.target_group)) return;
-    const auto names = names_of(config_.target_groups);
-    error(
-        path + ".forward", "E3004",
-        fmt::format("there is no target group {}", shown(path + ".forward", forward.target_group)),
-        names.empty() ? "there are no target groups" : suggestion(forward.target_group, names));
-  }
-
-  void check_redirect(const Redirect& redirect, const std::string& path) {
-    const Redirect same;
-    if (redirect.protocol == same.protocol && redirect.host == same.host &&
-        redirect.port == same.port && redirect.path == same.path && redirect.query == same.query) {
-      error(path, "E3005", "this redirect leads to the same URL: it would loop for ever",
-            "change at least one of protocol, host, port, path and query");
-    }
-    if (redirect.protocol != same.protocol && redirect.protocol != "http" &&
-        redirect.protocol != "https") {
-      error(path + ".protocol", "E3006", "a redirect's protocol is http, https or #{protocol}");
-    }
-    const auto port = parse_whole(redirect.port);
-    if (redirect.port != same.port && (!port || *port < 1 || *port > 65535)) {
-      error(path + ".port", "E3006", "a redirect's port is 1 to 65535 or #{port}");
-    }
-    if (!redirect.path.starts_with('/')) {
-      error(path + ".path", "E3006", "a redirect's path starts with '/'");
-    }
-    check_placeholders(redirect, path);
-  }
-
-  void check_placeholders(const Redirect& redirect, const std::string& path) {
-    static const std::vector<std::string> kKnown{"protocol", "host", "port", "path", "query"};
-    const std::pair<std::string_view, const std::string&> parts[] = {
-        {"host", redirect.host}, {"path", redirect.path}, {"query", redirect.query}};
-    for (const auto& [key, text] : parts) {
-      for (auto start = text.find("#{"); start != std::string::npos;
-           start = text.find("#{", start + 2)) {
-        const auto end = std::min(text.find('}', start), text.size());
-        const auto name = text.substr(start + 2, end - start - 2);
-        if (std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
-        error(fmt::format("{}.{}", path, key), "E3006",
-              "a redirect knows #{protocol}, #{host}, #{port}, #{path} and #{query} only");
-        break;
-      }
-    }
-  }
-
   static bool overlap(const Address& a, const Address& b) {
     if (a.port != b.port || a.port == 0) return false;
     const auto v6 = [](const Address& x) { return x.ip.find(':') != std::string::npos; };
@@ -476,8 +283,6 @@ class Validator {
   }
 
   const Config& config_;
-  const Places& places_;
-  std::vector<Problem> problems_;
   std::set<std::string> used_target_groups_;
   std::set<std::string> used_scaling_groups_;
 };

@@ -32,6 +32,25 @@ or nothing. Unknown and duplicate keys are errors.
 
 `NAME` stands for a name of your own, `[]` for each entry of a list. **Bold**: required.
 
+## Rules
+
+The first rule of a listener that matches decides; without one its `default` does. In `when`, keys
+are joined by "and", values of one key by "or"; `any`, `all` and `not` hold further conditions, up
+to 8 deep. Host names, header values and values of query parameters match in either case; paths,
+methods and cookies exactly. Paths and queries are compared as they were sent, not decoded. `*` in a
+pattern is any run of characters, `?` any one; expressions are RE2's and match anywhere unless `^`
+and `$` anchor them. A `percentage` is drawn for each request, and for each condition by itself.
+
+"The client's address" is the peer's or, behind proxies of `trusted_proxies`, the last one in
+X-Forwarded-For that is not such a proxy.
+
+A request that has found its rule must pass the listener's `access` and `rate_limits`, then the
+rule's; then the body limit holds, then it is forwarded, redirected or answered. What is rewritten
+is not looked up again, and is logged as it came. `response_headers` change every answer to a
+request of the rule, those that lbd makes itself too. Variables: `#{protocol}`, `#{host}`,
+`#{port}`, `#{path}` (without its first slash), `#{query}`, `#{method}`, `#{client_ip}`,
+`#{request_id}`, `#{sni}`, `#{tls_version}`, `#{tls_cipher}`.
+
 ## Policies
 
 A policy watches one `signal` of its scaling group and is of one type:
@@ -86,7 +105,7 @@ def kind(schema):
             word = f"`{each['const']}`" if each["const"] not in (0, False) else ""
         elif each.get("type") == "array":
             word = f"list of {kind(each.get('items', {})) or 'text'}"
-        elif each.get("type") == "object":
+        elif each.get("type") == "object" or "$ref" in each:
             word = "mapping"
         else:
             word = KINDS.get(each.get("type"), "text")

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lbd/balance/pick.h"
@@ -49,19 +50,55 @@ void write_a_request_head(benchmark::State& state) {
 }
 BENCHMARK(write_a_request_head);
 
-void find_the_last_of_rules(benchmark::State& state) {
+std::vector<config::Rule> rules_by_host(std::int64_t count) {
   std::vector<config::Rule> rules;
-  for (std::int64_t i = 0; i < state.range(0); ++i) {
+  for (std::int64_t i = 0; i < count; ++i) {
     config::Rule& rule = rules.emplace_back();
     rule.when.hosts = {fmt::format("host{}.example.com", i)};
     rule.when.paths = {"/products/*"};
-    rule.then = config::Forward{"web"};
   }
-  const route::Table table(rules);
-  const std::string host = rules.back().when.hosts.front();
-  for (auto _ : state) benchmark::DoNotOptimize(table.find(host, "/products/4711"));
+  return rules;
 }
-BENCHMARK(find_the_last_of_rules)->Arg(1)->Arg(100)->Arg(10'000);
+
+/// Requests for all rules in turn, so that what is looked at is not always in the cache.
+void find_each(benchmark::State& state, const std::vector<config::Rule>& rules) {
+  const route::Table table(rules);
+  std::vector<std::pair<std::string, std::string>> asked;
+  for (const config::Rule& rule : rules) {
+    const config::When& when = rule.when;
+    std::string path = when.paths.front();
+    if (path.ends_with('*')) path.replace(path.size() - 1, 1, "4711");
+    asked.emplace_back(when.hosts.empty() ? "shop.example.com" : when.hosts.front(), path);
+  }
+  std::size_t turn = 0;
+  for (auto _ : state) {
+    turn = (turn + 7919) % asked.size();
+    const route::Request request{.authority = asked[turn].first, .path = asked[turn].second};
+    benchmark::DoNotOptimize(table.find(request));
+  }
+}
+
+void find_a_rule_by_host(benchmark::State& state) {
+  find_each(state, rules_by_host(state.range(0)));
+}
+BENCHMARK(find_a_rule_by_host)->Arg(1)->Arg(100)->Arg(10'000);
+
+void find_a_rule_by_path_prefix(benchmark::State& state) {
+  std::vector<config::Rule> rules(static_cast<std::size_t>(state.range(0)));
+  for (std::size_t i = 0; i < rules.size(); ++i) rules[i].when.paths = {fmt::format("/app{}/*", i)};
+  find_each(state, rules);
+}
+BENCHMARK(find_a_rule_by_path_prefix)->Arg(1)->Arg(100)->Arg(10'000);
+
+void find_a_rule_by_host_and_path(benchmark::State& state) {
+  std::vector<config::Rule> rules(static_cast<std::size_t>(state.range(0)));
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    rules[i].when.hosts = {fmt::format("host{}.example.com", i / 100)};
+    rules[i].when.paths = {fmt::format("/page/{}", i % 100)};
+  }
+  find_each(state, rules);
+}
+BENCHMARK(find_a_rule_by_host_and_path)->Arg(1)->Arg(100)->Arg(10'000);
 
 template <class Pick>
 void pick(benchmark::State& state, Pick choose) {

@@ -34,6 +34,8 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"drain_deadline", "DD", 502},
     {"loop_detected", "LD", 508},
     {"tunnel_timeout", "SI", 504},
+    {"access_denied", "AD", 403},
+    {"rate_limited", "RL", 429},
     {"target_down", "-", 0},
     {"closed", "-", 0},
     {"cancelled", "-", 0},

@@ -33,6 +33,8 @@ enum class Fault : std::uint8_t {
   drain_deadline,     // cut because draining reached its deadline
   loop_detected,      // the request came through this lbd too often already
   tunnel_timeout,     // a tunnel in which nothing moved for too long, or that lasted too long
+  access_denied,      // the client's address may not come in here
+  rate_limited,       // the request's key has no token left
   // Below: what is translated before it reaches a client.
   target_down,  // taken away from a target that went down; tried elsewhere
   closed,       // end of stream

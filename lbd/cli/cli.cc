@@ -6,6 +6,8 @@
 #include <boost/json.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <vector>
 
 #include "config/files.h"
 #include "config/parse.h"
@@ -14,7 +16,7 @@
 #include "lbd/cli/client.h"
 #include "lbd/cli/show.h"
 #include "lbd/control/check_files.h"
-#include "lbd/route/table.h"
+#include "lbd/control/explain.h"
 
 namespace lbd::cli {
 namespace {
@@ -31,6 +33,11 @@ struct Options {
   std::string group;
   std::string method;
   std::string url;
+  std::vector<std::string> headers;
+  std::string source;
+  std::string sni;
+  std::string listener;
+  std::string explain_file;
   std::string span;
   std::uint64_t id = 0;
   std::uint32_t desired = 0;
@@ -110,54 +117,37 @@ int reload(const Options& options) {
   return answer->status == 200 ? kOk : kFailed;
 }
 
-/// "http://host:8080/path?query" → authority and path; false when it is not one.
-bool split_url(const std::string& url, std::string& authority, std::string& path) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return false;
-  const std::size_t start = scheme + 3;
-  const std::size_t slash = url.find_first_of("/?", start);
-  authority = url.substr(start, slash - start);
-  path = slash == std::string::npos || url[slash] == '?'
-             ? "/"
-             : url.substr(slash, url.find('?', slash) - slash);
-  return !authority.empty();
-}
-
-std::string action_text(const config::Action& action) {
-  if (const auto* forward = std::get_if<config::Forward>(&action))
-    return "forward to " + forward->target_group;
-  if (const auto* redirect = std::get_if<config::Redirect>(&action))
-    return fmt::format("redirect {}", redirect->status);
-  return fmt::format("respond {}", std::get<config::FixedResponse>(action).status);
+/// What `lbd explain` was asked, as explain_question() takes it.
+std::map<std::string, std::string> asked(const Options& options) {
+  std::string headers;
+  for (const std::string& each : options.headers) headers += each + "\n";
+  return {{"method", options.method}, {"url", options.url}, {"headers", headers},
+          {"source", options.source}, {"sni", options.sni}, {"listener", options.listener}};
 }
 
 int explain(const Options& options) {
-  const config::LoadResult loaded = config::load(options.config, config::DiskReader());
+  const auto question = control::explain_question(asked(options));
+  if (!question) {
+    complain("lbd: " + question.error().message);
+    return kUsage;
+  }
+  if (options.explain_file.empty()) {
+    std::string target = "/v1/explain?";
+    for (const auto& [name, value] : asked(options)) target += name + "=" + encoded(value) + "&";
+    target.pop_back();
+    return converse(options, "GET", target, show_explanation);
+  }
+  const config::LoadResult loaded = config::load(options.explain_file, config::DiskReader());
   if (!loaded.config) {
     std::fputs(config::render(loaded).c_str(), stderr);
     return kBadConfig;
   }
-  std::string authority;
-  std::string path;
-  if (!split_url(options.url, authority, path)) {
-    complain("lbd: the URL must be like http://host/path");
-    return kUsage;
+  const auto answer = control::explain_file(*loaded.config, *question);
+  if (!answer) {
+    complain("lbd: " + answer.error().message);
+    return kFailed;
   }
-  for (const auto& [name, listener] : loaded.config->listeners) {
-    print(fmt::format("listener {}\n", name));
-    const std::vector<route::Table::Verdict> verdicts =
-        route::Table(listener.rules).explain(authority, path);
-    bool matched = false;
-    for (std::size_t i = 0; i < verdicts.size(); ++i) {
-      matched = verdicts[i].matched;
-      print(fmt::format("  {} {}: {}{}\n", matched ? "→" : " ", listener.rules[i].name,
-                        verdicts[i].reason,
-                        matched ? ", " + action_text(listener.rules[i].then) : ""));
-    }
-    if (matched) continue;
-    print(listener.otherwise ? "  → default: " + action_text(*listener.otherwise) + "\n"
-                             : "  → no rule matches: 404 no_route\n");
-  }
+  print(options.as_json() ? json::serialize(*answer) + "\n" : show_explanation(*answer));
   return kOk;
 }
 
@@ -182,6 +172,7 @@ class CommandLine {
     app_.set_version_flag("--version", "lbd " LBD_VERSION);
     local_commands();
     daemon_commands();
+    explain_command();
     scale_commands();
   }
 
@@ -226,12 +217,21 @@ class CommandLine {
       print(config::write_schema());
       return static_cast<int>(kOk);
     });
-    CLI::App* explain_command =
-        command(app_, "explain", "Say which rule a request matches, and why the others do not",
-                [this] { return explain(options_); });
-    explain_command->add_option("method", options_.method, "GET, POST, …")->required();
-    explain_command->add_option("url", options_.url, "http://host/path")->required();
-    explain_command->add_option("-c,--config", options_.config, "Configuration file");
+  }
+
+  void explain_command() {
+    CLI::App* made =
+        asking(app_, "explain", "Say which rule a request takes, and why the others do not",
+               [this] { return explain(options_); });
+    made->add_option("method", options_.method, "GET, POST, …")->required();
+    made->add_option("url", options_.url, "http://host/path")->required();
+    made->add_option("-H,--header", options_.headers, "Name: value; may be repeated")
+        ->allow_extra_args(false);
+    made->add_option("--source", options_.source, "The client's address");
+    made->add_option("--sni", options_.sni, "Server name of the TLS handshake; the URL's host");
+    made->add_option("--listener", options_.listener, "Only this listener");
+    made->add_option("-c,--config", options_.explain_file,
+                     "A configuration file, instead of what the daemon runs");
   }
 
   void daemon_commands() {

@@ -58,7 +58,44 @@ std::string percent(const json::value& row, std::string_view key) {
   return fmt::format("{:.0f}%", value->to_number<double>() * 100);
 }
 
+std::string answer_text(const json::value& answer) {
+  std::string out = fmt::format("  ⇒ {}: {}\n", text_of(answer, "rule"), text_of(answer, "action"));
+  if (text_of(answer, "sent") != "-") out += fmt::format("    as {}\n", text_of(answer, "sent"));
+  std::vector<std::vector<std::string>> rows;
+  for (const json::value& group : rows_of(answer, "groups")) {
+    const std::string name =
+        fmt::format("    {} {}", text_of(group, "target_group"), percent(group, "share"));
+    if (rows_of(group, "targets").empty()) rows.push_back({name, "no targets"});
+    for (const json::value& target : rows_of(group, "targets")) {
+      rows.push_back({name, text_of(target, "address"), text_of(target, "zone"),
+                      text_of(target, "state"),
+                      text_of(target, "usable") == "true" ? "may serve" : "is not used"});
+    }
+  }
+  return out + table(rows);
+}
+
 }  // namespace
+
+std::string show_explanation(const json::value& answer) {
+  std::string out;
+  for (const json::value& listener : rows_of(answer, "listeners")) {
+    out += fmt::format("listener {}\n", text_of(listener, "listener"));
+    std::vector<std::vector<std::string>> rows;
+    for (const json::value& rule : rows_of(listener, "rules")) {
+      const std::string fate = text_of(rule, "fate");
+      rows.push_back({fmt::format("  {} {}",
+                                  fate == "matched" ? "→"
+                                  : fate == "lost"  ? " "
+                                                    : "~",
+                                  text_of(rule, "rule")),
+                      text_of(rule, "reason")});
+    }
+    out += table(rows);
+    for (const json::value& each : rows_of(listener, "answers")) out += answer_text(each);
+  }
+  return out;
+}
 
 std::string show_status(const json::value& answer) {
   std::string out =

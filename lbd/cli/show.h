@@ -11,5 +11,6 @@ namespace lbd::cli {
 [[nodiscard]] std::string show_scale_status(const boost::json::value& answer);
 [[nodiscard]] std::string show_history(const boost::json::value& answer);
 [[nodiscard]] std::string show_decision(const boost::json::value& answer);
+[[nodiscard]] std::string show_explanation(const boost::json::value& answer);
 
 }  // namespace lbd::cli

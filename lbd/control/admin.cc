@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "lbd/control/explain.h"
 #include "lbd/control/plane.h"
 #include "scaler/policy.h"
 
@@ -257,11 +258,20 @@ ServerReply pause(Plane& plane, const ServerRequest& request) {
   return reply(200, {{"paused_for_seconds", *seconds}});
 }
 
+ServerReply explain(Plane& plane, const ServerRequest& request) {
+  const Outcome<ExplainQuestion> question = explain_question(request.query);
+  if (!question) return error(400, question.error().message);
+  const Outcome<json::value> answer = explain_running(plane, *question);
+  if (!answer) return error(404, answer.error().message);
+  return reply(200, *answer);
+}
+
 ServerReply read(Plane& plane, const ServerRequest& request) {
   if (request.path == "/v1/status") return reply(200, status(plane));
   if (request.path == "/v1/targets") return reply(200, targets(plane));
   if (request.path == "/v1/scale/status") return reply(200, scale_status(plane));
   if (request.path == "/v1/scale/history") return scale_history(plane, request);
+  if (request.path == "/v1/explain") return explain(plane, request);
   if (request.path == "/v1/scale/decision") return scale_decision(plane, request);
   return error(404, fmt::format("no such resource: {}", request.path));
 }

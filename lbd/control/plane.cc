@@ -41,7 +41,7 @@ std::size_t worker_count(const config::Node& node) {
 Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
     : parts_(std::move(parts)),
       config_(std::move(config)),
-      live_(worker_count(config_->node)),
+      live_(worker_count(config_->node), parts_.rng.next()),
       certificates_(parts_.log),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
       overdue_(parts_.loop.clock(), live_, targets_.checker()),

@@ -43,6 +43,8 @@ class Publisher {
   void set_own_zone(std::string zone) { own_zone_ = std::move(zone); }
 
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+  /// As they were published last.
+  [[nodiscard]] const auto& listeners() const noexcept { return listeners_; }
   [[nodiscard]] const std::string& own_zone() const noexcept { return own_zone_; }
   /// The oldest snapshot serial any worker may still pick from.
   [[nodiscard]] std::uint64_t adopted() const noexcept;

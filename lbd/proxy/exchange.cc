@@ -44,20 +44,19 @@ Exchange::~Exchange() {
 Task<> Exchange::run() {
   start_record();
   const http::RequestHead& request = client_.head();
-  const std::size_t rule = listener_.table.find(request.authority, request.path);
+  const std::size_t rule = find_rule();
   if (rule != route::Table::kNone) {
     route_ = &listener_.routes[rule];
   } else if (listener_.otherwise) {
     route_ = &*listener_.otherwise;
   }
-  const config::ListenerTimeouts& timeouts = listener_.settings.timeouts;
-  const std::uint64_t body_max = listener_.settings.limits.body_bytes_max;
-  if (timeouts.total.count() > 0) {
-    total_due_ = started_ + timeouts.total;
-    total_.set(total_due_);
-  }
+  const std::uint64_t body_max = body_bytes_max();
+  arm_total_deadline();
   first_ = client_.buffered_body();
-  if (body_max > 0 && request.framing.length > body_max) {
+  if (const Fault refused = admit(); refused != Fault::none) {
+    const Error error{refused, Side::client, false};
+    co_await reply_error(error);
+  } else if (body_max > 0 && request.framing.length > body_max) {
     const Error error{Fault::body_too_large, Side::client, false};
     co_await reply_error(error);
   } else if (request.wants_upgrade && refuses_upgrade()) {
@@ -77,21 +76,20 @@ Task<> Exchange::run() {
 }
 
 Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
-  group_ = pinned_.snapshot->groups[route.group].get();
-  turns_ = pinned_.turns[route.group].get();
+  const std::size_t group = route.pick_group(worker_.rng);
+  group_ = pinned_.snapshot->groups[group].get();
+  turns_ = pinned_.turns[group].get();
   group_load_ = &group_->live->loads[worker_.index];
   record_.group = group_->settings.name;
   group_load_->requests.add(1);
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);
-  const RequestSource source{client_.head(), client_.client(), listener_.settings.forwarded_headers,
-                             record_.id, pinned_.snapshot->via};
   if (times_through(client_.head(), pinned_.snapshot->via) >= kPassesMax) {
     const Error looped{Fault::loop_detected, Side::self, false};
     co_await reply_error(looped);
     co_return;
   }
-  request_headers(source, state_->scratch, state_->upstream_headers);
+  compose_request(route);
   for (;;) {
     const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
     Error error{choice.why_not, Side::self, false};
@@ -126,6 +124,8 @@ void Exchange::take_newest_group() noexcept {
 }
 
 RetryAnswer Exchange::ask_retry(const Error& error) const noexcept {
+  config::Retries retries = group_settings().retries;
+  retries.attempts = route_->attempts.value_or(retries.attempts);
   return may_retry({.error = error,
                     .method = client_.head().method,
                     .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
@@ -133,7 +133,7 @@ RetryAnswer Exchange::ask_retry(const Error& error) const noexcept {
                     .attempts_made = record_.attempt_count,
                     .group_in_flight = group_load_->in_flight.get(),
                     .group_retrying = group_load_->retrying},
-                   group_settings().retries);
+                   retries);
 }
 
 bool Exchange::may_try_again(const Error& error) {

@@ -15,13 +15,30 @@ namespace lbd::proxy {
 
 class H1Upstream;
 
+/// An answer of lbd's own.
+struct LocalReply {
+  int status = 200;
+  std::string_view content_type;
+  std::string_view body;
+  std::string_view location;
+  std::string_view reason;  // x-lbd-reason
+  std::string_view id;
+  std::string_view retry_after;  // seconds
+};
+
 /// Buffers and heads of one exchange, reused by the worker for the next.
 struct ExchangeState {
-  explicit ExchangeState(BufferPool& pool) : scratch(pool) {}
+  explicit ExchangeState(BufferPool& pool)
+      : scratch(pool), url(pool), request_text(pool), response_text(pool) {}
   http::ResponseHead response;
   std::vector<http::Header> upstream_headers;
   std::vector<http::Header> client_headers;
   Buffer scratch;
+  // For rules that rewrite: the request as the target gets it, and what was written for it.
+  http::RequestHead rewritten;
+  Buffer url;
+  Buffer request_text;
+  Buffer response_text;
 };
 
 /// Lives in its session's frame while the request lasts. Thread: the worker's.
@@ -40,6 +57,16 @@ class Exchange {
   bool leave_target(TimePoint now) noexcept;
 
  private:
+  [[nodiscard]] std::size_t find_rule();
+  [[nodiscard]] route::Variables variables() noexcept;
+  [[nodiscard]] Fault admit();
+  [[nodiscard]] Fault admit_to(const upstream::SnapshotGate& gate);
+  [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
+  void compose_request(const upstream::SnapshotRoute& route);
+  void edit_response();
+  [[nodiscard]] Duration response_head_timeout() const noexcept;
+  [[nodiscard]] std::uint64_t body_bytes_max() const noexcept;
+  void arm_total_deadline();
   Task<> forward(const upstream::SnapshotRoute& route);
   Task<Error> attempt(const Choice& choice);
   Task<Result<void>> connect(const Choice& choice, H1Upstream& upstream, bool fresh);
@@ -55,6 +82,7 @@ class Exchange {
   Task<> reply_redirect(const config::Redirect& redirect);
   Task<> reply_fixed(const config::FixedResponse& fixed);
   Task<> reply_error(Error error);
+  Task<Result<void>> reply(LocalReply local);
   Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
   void start_upload(UpstreamSide& upstream);
   Task<> end_upload(UpstreamSide& upstream);
@@ -89,6 +117,10 @@ class Exchange {
   boost::local_shared_ptr<Pinned> newest_;  // of the last retry; group_ is from it then
   std::unique_ptr<ExchangeState> state_;
   const upstream::SnapshotRoute* route_ = nullptr;
+  const http::RequestHead* outgoing_ = nullptr;  // what targets get
+  std::optional<route::IpBytes> source_;         // where rules or limits ask for it
+  Duration retry_after_{};                       // with rate_limited
+  std::array<char, 5> port_storage_{};           // of #{port}
   const upstream::SnapshotGroup* group_ = nullptr;
   upstream::GroupLoad* group_load_ = nullptr;
   GroupTurns* turns_ = nullptr;

@@ -37,7 +37,7 @@ void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
 /// Sends the request and relays the response. `none` when the client has it whole.
 Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   current_ = &upstream;
-  upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.response_head);
+  upstream.set_deadline(worker_.clock.now() + response_head_timeout());
   if (!first_.last) {
     const Result<void> told = co_await client_.send_continue();
     if (!told) {
@@ -46,7 +46,7 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
     }
   }
   const Result<void> sent =
-      co_await upstream.send_head(client_.head(), state_->upstream_headers, first_);
+      co_await upstream.send_head(*outgoing_, state_->upstream_headers, first_);
   if (sent && !first_.last) start_upload(upstream);
   // A target may answer and close before it has read everything: whatever became of the sending,
   // read.
@@ -94,6 +94,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream) {
   if (!piece) co_return piece.error();
   response_headers(response, via(), record_.id, state_->client_headers);
   add_date(state_->client_headers, worker_);
+  edit_response();
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
@@ -133,12 +134,12 @@ Task<> Exchange::end_upload(UpstreamSide& upstream) {
 /// Runs beside receive and relay: the rest of the request's body.
 Task<> Exchange::upload(UpstreamSide& upstream) {
   record_.request_bytes += first_.bytes.size();
-  const config::UpstreamTimeouts& timeouts = group_settings().timeouts;
+  const Duration body_idle = group_settings().timeouts.body_idle;
   const Duration patience = listener_.settings.timeouts.body_idle;
   for (;;) {
     // It is the client's turn, and its side ends the wait when it takes too long: not the target's
     // fault.
-    const Duration answer = response_started_ ? timeouts.body_idle : timeouts.response_head;
+    const Duration answer = response_started_ ? body_idle : response_head_timeout();
     upstream.set_deadline(worker_.clock.now() + patience + answer);
     const Result<BodyPiece> piece = co_await client_.read_body();
     if (!piece) {
@@ -148,6 +149,11 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
     }
     record_.request_bytes += piece->bytes.size();
     if (upload_over_) co_return;
+    if (body_bytes_max() > 0 && record_.request_bytes > body_bytes_max()) {
+      upload_error_ = {Fault::body_too_large, Side::client, false};
+      upstream.abort();
+      co_return;
+    }
     upstream.set_deadline(worker_.clock.now() + answer);
     const Result<void> sent = co_await upstream.send_body(*piece);
     if (upload_over_) co_return;

@@ -182,7 +182,7 @@ struct Writer {
 }  // namespace
 
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out) {
-  const auto& [request, client, policy, request_id, via] = source;
+  const auto& [request, client, policy, request_id, via, host] = source;
   out.clear();
   scratch.clear();
   // Everything written below is our own text plus copies of the peer's: reserve it once, so that no
@@ -196,7 +196,7 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
   }
   scratch.reserve(room);
   // Even an empty one: an HTTP/1.1 request without Host is malformed (RFC 9112 §3.2).
-  out.push_back({"Host", request.authority, HeaderId::host});
+  out.push_back({"Host", host.value_or(request.authority), HeaderId::host});
   const bool nominates = names_fields(request.headers);
   for (const Header& header : request.headers) {
     if (request.lookalikes && header.id == HeaderId::other && http::is_lookalike(header.name)) {

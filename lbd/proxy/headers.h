@@ -1,6 +1,7 @@
 // Which header fields go on, which are ours to write: the same for every protocol.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -17,7 +18,8 @@ struct RequestSource {
   const ClientInfo& client;
   const config::ForwardedHeaders& policy;
   std::string_view id;
-  std::string_view via;  // Snapshot::via
+  std::string_view via;                       // Snapshot::via
+  std::optional<std::string_view> host = {};  // instead of the request's
 };
 
 /// The request's end-to-end fields for the upstream, Host first: hop-by-hop fields, those that

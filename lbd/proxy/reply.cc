@@ -26,17 +26,7 @@ std::string_view new_id(Rng& rng, IdStorage& storage) noexcept {
   return {storage.data(), storage.size()};
 }
 
-struct Local {
-  int status = 200;
-  std::string_view content_type;
-  std::string_view body;
-  std::string_view location;
-  std::string_view reason;  // x-lbd-reason
-  std::string_view id;
-};
-
-Task<Result<void>> reply(WorkerContext& worker, ClientSide& client, Local local,
-                         std::vector<http::Header>& headers) {
+void compose(WorkerContext& worker, const LocalReply& local, std::vector<http::Header>& headers) {
   headers.clear();
   headers.push_back({"Date", worker.date(), http::HeaderId::date});
   if (!local.content_type.empty()) {
@@ -48,7 +38,13 @@ Task<Result<void>> reply(WorkerContext& worker, ClientSide& client, Local local,
     headers.push_back({"x-lbd-reason", local.reason, http::HeaderId::other});
   if (!local.id.empty())
     headers.push_back({"x-request-id", local.id, http::HeaderId::x_request_id});
+  if (!local.retry_after.empty())
+    headers.push_back({"Retry-After", local.retry_after, http::HeaderId::other});
   if (local.status >= 500) headers.push_back({"Cache-Control", "no-store", http::HeaderId::other});
+}
+
+Task<Result<void>> send(ClientSide& client, LocalReply local,
+                        const std::vector<http::Header>& headers) {
   const bool bodiless = local.status == 204 || local.status == 304;
   ResponseOut out;
   out.status = local.status;
@@ -64,10 +60,31 @@ Task<Result<void>> reply(WorkerContext& worker, ClientSide& client, Local local,
   co_return co_await client.send_head(out, first);
 }
 
-std::string error_body(int status, Fault fault, std::string_view id) {
-  std::string body =
+struct ErrorBody {
+  std::string_view content_type = "text/plain; charset=utf-8";
+  std::string text;
+};
+
+/// The listener's page for the error's status, or a few plain words.
+ErrorBody error_body(const upstream::SnapshotListener& listener, Fault fault, std::string_view id) {
+  const int status = fault_status(fault);
+  ErrorBody body;
+  if (const route::ErrorPage* page = listener.error_pages.find(status)) {
+    const std::string number = std::to_string(status);
+    route::Variables variables;
+    variables[static_cast<std::size_t>(config::Variable::status)] = number;
+    variables[static_cast<std::size_t>(config::Variable::reason)] = fault_name(fault);
+    variables[static_cast<std::size_t>(config::Variable::request_id)] = id;
+    BufferPool pool;
+    Buffer text(pool);
+    page->body.append(variables, route::Encoding::html, text);
+    body.content_type = page->content_type;
+    body.text = text.view();
+    return body;
+  }
+  body.text =
       fmt::format("{} {}\nreason: {}\n", status, http::reason_phrase(status), fault_name(fault));
-  if (!id.empty()) body += fmt::format("request id: {}\n", id);
+  if (!id.empty()) body.text += fmt::format("request id: {}\n", id);
   return body;
 }
 
@@ -161,12 +178,17 @@ void Exchange::note_unsent(const Error& error) noexcept {
   record_.cut = true;
 }
 
+Task<Result<void>> Exchange::reply(LocalReply local) {
+  compose(worker_, local, state_->client_headers);
+  edit_response();
+  co_return co_await send(client_, local, state_->client_headers);
+}
+
 Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
   record_.status = fixed.status;
-  const Result<void> sent = co_await reply(
-      worker_, client_,
-      Local{.status = fixed.status, .content_type = fixed.content_type, .body = fixed.body},
-      state_->client_headers);
+  const LocalReply local{
+      .status = fixed.status, .content_type = fixed.content_type, .body = fixed.body};
+  const Result<void> sent = co_await reply(local);
   record_.response_bytes = fixed.body.size();
   if (!sent) note_unsent(sent.error());
 }
@@ -184,9 +206,8 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   location += expand(redirect.path, request, client);
   if (!query.empty()) location += "?" + query;
   record_.status = redirect.status;
-  const Result<void> sent =
-      co_await reply(worker_, client_, Local{.status = redirect.status, .location = location},
-                     state_->client_headers);
+  const LocalReply local{.status = redirect.status, .location = location};
+  const Result<void> sent = co_await reply(local);
   if (!sent) note_unsent(sent.error());
 }
 
@@ -201,17 +222,19 @@ Task<> Exchange::reply_error(Error error) {
   const int status = fault_status(record_.reason);
   record_.status = status;
   if (record_.reason == Fault::client_gone) co_return;
-  const std::string body = error_body(status, record_.reason, record_.id);
-  const Result<void> sent =
-      co_await reply(worker_, client_,
-                     Local{.status = status,
-                           .content_type = "text/plain; charset=utf-8",
-                           .body = body,
-                           .reason = listener_.settings.reason_header ? fault_name(record_.reason)
-                                                                      : std::string_view(),
-                           .id = record_.id},
-                     state_->client_headers);
-  record_.response_bytes = body.size();
+  const ErrorBody body = error_body(listener_, record_.reason, record_.id);
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_after_).count();
+  const std::string retry_after =
+      record_.reason == Fault::rate_limited ? std::to_string(seconds) : std::string();
+  const LocalReply local{
+      .status = status,
+      .content_type = body.content_type,
+      .body = body.text,
+      .reason = listener_.settings.reason_header ? fault_name(record_.reason) : std::string_view(),
+      .id = record_.id,
+      .retry_after = retry_after};
+  const Result<void> sent = co_await reply(local);
+  record_.response_bytes = body.text.size();
   if (!sent) record_.cut = true;
 }
 
@@ -221,20 +244,20 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
   const int status = fault_status(fault);
   IdStorage storage{};
   const std::string_view id = new_id(worker.rng, storage);
-  const std::string body = error_body(status, fault, id);
+  const ErrorBody body = error_body(listener, fault, id);
   listener.live->loads[worker.index].failures[static_cast<std::size_t>(fault)].add(1);
   count_desync(client.head().desync, listener.live->loads[worker.index]);
   upstream::RouteLoad& load = listener.no_route->loads[worker.index];
   load.counts.add(
       upstream::status_key(status, static_cast<std::uint32_t>(http::Method::other), false));
-  const Result<void> sent = co_await reply(
-      worker, client,
-      Local{.status = status,
-            .content_type = "text/plain; charset=utf-8",
-            .body = body,
-            .reason = listener.settings.reason_header ? fault_name(fault) : std::string_view(),
-            .id = id},
-      state->client_headers);
+  const LocalReply local{
+      .status = status,
+      .content_type = body.content_type,
+      .body = body.text,
+      .reason = listener.settings.reason_header ? fault_name(fault) : std::string_view(),
+      .id = id};
+  compose(worker, local, state->client_headers);
+  const Result<void> sent = co_await send(client, local, state->client_headers);
   if (worker.records != nullptr) {
     RequestRecord record;
     record.started = worker.clock.wall();
@@ -243,7 +266,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
     record.version = client.head().version;
     record.method = client.head().method_text;
     record.target = client.head().target;
-    record.response_bytes = body.size();
+    record.response_bytes = body.text.size();
     record.client_ip = client.client().peer_ip;
     record.client_port = client.client().peer.port();
     record.listener = listener.settings.name;

@@ -1,15 +1,20 @@
 #include "lbd/route/table.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
+#include <optional>
 
 namespace lbd::route {
 namespace {
 
+using config::When;
+using Texts = std::vector<std::string>;
+
 constexpr std::size_t kHostBytesMax = 255;
+/// Up to here the rules of a host are tried one by one.
+constexpr std::size_t kFew = 8;
+/// Hosts times paths of one rule; above it, the rule is found by its host alone.
+constexpr std::size_t kPlacesMax = 10'000;
 
 /// The host in lower case without port and without a trailing dot, in the caller's storage; empty
 /// when too long.
@@ -29,104 +34,200 @@ std::string_view plain_host(std::string_view authority,
   return {storage.data(), authority.size()};
 }
 
-bool any_matches(const std::vector<Pattern>& patterns, std::string_view text) noexcept {
-  if (patterns.empty()) return true;
-  return std::any_of(patterns.begin(), patterns.end(),
-                     [text](const Pattern& pattern) { return pattern.matches(text); });
+/// Patterns of which one must match for the conditions to hold; nothing when there are no such.
+std::optional<Texts> necessary(const When& when, Texts When::*member) {
+  if (!(when.*member).empty()) return when.*member;
+  for (const When& part : when.all) {
+    if (auto found = necessary(part, member)) return found;
+  }
+  if (when.any.empty()) return std::nullopt;
+  Texts joined;
+  for (const When& part : when.any) {
+    const auto found = necessary(part, member);
+    if (!found) return std::nullopt;
+    joined.insert(joined.end(), found->begin(), found->end());
+  }
+  return joined;
 }
 
 }  // namespace
 
-bool matches_glob(std::string_view pattern, std::string_view text) noexcept {
-  std::size_t p = 0;
-  std::size_t t = 0;
-  std::size_t star = std::string_view::npos;
-  std::size_t resume = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && (pattern[p] == '?' || (pattern[p] != '*' && pattern[p] == text[t]))) {
-      ++p;
-      ++t;
-    } else if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = t;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      t = ++resume;
-    } else {
-      return false;
+/// Sorts rules into buckets, then writes the buckets out.
+class Table::Builder {
+ public:
+  explicit Builder(Table& table) : table_(table) {}
+
+  void add(std::uint32_t rule, const When& when) {
+    const std::optional<Texts> hosts = necessary(when, &When::hosts);
+    std::optional<Texts> paths = necessary(when, &When::paths);
+    if (hosts && paths && hosts->size() * paths->size() > kPlacesMax) paths.reset();
+    if (!hosts) return add_to(any_, rule, paths);
+    for (const std::string& host : *hosts) {
+      const Pattern pattern(host);
+      const bool ending = pattern.kind() == Pattern::Kind::suffix &&
+                          pattern.text().starts_with('.') && pattern.text().size() < 256;
+      if (pattern.kind() == Pattern::Kind::exact) {
+        add_to(hosts_[pattern.text()], rule, paths);
+      } else if (ending) {
+        add_to(endings_[pattern.text()], rule, paths);
+      } else {
+        add_to(any_, rule, paths);
+      }
     }
   }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
 
-Pattern::Pattern(std::string text) : kind_(Kind::glob), text_(std::move(text)) {
-  const auto wild =
-      std::count_if(text_.begin(), text_.end(), [](char c) { return c == '*' || c == '?'; });
-  if (text_ == "*") {
-    kind_ = Kind::any;
-  } else if (wild == 0) {
-    kind_ = Kind::exact;
-  } else if (wild == 1 && text_.ends_with('*')) {
-    kind_ = Kind::prefix;
-    text_.pop_back();
-  } else if (wild == 1 && text_.starts_with('*')) {
-    kind_ = Kind::suffix;
-    text_.erase(0, 1);
+  void write() {
+    table_.buckets_.push_back(bucket_of(any_));
+    table_.hosts_ = written(hosts_);
+    table_.endings_ = written(endings_);
+    for (const auto& [ending, draft] : endings_) table_.ending_lengths_[ending.size()] = true;
   }
-}
 
-bool Pattern::matches(std::string_view text) const noexcept {
-  switch (kind_) {
-    case Kind::any:
-      return true;
-    case Kind::exact:
-      return text == text_;
-    case Kind::prefix:
-      return text.starts_with(text_);
-    case Kind::suffix:
-      return text.ends_with(text_);
-    case Kind::glob:
-      return matches_glob(text_, text);
+ private:
+  using Rules = std::vector<std::uint32_t>;
+  struct Draft {
+    Rules all;  // every rule of the bucket
+    Rules always;
+    std::map<std::string, Rules> exact;
+    std::map<std::string, Rules> prefixes;
+    std::size_t places = 0;
+  };
+
+  static void add_once(Rules& rules, std::uint32_t rule) {
+    if (rules.empty() || rules.back() != rule) rules.push_back(rule);
   }
-  return false;
-}
+
+  static void add_to(Draft& draft, std::uint32_t rule, const std::optional<Texts>& paths) {
+    add_once(draft.all, rule);
+    const bool anywhere = !paths || std::any_of(paths->begin(), paths->end(), [](const auto& path) {
+      return path.find_first_of("*?") <= 1;
+    });
+    if (anywhere) {
+      add_once(draft.always, rule);
+      ++draft.places;
+      return;
+    }
+    for (const std::string& path : *paths) {
+      const std::size_t wild = path.find_first_of("*?");
+      add_once(wild == std::string::npos ? draft.exact[path] : draft.prefixes[path.substr(0, wild)],
+               rule);
+      ++draft.places;
+    }
+  }
+
+  Range range_of(const Rules& rules) {
+    const Range range{static_cast<std::uint32_t>(table_.numbers_.size()),
+                      static_cast<std::uint32_t>(rules.size())};
+    table_.numbers_.insert(table_.numbers_.end(), rules.begin(), rules.end());
+    return range;
+  }
+
+  Bucket bucket_of(const Draft& draft) {
+    if (draft.places <= kFew) return {range_of(draft.all), HashSlots::kNone};
+    const auto places = [this](const std::map<std::string, Rules>& by_text) {
+      std::vector<Numbered> numbered;
+      for (const auto& [text, rules] : by_text) {
+        numbered.emplace_back(text, static_cast<std::uint32_t>(table_.ranges_.size()));
+        table_.ranges_.push_back(range_of(rules));
+      }
+      return numbered;
+    };
+    table_.paths_.push_back({Literals(places(draft.exact)), Prefixes(places(draft.prefixes))});
+    return {range_of(draft.always), static_cast<std::uint32_t>(table_.paths_.size() - 1)};
+  }
+
+  Literals written(const std::map<std::string, Draft>& drafts) {
+    std::vector<Numbered> numbered;
+    for (const auto& [text, draft] : drafts) {
+      numbered.emplace_back(text, static_cast<std::uint32_t>(table_.buckets_.size()));
+      table_.buckets_.push_back(bucket_of(draft));
+    }
+    return Literals(numbered);
+  }
+
+  Table& table_;
+  Draft any_;
+  std::map<std::string, Draft> hosts_;
+  std::map<std::string, Draft> endings_;
+};
 
 Table::Table(const std::vector<config::Rule>& rules) {
+  Builder builder(*this);
   for (const config::Rule& rule : rules) {
-    CompiledRule compiled;
-    for (const std::string& host : rule.when.hosts) compiled.hosts.emplace_back(host);
-    for (const std::string& path : rule.when.paths) compiled.paths.emplace_back(path);
-    compiled.hosts_text = fmt::format("{}", fmt::join(rule.when.hosts, ", "));
-    compiled.paths_text = fmt::format("{}", fmt::join(rule.when.paths, ", "));
-    rules_.push_back(std::move(compiled));
+    builder.add(static_cast<std::uint32_t>(rules_.size()), rule.when);
+    rules_.push_back(compile(rule.when, needs_));
+  }
+  builder.write();
+}
+
+void Table::try_each(Range range, const Facts& facts, std::uint32_t& best) const noexcept {
+  const std::uint32_t* number = numbers_.data() + range.first;
+  for (std::uint32_t left = range.count; left > 0 && *number < best; --left, ++number) {
+    if (holds(rules_[*number], facts)) best = *number;
   }
 }
 
-std::size_t Table::find(std::string_view authority, std::string_view path) const noexcept {
-  std::array<char, kHostBytesMax> storage;
-  const std::string_view host = plain_host(authority, storage);
+void Table::look_into(std::uint32_t number, const Facts& facts,
+                      std::uint32_t& best) const noexcept {
+  const Bucket& bucket = buckets_[number];
+  try_each(bucket.always, facts, best);
+  if (bucket.by_path == HashSlots::kNone) return;
+  const Paths& paths = paths_[bucket.by_path];
+  const std::uint32_t exact = paths.exact.find(facts.request.path);
+  if (exact != HashSlots::kNone) try_each(ranges_[exact], facts, best);
+  paths.prefixes.each_of(facts.request.path,
+                         [&](std::uint32_t prefix) { try_each(ranges_[prefix], facts, best); });
+}
+
+std::size_t Table::find(const Request& request) const noexcept {
+  std::array<char, kHostBytesMax> storage{};
+  const Facts facts{request, plain_host(request.authority, storage)};
+  const std::string_view host = facts.host;
+  std::uint32_t best = HashSlots::kNone;
+  const std::uint32_t exact = hosts_.find(host);
+  if (exact != HashSlots::kNone) look_into(exact, facts, best);
+  for (std::size_t dot = host.find('.'); dot != std::string_view::npos;
+       dot = host.find('.', dot + 1)) {
+    if (!ending_lengths_[host.size() - dot]) continue;
+    const std::uint32_t ending = endings_.find(host.substr(dot));
+    if (ending != HashSlots::kNone) look_into(ending, facts, best);
+  }
+  look_into(0, facts, best);
+  return best == HashSlots::kNone ? kNone : best;
+}
+
+std::size_t Table::find_one_by_one(const Request& request) const noexcept {
+  std::array<char, kHostBytesMax> storage{};
+  const Facts facts{request, plain_host(request.authority, storage)};
   for (std::size_t i = 0; i < rules_.size(); ++i) {
-    if (any_matches(rules_[i].hosts, host) && any_matches(rules_[i].paths, path)) return i;
+    if (holds(rules_[i], facts)) return i;
   }
   return kNone;
 }
 
-std::vector<Table::Verdict> Table::explain(std::string_view authority,
-                                           std::string_view path) const {
-  std::array<char, kHostBytesMax> storage;
-  const std::string_view host = plain_host(authority, storage);
+std::vector<Table::Verdict> Table::explain(const Request& request) const {
+  std::array<char, kHostBytesMax> storage{};
+  Request lucky = request;
+  Request unlucky = request;
+  if (request.draws == Draws::by_lot) {
+    lucky.draws = Draws::all_hold;
+    unlucky.draws = Draws::none_holds;
+  }
+  const Facts best{lucky, plain_host(request.authority, storage)};
+  const Facts worst{unlucky, best.host};
   std::vector<Verdict> verdicts;
-  for (const CompiledRule& rule : rules_) {
-    if (!any_matches(rule.hosts, host)) {
-      verdicts.push_back(
-          {false, fmt::format("host '{}' matches none of: {}", host, rule.hosts_text)});
-    } else if (!any_matches(rule.paths, path)) {
-      verdicts.push_back(
-          {false, fmt::format("path '{}' matches none of: {}", path, rule.paths_text)});
-    } else {
-      verdicts.push_back({true, "every condition holds"});
+  for (const Conjunction& rule : rules_) {
+    const bool may = holds(rule, best);
+    const bool must = holds(rule, worst);
+    if (may && must) {
+      verdicts.push_back({Fate::matched, "every condition holds"});
       break;
+    }
+    if (may || must) {
+      verdicts.push_back(
+          {Fate::sometimes, "every condition holds but for the lot of a percentage"});
+    } else {
+      verdicts.push_back({Fate::lost, why_not(rule, best)});
     }
   }
   return verdicts;

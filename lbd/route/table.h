@@ -1,31 +1,21 @@
-// The rules of one listener, compiled: first match wins.
+// The rules of one listener, compiled: first match wins, at the same cost however many there are
+// (docs/adr/0007). An index by host and path gives the few rules that may match, in order; those
+// are then tried whole, so that the index can only ever save work.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "config/config.h"
+#include "lbd/route/conditions.h"
+#include "lbd/route/literals.h"
+#include "lbd/route/request.h"
 
 namespace lbd::route {
-
-/// Shell-like pattern: '*' any run, '?' any one character. Linear time (no backtracking beyond the
-/// last star).
-[[nodiscard]] bool matches_glob(std::string_view pattern, std::string_view text) noexcept;
-
-/// One host or path pattern, classified at compile time so that the common kinds are one
-/// comparison.
-class Pattern {
- public:
-  explicit Pattern(std::string text);
-  [[nodiscard]] bool matches(std::string_view text) const noexcept;
-
- private:
-  enum class Kind : std::uint8_t { any, exact, prefix, suffix, glob };
-  Kind kind_;
-  std::string text_;
-};
 
 /// Immutable after construction; any thread.
 class Table {
@@ -34,26 +24,53 @@ class Table {
 
   explicit Table(const std::vector<config::Rule>& rules);
 
-  /// `authority` as in the request (any case, port allowed); `path` without the query. Returns the
-  /// rule's index, kNone when no rule matches.
-  [[nodiscard]] std::size_t find(std::string_view authority, std::string_view path) const noexcept;
+  /// The index of the first rule that matches, kNone when there is none. No allocation but what RE2
+  /// does to learn a state.
+  [[nodiscard]] std::size_t find(const Request& request) const noexcept;
+  /// The same by trying each rule: what `find` must never differ from.
+  [[nodiscard]] std::size_t find_one_by_one(const Request& request) const noexcept;
+  /// Whether any rule looks at Request::source, or Request::draw.
+  [[nodiscard]] bool uses_source() const noexcept { return needs_.source; }
+  [[nodiscard]] bool uses_draw() const noexcept { return needs_.draw; }
 
+  enum class Fate : std::uint8_t { lost, sometimes, matched };
   struct Verdict {
-    bool matched = false;
-    std::string reason;  // "host 'a.test' matches none of shop.test"
+    Fate fate = Fate::lost;
+    std::string reason;  // "host 'a.test' matches none of: shop.test"
   };
-  /// What `find` does, rule by rule up to the winner, in words. For `lbd explain`.
-  [[nodiscard]] std::vector<Verdict> explain(std::string_view authority,
-                                             std::string_view path) const;
+  /// What `find` does, rule by rule up to the first that always matches, in words. `sometimes`: it
+  /// depends on the lot of a percentage.
+  [[nodiscard]] std::vector<Verdict> explain(const Request& request) const;
 
  private:
-  struct CompiledRule {
-    std::vector<Pattern> hosts;
-    std::vector<Pattern> paths;
-    std::string hosts_text;
-    std::string paths_text;
+  class Builder;
+  /// A part of numbers_, ascending.
+  struct Range {
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
   };
-  std::vector<CompiledRule> rules_;
+  /// The rules for one host, or for one ending of hosts, or for any.
+  struct Bucket {
+    Range always;                              // whatever the path
+    std::uint32_t by_path = HashSlots::kNone;  // into paths_; kNone: `always` has them all
+  };
+  struct Paths {
+    Literals exact;     // numbers are places in ranges_
+    Prefixes prefixes;  // likewise
+  };
+
+  void look_into(std::uint32_t bucket, const Facts& facts, std::uint32_t& best) const noexcept;
+  void try_each(Range range, const Facts& facts, std::uint32_t& best) const noexcept;
+
+  std::vector<Conjunction> rules_;
+  Needs needs_;
+  std::vector<std::uint32_t> numbers_;  // of rules
+  std::vector<Range> ranges_;
+  std::vector<Paths> paths_;
+  std::vector<Bucket> buckets_;  // the first is for any host
+  Literals hosts_{{}};           // numbers are places in buckets_
+  Literals endings_{{}};         // ".example.com"; likewise
+  std::array<bool, 256> ending_lengths_{};
 };
 
 }  // namespace lbd::route

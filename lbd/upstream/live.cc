@@ -31,6 +31,12 @@ std::shared_ptr<LiveListener> LiveState::listener(const std::string& name) {
   return found;
 }
 
+std::shared_ptr<RateTable> LiveState::rates(const std::string& key, std::size_t keys_max) {
+  std::shared_ptr<RateTable>& found = rates_[key];
+  if (!found) found = std::make_shared<RateTable>(keys_max, seed_);
+  return found;
+}
+
 void ZoneTotals::add(const LiveTarget& target) noexcept {
   for (const TargetLoad& load : target.loads()) {
     for (std::size_t digit = 0; digit < responses.size(); ++digit) {
@@ -61,6 +67,7 @@ void LiveState::collect_garbage() {
   std::erase_if(gone_, [this](const auto& entry) { return !groups_.contains(entry.first.first); });
   std::erase_if(routes_, unused);
   std::erase_if(listeners_, unused);
+  std::erase_if(rates_, unused);
 }
 
 }  // namespace lbd::upstream

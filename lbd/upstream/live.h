@@ -21,6 +21,7 @@
 #include "lbd/base/relaxed.h"
 #include "lbd/base/result.h"
 #include "lbd/net/tls.h"
+#include "lbd/upstream/rate_table.h"
 
 namespace lbd::upstream {
 
@@ -239,7 +240,9 @@ struct LiveListener {
 /// Finds or makes live state by key. Thread: the control plane's.
 class LiveState {
  public:
-  explicit LiveState(std::size_t workers) : workers_(workers) {}
+  /// `seed`: of the hashes of rate limits.
+  explicit LiveState(std::size_t workers, std::uint64_t seed = 0)
+      : workers_(workers), seed_(seed) {}
 
   [[nodiscard]] std::size_t workers() const noexcept { return workers_; }
   std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
@@ -247,6 +250,8 @@ class LiveState {
   std::shared_ptr<LiveGroup> group(const std::string& name);
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
+  /// The buckets of one rate limit, by whatever tells it from others.
+  std::shared_ptr<RateTable> rates(const std::string& key, std::size_t keys_max);
   /// Forgets what nobody but this registry holds (targets gone from every snapshot). A target's
   /// totals stay with its group and zone; the series of a group, route or listener end.
   void collect_garbage();
@@ -261,12 +266,14 @@ class LiveState {
  private:
   using Key = std::pair<std::string, std::string>;
   std::size_t workers_;
+  std::uint64_t seed_;
   std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
   std::vector<std::shared_ptr<LiveTarget>> replaced_;   // another machine has the address now
   std::map<Key, ZoneTotals> gone_;                      // (group, zone)
   std::map<std::string, std::shared_ptr<LiveGroup>> groups_;
   std::map<Key, std::shared_ptr<LiveRoute>> routes_;
   std::map<std::string, std::shared_ptr<LiveListener>> listeners_;
+  std::map<std::string, std::shared_ptr<RateTable>> rates_;
 };
 
 }  // namespace lbd::upstream

@@ -34,15 +34,45 @@ bool collect_usable(SnapshotGroup& group, const std::string& only_zone, MayServe
   return any;
 }
 
-SnapshotRoute compile_route(const config::Action& action,
-                            const std::map<std::string, std::size_t>& group_index) {
-  SnapshotRoute route;
-  route.action = action;
-  if (const auto* forward = std::get_if<config::Forward>(&action)) {
-    const auto found = group_index.find(forward->target_group);
-    LBD_CHECK(found != group_index.end());  // validate.cc refuses unknown groups
-    route.group = found->second;
+std::size_t index_of(const std::string& group,
+                     const std::map<std::string, std::size_t>& group_index) {
+  const auto found = group_index.find(group);
+  LBD_CHECK(found != group_index.end());  // validate.cc refuses unknown groups
+  return found->second;
+}
+
+/// `owner`: whose limits these are. What a bucket holds outlives a reload that changes how fast it
+/// fills, or what is before it.
+std::vector<SnapshotRate> compile_rates(const std::vector<config::RateLimit>& limits,
+                                        const std::string& owner, LiveState& live) {
+  std::vector<SnapshotRate> rates;
+  std::map<std::string, int> same;
+  for (const config::RateLimit& each : limits) {
+    std::string key = owner + '\n' + std::to_string(static_cast<int>(each.by)) + '\n' + each.name +
+                      '\n' + std::to_string(each.keys_max);
+    key += '\n' + std::to_string(same[key]++);
+    const Rate rate{each.requests, each.per, each.burst > 0 ? each.burst : each.requests};
+    rates.push_back({each.by, each.name, rate, live.rates(key, each.keys_max)});
   }
+  return rates;
+}
+
+SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
+                            const std::map<std::string, std::size_t>& group_index) {
+  SnapshotRoute route(rule);
+  if (const auto* forward = std::get_if<config::Forward>(&rule.then)) {
+    if (forward->weighted.empty()) route.group = index_of(forward->target_group, group_index);
+    std::uint32_t lots_end = 0;
+    for (const config::WeightedGroup& each : forward->weighted) {
+      const std::size_t group = index_of(each.target_group, group_index);
+      lots_end += each.weight;
+      if (each.weight > 0) route.shares.push_back({lots_end, group});
+    }
+  }
+  route.total_timeout = rule.total_timeout;
+  route.response_head_timeout = rule.response_head_timeout;
+  route.attempts = rule.attempts;
+  route.body_bytes_max = rule.body_bytes_max.value_or(listener.limits.body_bytes_max);
   return route;
 }
 
@@ -62,6 +92,14 @@ std::string_view state_name(TargetState state) noexcept {
       return "draining";
   }
   return "unknown";
+}
+
+std::size_t SnapshotRoute::pick_group(Rng& rng) const noexcept {
+  if (shares.empty()) return group;
+  const std::uint32_t lot = rng.below(shares.back().lots_end);
+  const auto drawn = std::find_if(shares.begin(), shares.end(),
+                                  [lot](const Share& share) { return lot < share.lots_end; });
+  return drawn->group;
 }
 
 std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
@@ -101,15 +139,20 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
   listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
-    listener->routes.push_back(compile_route(rule.then, group_index));
+    listener->routes.push_back(compile_route(rule, settings, group_index));
     listener->routes.back().live = live.route(settings.name, rule.name);
+    listener->routes.back().gate.rates =
+        compile_rates(rule.rate_limits, settings.name + '\n' + rule.name, live);
   }
   if (settings.otherwise) {
-    listener->otherwise = compile_route(*settings.otherwise, group_index);
+    config::Rule rule;
+    rule.then = *settings.otherwise;
+    listener->otherwise = compile_route(rule, settings, group_index);
     listener->otherwise->live = live.route(settings.name, "default");
   }
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
+  listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
   for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
     if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
       listener->trusted.emplace_back(*address, network.prefix_bits);

@@ -9,9 +9,13 @@
 #include <vector>
 
 #include "config/config.h"
+#include "lbd/base/rng.h"
 #include "lbd/net/address.h"
 #include "lbd/net/tls.h"
+#include "lbd/route/changes.h"
+#include "lbd/route/networks.h"
 #include "lbd/route/table.h"
+#include "lbd/route/template.h"
 #include "lbd/upstream/live.h"
 
 namespace lbd::upstream {
@@ -48,18 +52,62 @@ struct SnapshotGroup {
   std::shared_ptr<const net::TlsClient> tls;  // null: plain
 };
 
-/// What a rule does, with its group resolved.
+/// One token bucket for each key.
+struct SnapshotRate {
+  config::RateKey by;
+  std::string name;
+  Rate rate;
+  std::shared_ptr<RateTable> live;
+};
+/// Who may come in, and how often.
+struct SnapshotGate {
+  explicit SnapshotGate(const config::AccessList& list) : access(list) {}
+  [[nodiscard]] bool open() const noexcept { return access.empty() && rates.empty(); }
+  route::AccessList access;
+  std::vector<SnapshotRate> rates;
+};
+
+/// What a rule does, with its groups resolved.
 struct SnapshotRoute {
+  explicit SnapshotRoute(const config::Rule& rule)
+      : action(rule.then),
+        rewrite(rule.rewrite),
+        request_headers(rule.request_headers),
+        response_headers(rule.response_headers),
+        gate(rule.access) {}
+
+  /// One share of a weighted forward: lots below `lots_end` that no share before it has.
+  struct Share {
+    std::uint32_t lots_end = 0;
+    std::size_t group = 0;
+  };
+  /// The group of this request, with a forward; by lot if there are several.
+  [[nodiscard]] std::size_t pick_group(Rng& rng) const noexcept;
+
   config::Action action;
-  std::size_t group = 0;  // into Snapshot::groups, when the action is a forward
+  std::size_t group = 0;      // into Snapshot::groups, of a forward to one
+  std::vector<Share> shares;  // of a forward to several; groups of weight 0 are left out
+  route::Rewrite rewrite;
+  route::HeaderEdits request_headers;
+  route::HeaderEdits response_headers;
+  SnapshotGate gate;
+  std::optional<config::milliseconds> total_timeout;  // 0: no limit
+  std::optional<config::milliseconds> response_head_timeout;
+  std::optional<std::uint32_t> attempts;
+  std::uint64_t body_bytes_max = 0;  // the smaller of the rule's and the listener's; 0: no limit
   std::shared_ptr<LiveRoute> live;
 };
 
 struct SnapshotListener {
   SnapshotListener(config::Listener listener, route::Table compiled)
-      : settings(std::move(listener)), table(std::move(compiled)) {}
+      : settings(std::move(listener)),
+        table(std::move(compiled)),
+        error_pages(settings.error_pages),
+        gate(settings.access) {}
   config::Listener settings;
   route::Table table;
+  route::ErrorPages error_pages;
+  SnapshotGate gate;
   std::vector<SnapshotRoute> routes;       // one per rule
   std::optional<SnapshotRoute> otherwise;  // the listener's default
   std::shared_ptr<LiveRoute> no_route;

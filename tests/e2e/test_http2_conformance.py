@@ -1,4 +1,4 @@
-"""h2spec, strict, against a real target behind lbd: in the clear and over TLS (long: it needs Go)."""
+"""h2spec, strict, against a real target behind lbd, in the clear and over TLS (long: needs Go)."""
 import pathlib
 import re
 import subprocess
@@ -30,8 +30,9 @@ def test_h2spec_passes_strictly_in_the_clear_and_over_tls(rig):
     config["listeners"]["plain"] = {**clear, "default": {"forward": "app"}}
     rig.lbd(config)
     for where, more in ((plain, []), (port, ["-t", "-k"])):
-        command = [h2spec(), "-h", "127.0.0.1", "-p", str(where), "-P", "/id", "--strict", "-o", "3"]
-        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=280)
+        command = [h2spec(), "-h", "127.0.0.1", "-p", str(where), "-P", "/id", "--strict"]
+        command += ["-o", "3", *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280)
         counts = re.search(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed", done.stdout)
         check(counts is not None, f"no verdict: {done.stdout[-500:]} {done.stderr}")
         figures = [int(number) for number in counts.groups()]

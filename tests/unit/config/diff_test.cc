@@ -59,6 +59,71 @@ TEST(Diff, HowTargetsAreTrustedIsNamed) {
                                                "target group 'static': protocol changed"}));
 }
 
+TEST(Diff, EveryConditionOfARuleCounts) {
+  const std::vector<When> changes{{.hosts = {"x"}},
+                                  {.paths = {"/x"}},
+                                  {.hosts_regex = {"x"}},
+                                  {.paths_regex = {"x"}},
+                                  {.methods = {"X"}},
+                                  {.headers = {{"x", {"y"}}}},
+                                  {.headers_regex = {{"x", {"y"}}}},
+                                  {.query = {{"x", {"y"}}}},
+                                  {.query_regex = {{"x", {"y"}}}},
+                                  {.cookies = {{"x", {"y"}}}},
+                                  {.cookies_regex = {{"x", {"y"}}}},
+                                  {.source_ips = {{"10.0.0.0", 8}}},
+                                  {.scheme = "http"},
+                                  {.server_names = {"x"}},
+                                  {.server_names_regex = {"x"}},
+                                  {.share = 0.5},
+                                  {.any = {{.hosts = {"x"}}}},
+                                  {.all = {{.hosts = {"x"}}}},
+                                  {.none = {{.hosts = {"x"}}}}};
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    auto before = example();
+    auto after = example();
+    before.listeners.at("public").rules.at(0).when = changes[(i + 1) % changes.size()];
+    after.listeners.at("public").rules.at(0).when = changes[i];
+    EXPECT_EQ(diff(before, after), Sentences{"listener 'public': rule 'assets' changed"}) << i;
+  }
+}
+
+TEST(Diff, EverythingThatARuleChangesCounts) {
+  std::vector<Rule> changes(16);
+  changes[0].then = Forward{"static"};
+  changes[1].then = Forward{"", {{"web", 1}}};
+  changes[2].then = Forward{"", {{"web", 2}}};
+  changes[3].rewrite.host = "x";
+  changes[4].rewrite.path_prefix_from = "/x";
+  changes[5].rewrite.path_prefix_to = "/x";
+  changes[6].rewrite.path_regex = "x";
+  changes[7].rewrite.path_to = "/x";
+  changes[8].rewrite.query_remove = {"x"};
+  changes[9].rewrite.query_set = {{"x", "y"}};
+  changes[10].rewrite.query_add = {{"x", "y"}};
+  changes[11].request_headers.remove = {"x"};
+  changes[12].response_headers.set = {{"x", "y"}};
+  changes[13].total_timeout = 1s;
+  changes[14].response_head_timeout = 1s;
+  changes[15].attempts = 1;
+  changes.emplace_back().body_bytes_max = 1;
+  changes.emplace_back().access.allow = {{"10.0.0.0", 8}};
+  changes.emplace_back().access.deny = {{"10.0.0.0", 8}};
+  changes.emplace_back().rate_limits = {{.requests = 1}};
+  changes.emplace_back().rate_limits = {{.requests = 1, .burst = 2}};
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    auto before = example();
+    auto after = example();
+    before.listeners.at("public").rules = {changes[(i + 1) % changes.size()]};
+    after.listeners.at("public").rules = {changes[i]};
+    for (auto* side : {&before, &after}) side->listeners.at("public").rules[0].name = "it";
+    EXPECT_EQ(diff(before, after), Sentences{"listener 'public': rule 'it' changed"}) << i;
+  }
+  auto pages = example();
+  pages.listeners.at("public").error_pages.at("503").body = "other";
+  EXPECT_EQ(diff(example(), pages), Sentences{"listener 'public': error_pages changed"});
+}
+
 TEST(Diff, WholeThingsComeAndGo) {
   auto after = example();
   after.listeners.erase("jobs");

@@ -58,7 +58,8 @@ TEST(Schema, ExampleUsesEveryKeyThereIs) {
   const auto root = parse_tree({path, text, reader}, problems);
   ASSERT_TRUE(root);
   std::set<std::string> used;
-  collect(*root, "", {"listeners", "target_groups", "scaling_groups"}, used);
+  collect(*root, "", {"listeners", "target_groups", "scaling_groups", "listeners.*.error_pages"},
+          used);
   for (const auto& key : list_keys()) {
     // A template has an id or a name, not both: the comment beside it shows the other.
     if (key.path.ends_with("launch_template.id")) continue;

@@ -187,12 +187,37 @@ void one_round(std::vector<Peer>& clients, std::size_t turn) {
   }
 }
 
+/// Conditions of every kind that do not match; then a rule that changes all it can.
+std::vector<config::Rule> rules_that_are_tried() {
+  std::vector<config::Rule> rules(8);
+  rules[0].when = {.hosts = {"a"}, .headers = {{"User-Agent", {"x*y"}}}};
+  rules[1].when = {.paths = {"/small"}, .cookies = {{"a", {"c"}}, {"c", {"*"}}}};
+  rules[2].when = {.methods = {"GET"}, .query = {{"q", {"1"}}}};
+  rules[3].when = {.source_ips = {{"10.0.0.0", 8}}};
+  rules[4].when = {.headers_regex = {{"Host", {"^b+$"}}}};
+  rules[5].when = {.paths_regex = {"^/(x|y)+$"}};
+  rules[6].when = {.share = 0.0};
+  rules[7].when.any = {{.hosts = {"*.a"}}, {.scheme = "https"}};
+  for (config::Rule& rule : rules) rule.then = config::Forward{"web"};
+  config::Rule& busy = rules.emplace_back();
+  busy.when.paths = {"/small"};
+  busy.then = config::Forward{"", {{"web", 1}}};
+  busy.rewrite = {.host = "b.#{host}", .path_prefix_from = "/", .path_prefix_to = "/x"};
+  busy.rewrite.query_add = {{"from", "#{client_ip}"}};
+  busy.request_headers.set = {{"X-Id", "#{request_id}"}, {"User-Agent", "lbd"}};
+  busy.response_headers = {.remove = {"Server"}, .add = {{"X-Path", "#{path}"}}};
+  busy.access.deny = {{"192.0.2.0", 24}};
+  busy.rate_limits = {{.by = config::RateKey::source_ip, .requests = 100'000, .burst = 1'000'000}};
+  return rules;
+}
+
 void expect_no_allocation(proxy::RecordSink* log) {
   MarkingSink sink(log);
   BusyOrigin origin;
   {
     Plant plant(1, &sink);
     plant.target(origin.port());
+    plant.listener.rules = rules_that_are_tried();
     plant.publish_and_wait();
     std::vector<Peer> clients;
     for (int i = 0; i < 8; ++i) clients.push_back(Peer::connect(plant.port()));

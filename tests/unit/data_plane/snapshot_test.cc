@@ -83,6 +83,22 @@ TEST(CompileGroup, ADrainingTargetIsClosedForEveryOlderSnapshotToo) {
   EXPECT_FALSE(before->targets[0].live->closed);
 }
 
+TEST(CompileListener, AWeightedForwardIsDrawnByLotAndWeightZeroNever) {
+  LiveState live(1);
+  config::Listener listener;
+  listener.rules.resize(2);
+  listener.rules[0].then = config::Forward{"", {{"a", 30}, {"never", 0}, {"b", 10}}};
+  listener.rules[1].then = config::Forward{"b"};
+  const auto compiled = compile_listener(listener, {{"a", 0}, {"b", 1}, {"never", 2}}, live);
+  Rng rng(1);
+  std::vector<int> drawn(3);
+  for (int i = 0; i < 40'000; ++i) ++drawn[compiled->routes[0].pick_group(rng)];
+  EXPECT_NEAR(drawn[0], 30'000, 500);
+  EXPECT_NEAR(drawn[1], 10'000, 500);
+  EXPECT_EQ(drawn[2], 0);
+  EXPECT_EQ(compiled->routes[1].pick_group(rng), 1u);
+}
+
 TEST(LiveState, InFlightCountsSurviveASnapshotSwap) {
   LiveState live(2);
   auto first = compile_group(web(), {input("10.0.0.1", TargetState::healthy)}, "", live);

@@ -1,0 +1,150 @@
+// What a rule asks of an exchange: which one it is, and what it changes on the way.
+#include <algorithm>
+#include <charconv>
+
+#include "lbd/proxy/believed.h"
+#include "lbd/proxy/exchange.h"
+#include "lbd/proxy/headers.h"
+
+namespace lbd::proxy {
+namespace {
+
+/// Without the port.
+std::string_view host_of(std::string_view authority) noexcept {
+  const std::size_t colon = authority.rfind(':');
+  const bool has_port = colon != authority.npos && authority.find(']', colon) == authority.npos;
+  return has_port ? authority.substr(0, colon) : authority;
+}
+
+}  // namespace
+
+std::size_t Exchange::find_rule() {
+  const http::RequestHead& request = client_.head();
+  const ClientInfo& client = client_.client();
+  route::Request question{.authority = request.authority,
+                          .path = request.path,
+                          .query = request.query,
+                          .method = request.method_text,
+                          .scheme = believed_scheme(client, request),
+                          .headers = &request.headers};
+  if (client.tls != nullptr) question.server_name = client.tls->server_name;
+  if (listener_.table.uses_source()) {
+    source_ = route::ip_bytes(believed_address(client, request, listener_.trusted));
+    question.source = source_;
+  }
+  if (listener_.table.uses_draw()) question.draw = worker_.rng.next();
+  return listener_.table.find(question);
+}
+
+/// By the listener first, then by the rule: a request that the one refuses takes no token of the
+/// other.
+Fault Exchange::admit() {
+  const bool open = listener_.gate.open() && (route_ == nullptr || route_->gate.open());
+  if (open) return Fault::none;
+  if (!source_) {
+    source_ =
+        route::ip_bytes(believed_address(client_.client(), client_.head(), listener_.trusted));
+  }
+  const Fault refused = admit_to(listener_.gate);
+  return refused != Fault::none || route_ == nullptr ? refused : admit_to(route_->gate);
+}
+
+Fault Exchange::admit_to(const upstream::SnapshotGate& gate) {
+  if (!gate.access.admits(source_)) return Fault::access_denied;
+  for (const upstream::SnapshotRate& each : gate.rates) {
+    retry_after_ = each.live->take(rate_key(each), each.rate, started_);
+    if (retry_after_ > Duration::zero()) return Fault::rate_limited;
+  }
+  return Fault::none;
+}
+
+std::string_view Exchange::rate_key(const upstream::SnapshotRate& rate) const noexcept {
+  const std::vector<http::Header>& headers = client_.head().headers;
+  switch (rate.by) {
+    case config::RateKey::all:
+      return {};
+    case config::RateKey::header:
+      return route::first_field(headers, rate.name);
+    case config::RateKey::cookie:
+      return route::first_cookie(headers, rate.name);
+    case config::RateKey::source_ip:
+      break;
+  }
+  if (!source_) return {};
+  const std::size_t known = route::is_mapped_v4(*source_) ? source_->size() : 8;
+  return {reinterpret_cast<const char*>(source_->data()), known};
+}
+
+/// Views that hold as long as the request's head.
+route::Variables Exchange::variables() noexcept {
+  using config::Variable;
+  const http::RequestHead& request = client_.head();
+  const ClientInfo& client = client_.client();
+  route::Variables values;
+  const auto set = [&values](Variable variable, std::string_view value) {
+    values[static_cast<std::size_t>(variable)] = value;
+  };
+  const auto port = std::to_chars(port_storage_.data(), port_storage_.data() + port_storage_.size(),
+                                  client.local.port());
+  set(Variable::protocol, client.scheme);
+  set(Variable::host, host_of(request.authority));
+  set(Variable::port,
+      {port_storage_.data(), static_cast<std::size_t>(port.ptr - port_storage_.data())});
+  set(Variable::path, request.path.substr(std::min<std::size_t>(1, request.path.size())));
+  set(Variable::query, request.query);
+  set(Variable::method, request.method_text);
+  set(Variable::client_ip, believed_address(client, request, listener_.trusted));
+  set(Variable::request_id, record_.id);
+  if (client.tls != nullptr) {
+    set(Variable::sni, client.tls->server_name);
+    set(Variable::tls_version, client.tls->version);
+    set(Variable::tls_cipher, client.tls->cipher);
+  }
+  return values;
+}
+
+/// The head that targets get, the same for every attempt.
+void Exchange::compose_request(const upstream::SnapshotRoute& route) {
+  const http::RequestHead& request = client_.head();
+  outgoing_ = &request;
+  if (!route.rewrite.empty()) {
+    const route::Rewritten url = route.rewrite.apply(request, variables(), state_->url);
+    state_->rewritten = request;
+    state_->rewritten.authority = url.authority;
+    state_->rewritten.target = url.target;
+    state_->rewritten.path = url.path;
+    state_->rewritten.query = url.query;
+    outgoing_ = &state_->rewritten;
+  }
+  const RequestSource source{
+      request,    client_.client(),      listener_.settings.forwarded_headers,
+      record_.id, pinned_.snapshot->via, outgoing_->authority};
+  request_headers(source, state_->scratch, state_->upstream_headers);
+  if (!route.request_headers.empty()) {
+    route.request_headers.apply(variables(), state_->request_text, state_->upstream_headers);
+  }
+}
+
+void Exchange::edit_response() {
+  if (route_ == nullptr || route_->response_headers.empty()) return;
+  route_->response_headers.apply(variables(), state_->response_text, state_->client_headers);
+}
+
+Duration Exchange::response_head_timeout() const noexcept {
+  return route_->response_head_timeout.value_or(group_settings().timeouts.response_head);
+}
+
+/// 0: no limit.
+std::uint64_t Exchange::body_bytes_max() const noexcept {
+  return route_ != nullptr ? route_->body_bytes_max : listener_.settings.limits.body_bytes_max;
+}
+
+void Exchange::arm_total_deadline() {
+  config::milliseconds total = listener_.settings.timeouts.total;
+  if (route_ != nullptr) total = route_->total_timeout.value_or(total);
+  if (total.count() == 0) return;
+  total_due_ = started_ + total;
+  total_.set(total_due_);
+}
+
+}  // namespace lbd::proxy

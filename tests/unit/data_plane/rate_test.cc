@@ -1,0 +1,72 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lbd/upstream/rate_table.h"
+
+namespace lbd::upstream {
+namespace {
+
+using namespace std::chrono_literals;
+
+const TimePoint kStart{1000s};
+
+TEST(RateTable, ABurstPassesAndThenOneForEachToken) {
+  RateTable table(64, 1);
+  const Rate rate{.requests = 10, .per = 1s, .burst = 3};
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(table.take("a", rate, kStart), 0s) << i;
+  EXPECT_EQ(table.take("a", rate, kStart), 100ms) << "how long until the next token";
+  EXPECT_EQ(table.take("a", rate, kStart + 99ms), 1ms) << "what is refused takes no token";
+  EXPECT_EQ(table.take("a", rate, kStart + 100ms), 0s);
+  EXPECT_EQ(table.take("a", rate, kStart + 100ms), 100ms);
+}
+
+TEST(RateTable, ABucketHoldsNoMoreThanItsBurst) {
+  RateTable table(64, 1);
+  const Rate rate{.requests = 10, .per = 1s, .burst = 2};
+  EXPECT_EQ(table.take("a", rate, kStart), 0s);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(table.take("a", rate, kStart + 1h), 0s) << i;
+  EXPECT_GT(table.take("a", rate, kStart + 1h), 0s);
+}
+
+TEST(RateTable, KeysDoNotShareTheirTokens) {
+  RateTable table(1024, 1);
+  const Rate rate{.requests = 1, .per = 1h, .burst = 1};
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(table.take(std::to_string(i), rate, kStart), 0s) << i;
+    EXPECT_GT(table.take(std::to_string(i), rate, kStart), 0s) << i;
+  }
+  EXPECT_EQ(table.evictions(), 0u);
+}
+
+TEST(RateTable, ANewKeyTakesAPlaceThatIsFullAgainOrElseTheOneThatIsSoonest) {
+  RateTable table(8, 1);  // one set
+  const Rate slow{.requests = 1, .per = 1h, .burst = 10};
+  const Rate quick{.requests = 1, .per = 1s, .burst = 10};
+  EXPECT_EQ(table.take("quick", quick, kStart), 0s);
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(table.take("slow" + std::to_string(i), slow, kStart), 0s);
+  EXPECT_EQ(table.take("new", slow, kStart + 2s), 0s);
+  EXPECT_EQ(table.evictions(), 0u) << "the quick one was full again";
+  EXPECT_EQ(table.take("newer", slow, kStart + 2s), 0s);
+  EXPECT_EQ(table.evictions(), 1u);
+}
+
+TEST(RateTable, WorkersAtTheSameTimeTakeNoTokenTwice) {
+  RateTable table(64, 1);
+  const Rate rate{.requests = 1, .per = 1h, .burst = 10'000};
+  std::atomic<int> taken{0};
+  std::vector<std::thread> workers;
+  for (int i = 0; i < 4; ++i) {
+    workers.emplace_back([&] {
+      for (int k = 0; k < 5'000; ++k) taken += table.take("a", rate, kStart) == 0s ? 1 : 0;
+    });
+  }
+  for (std::thread& each : workers) each.join();
+  EXPECT_EQ(taken, 10'000);
+}
+
+}  // namespace
+}  // namespace lbd::upstream
