@@ -23,6 +23,13 @@ int on_session(SSL* ssl, SSL_SESSION* session) {
   return 1;
 }
 
+/// Resuming verifies nothing: a certificate that has expired since must not live on with it.
+bool is_good(SSL_SESSION& session) {
+  const X509* shown = SSL_SESSION_get0_peer(&session);
+  const bool valid = shown == nullptr || X509_cmp_current_time(X509_get0_notAfter(shown)) > 0;
+  return valid && SSL_SESSION_is_resumable(&session) == 1;
+}
+
 Outcome<void> set_trust(SSL_CTX* context, const TlsClientSettings& settings) {
   if (!settings.verify) return {};
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
@@ -50,8 +57,7 @@ TlsClient::Parts::Session TlsClient::Parts::take(const std::string& peer) const 
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(peer);
   if (found == sessions_.end()) return {};
-  std::erase_if(found->second,
-                [](const Session& each) { return SSL_SESSION_is_resumable(each.get()) == 0; });
+  std::erase_if(found->second, [](const Session& each) { return !is_good(*each); });
   if (found->second.empty()) return {};
   Session& newest = found->second.back();
   if (SSL_SESSION_get_protocol_version(newest.get()) < TLS1_3_VERSION) {

@@ -9,6 +9,7 @@
 
 #include "lbd/base/check.h"
 #include "lbd/net/farewell.h"
+#include "lbd/net/goodbye.h"
 #include "lbd/net/tls_dial.h"
 #include "lbd/net/tls_parts.h"
 
@@ -163,8 +164,8 @@ class TlsStream final : public SocketStream {
       const bool refused = client_ != nullptr && !heard_ && error == SSL_ERROR_SSL &&
                            tls_wants_other_certificate(ERR_peek_error());
       if (refused) note_failure(error);
-      result = {refused ? Fault::tls_failed : Fault::io_error,
-                socket_error_ != 0 ? socket_error_ : EPROTO, 0};
+      const int why = socket_error_ != 0 ? socket_error_ : ended_cleanly_ ? kNoGoodbye : EPROTO;
+      result = {refused ? Fault::tls_failed : Fault::io_error, why, 0};
     }
     return true;
   }

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "lbd/http/h1_write.h"
+#include "lbd/net/goodbye.h"
 
 namespace lbd::proxy {
 namespace {
@@ -139,7 +140,10 @@ Task<Result<BodyPiece>> H1Upstream::read_body() {
     const Result<BodyPiece> here = buffered_body();
     if (!here || here->last || !here->bytes.empty()) co_return here;
     const net::IoResult result = co_await connection_->fill(kReadCapacityMax);
-    if (result.fault == Fault::closed && body_.ends_with_connection()) {
+    // What goes through a tunnel says itself where it ends.
+    const bool ended =
+        result.fault == Fault::closed || (tunnel_ && result.error == net::kNoGoodbye);
+    if (ended && body_.ends_with_connection()) {
       response_done_ = true;
       co_return BodyPiece{{}, true};
     }

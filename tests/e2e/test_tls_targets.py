@@ -9,6 +9,7 @@ from http_text import NO_CHECKS, answer, get
 from rig import QUICK_CHECK, RawOrigin, Wire, check, check_equal, free_port, request
 from rig import simple_config, test, wait_until
 from test_tls import Authority
+from test_websocket import SWITCH, opened
 from tls_origin import TlsOrigin, server_context
 
 BY_NAME = {"server_name": "app.test"}
@@ -238,6 +239,34 @@ def test_a_body_cut_off_without_a_goodbye_is_not_passed_off_as_whole(rig):
                 reply = wire.reply()
                 check(reply.body != b"part" or wire.at_end(), "passed off as whole")
             check(wire.at_end(), "the connection goes on")
+
+
+@test()
+def test_a_tunnel_over_tls_to_a_target_ends_with_or_without_a_goodbye(rig):
+    files = Authority(rig.folder).make("app")
+
+    def echo(polite):
+        def script(wire):
+            wire.recv(65536)
+            wire.sendall(SWITCH)
+            wire.sendall(wire.recv(100))
+            if polite:
+                wire.unwrap()
+
+        return script
+
+    targets = [TlsOrigin(rig, server_context(files), echo(polite)) for polite in (True, False)]
+    for number, target in enumerate(targets):
+        rig.port = free_port()
+        config = simple_config(rig.port, [target], https_group(files, **BY_NAME))
+        lbd = rig.lbd(config, name=f"lbd-{number}")
+        with Wire(rig.port) as wire:
+            opened(rig, wire)
+            wire.send("hello")
+            check_equal(wire.stream.read(5), b"hello", "echo")
+            check(wire.at_end(), "the tunnel goes on")
+        rows = wait_until(lambda: lbd.access_log(), 10, "no row")  # noqa: B023
+        check_equal((rows[0]["status"], rows[0].get("reason")), (101, None), f"the log: {rows[0]}")
 
 
 @test()

@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "lbd/net/goodbye.h"
 #include "lbd/net/tcp_stream.h"
 #include "tests/support/certificates.h"
 #include "tests/support/loopback.h"
@@ -188,6 +189,18 @@ TEST_F(TlsClientTest, SessionsAreResumedByTheSameSettingsOnly) {
   }
 }
 
+// Resuming verifies nothing.
+TEST_F(TlsClientTest, NoSessionOutlivesTheCertificateItWasMadeWith) {
+  write("brief", ec_key(), "DNS:app.test", 3);
+  show("brief");
+  const auto client = make(trusting("brief", "app.test"));
+  ASSERT_TRUE(meet(client, &TlsClientTest::say_ok_and_goodbye).ok());
+  std::this_thread::sleep_for(milliseconds(4100));
+  const Met met = meet(client, &TlsClientTest::say_ok_and_goodbye);
+  ASSERT_FALSE(met.ok());
+  EXPECT_NE(met.failure().detail.find("expired"), std::string::npos) << met.failure().detail;
+}
+
 TEST_F(TlsClientTest, ATargetThatWantsACertificateIsShownOurs) {
   show("app");
   write("lbd", ec_key(), "DNS:lbd.test");
@@ -217,6 +230,7 @@ TEST_F(TlsClientTest, AnEndWithoutAGoodbyeIsABrokenConnection) {
   ASSERT_TRUE(met.ok());
   EXPECT_EQ(met.text, "part");
   EXPECT_EQ(met.read.fault, Fault::io_error);
+  EXPECT_EQ(met.read.error, kNoGoodbye);
 }
 
 TEST_F(TlsClientTest, TheDeadlineCoversTheHandshake) {
