@@ -29,7 +29,8 @@ Table health_check_table(HealthCheck& check) {
                "http and https ask for a path; tcp only connects. Default: the group's."},
               {"path", required_text(check.path, "a path"), "Path that is asked for."},
               {"host", text(check.host),
-               "Host header of the probe. Default: the target's address."},
+               "Host header of the probe. Default: `tls.server_name` over https, else the target's "
+               "address."},
               {"port", optional_port(check.port), "Port of the probe. Default: the target's."},
               {"interval", duration(check.interval, {.least = 10ms, .most = 24h}),
                "Time between two probes of a target."},
@@ -188,13 +189,16 @@ Kind targets(TargetGroup& group) {
                    }});
 }
 
-/// Checks go the way of the requests unless they say otherwise.
+/// Checks go the way of the requests unless they say otherwise. Over https they name the host that
+/// TLS names: some servers refuse a request for another (421).
 void follow_protocol(TargetGroup& group, const Cursor& at) {
   const auto check = member_of(at, "health_check");
   const bool own = check && member_of(*check, "protocol");
   if (!own && group.protocol == TargetProtocol::https) {
     group.health_check.protocol = CheckProtocol::https;
   }
+  HealthCheck& how = group.health_check;
+  if (how.protocol == CheckProtocol::https && how.host.empty()) how.host = group.tls.server_name;
 }
 
 }  // namespace
