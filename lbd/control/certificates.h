@@ -91,8 +91,8 @@ class Certificates {
   Outcome<void> prepare_all(const config::Config& config);
   [[nodiscard]] static Outcome<Loaded> load(const config::CertificateFiles& files,
                                             const std::vector<Loaded>& before);
-  Outcome<Listener> load(const config::Listener& configured) const;
-  Outcome<Group> load(const config::TargetGroup& configured) const;
+  [[nodiscard]] Outcome<Listener> load(const config::Listener& configured) const;
+  [[nodiscard]] Outcome<Group> load(const config::TargetGroup& configured) const;
   Outcome<void> build(const std::string& name, Listener& listener) const;
   static Outcome<void> build(const std::string& name, Group& group);
   bool reread(const LogField& owner, std::vector<Loaded>& certificates);
