@@ -47,7 +47,9 @@ class Checking final : public h2::Server {
                 again.framing.length == request.framing.length,
             "the same framing");
     const std::size_t framed = again.framing.kind == Framing::Kind::none ? 0 : 1;
-    const std::size_t of_this_hop = request.takes_trailers ? 1 : 0;  // Connection: TE
+    require(again.upgrade == request.upgrade, "the same upgrade");
+    const std::size_t of_this_hop = (request.takes_trailers ? 1 : 0) +  // Connection: TE
+                                    (request.upgrade.empty() ? 0 : 2);
     require(again.headers.size() == fields.size() + framed + of_this_hop, "the same fields");
   }
 };
@@ -60,6 +62,7 @@ struct Ran {
 Ran run(std::string_view bytes, std::size_t piece) {
   H2Limits limits;
   limits.head.head_bytes_max = 4096;
+  limits.websocket = true;
   Checking server(limits);
   bool alive = server.take(std::string(h2::kPreface) + h2::frame(h2::kSettings, 0, 0));
   for (std::size_t at = 0; alive && at < bytes.size(); at += piece) {

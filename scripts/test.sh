@@ -210,7 +210,9 @@ run_e2e() {
 
 # The hot half of the end-to-end tests; under a sanitizer the rest would take too long. The rig
 # reads what each daemon wrote to stderr, so a sanitizer's report fails the test it happened in.
-E2E_UNDER_SANITIZERS=("proxy:" "health:" "logs:" "reloads" "a reload" "bad reload")
+E2E_UNDER_SANITIZERS=(
+  "proxy:" "health:" "logs:" "reloads" "a reload" "bad reload" "http2" "websocket:" "rules:"
+)
 
 run_e2e_sanitized() {
   local preset=$1 text code=0

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "lbd/http/target.h"
+#include "lbd/http/trailers.h"
 
 namespace lbd::http {
 namespace {
@@ -21,6 +22,11 @@ bool is_field_value(std::string_view text) noexcept {
   });
 }
 
+bool has_high_bytes(std::string_view text) noexcept {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
 bool is_lower(std::string_view text) noexcept {
   return std::none_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
 }
@@ -30,30 +36,6 @@ bool is_of_connection(HeaderId id) noexcept {
   return id == HeaderId::connection || id == HeaderId::keep_alive ||
          id == HeaderId::proxy_connection || id == HeaderId::transfer_encoding ||
          id == HeaderId::upgrade;
-}
-
-/// What must not come behind a body, where a reader could take it for the head's.
-bool belongs_in_a_head(HeaderId id) noexcept {
-  switch (id) {
-    case HeaderId::content_length:
-    case HeaderId::content_type:
-    case HeaderId::expect:
-    case HeaderId::forwarded:
-    case HeaderId::host:
-    case HeaderId::proxy_authenticate:
-    case HeaderId::proxy_authorization:
-    case HeaderId::te:
-    case HeaderId::trailer:
-    case HeaderId::via:
-    case HeaderId::x_forwarded_for:
-    case HeaderId::x_forwarded_host:
-    case HeaderId::x_forwarded_port:
-    case HeaderId::x_forwarded_proto:
-    case HeaderId::x_request_id:
-      return true;
-    default:
-      return is_of_connection(id);
-  }
 }
 
 bool parse_length(std::string_view text, std::uint64_t& out) noexcept {
@@ -81,7 +63,7 @@ void H2HeadBuilder::clear() noexcept {
 void H2HeadBuilder::add(std::string_view name, std::string_view value, const HeadLimits& limits) {
   size_ += name.size() + value.size() + kFieldOverhead;
   const bool first_line = name == ":path";
-  if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 4ULL ||
+  if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 5ULL ||
       name.size() + value.size() >
           (first_line ? limits.first_line_bytes_max : limits.line_bytes_max)) {
     too_large_ = true;
@@ -123,24 +105,27 @@ void H2HeadBuilder::join_cookies() {
   pieces_.erase(std::remove_if(at + 1, pieces_.end(), is_cookie), pieces_.end());
 }
 
-Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme) {
+Fault H2HeadBuilder::read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo) {
   const std::string_view name = view(piece.name, piece.name_size);
   const std::string_view value = view(piece.value, piece.value_size);
   std::string_view* place = nullptr;
   if (name == ":method") place = &out.method_text;
   if (name == ":path") place = &out.target;
   if (name == ":authority") place = &out.authority;
-  if (name == ":scheme") place = &scheme;
-  if (name == ":protocol") return Fault::unsupported;
+  if (name == ":scheme") place = &pseudo.scheme;
+  if (name == ":protocol") place = &pseudo.protocol;
   if (place == nullptr || !place->empty() || value.empty()) return Fault::client_protocol;
   *place = value;
   return Fault::none;
 }
 
-Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::string_view& host) {
+Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, Pseudo& pseudo) {
   Header header{view(piece.name, piece.name_size), view(piece.value, piece.value_size)};
   if (!is_token(header.name) || !is_lower(header.name) || !is_field_value(header.value)) {
     return Fault::client_protocol;
+  }
+  if (has_high_bytes(header.value)) {
+    out.desync = worse(out.desync, DesyncReason::non_ascii_header);
   }
   header.id = header_id(header.name);
   if (is_of_connection(header.id)) return Fault::client_protocol;
@@ -150,8 +135,8 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
       out.takes_trailers = true;
       break;
     case HeaderId::host:
-      if (!host.empty() || header.value.empty()) return Fault::client_protocol;
-      host = header.value;
+      if (!pseudo.host.empty() || header.value.empty()) return Fault::client_protocol;
+      pseudo.host = header.value;
       break;
     case HeaderId::content_length:
       if (out.framing.kind == Framing::Kind::length ||
@@ -165,7 +150,10 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
       out.expect_continue = true;
       break;
     case HeaderId::other:
-      out.lookalikes |= is_lookalike(header.name);
+      if (!is_lookalike(header.name)) break;
+      out.lookalikes = true;
+      out.desync = worse(out.desync, DesyncReason::suspicious_header);
+      pseudo.framing_lookalike |= looks_like_framing(header.name);
       break;
     default:
       break;
@@ -174,42 +162,82 @@ Fault H2HeadBuilder::read_field(const Piece& piece, RequestHead& out, std::strin
   return Fault::none;
 }
 
+/// The first thing wrong with the fields one by one.
+Fault H2HeadBuilder::read_pieces(RequestHead& out, Pseudo& pseudo) {
+  Fault fault = Fault::none;
+  bool fields = false;  // a pseudo-header behind them is malformed
+  for (const Piece& piece : pieces_) {
+    const bool is_pseudo = view(piece.name, piece.name_size).starts_with(':');
+    fields |= !is_pseudo;
+    Fault found = Fault::client_protocol;
+    if (!is_pseudo) {
+      found = read_field(piece, out, pseudo);
+    } else if (!fields) {
+      found = read_pseudo(piece, out, pseudo);
+    }
+    if (fault == Fault::none) fault = found;
+  }
+  return fault;
+}
+
+/// What the fields must be together; splits the target.
+Fault H2HeadBuilder::check_request(RequestHead& out, const Pseudo& pseudo) {
+  if (!is_token(out.method_text)) return Fault::client_protocol;
+  const bool connects = out.method == Method::connect;
+  if (connects && pseudo.protocol.empty()) return Fault::unsupported;
+  if (!connects && !pseudo.protocol.empty()) return Fault::client_protocol;
+  if (pseudo.scheme != "http" && pseudo.scheme != "https") return Fault::client_protocol;
+  if (out.authority.empty()) out.authority = pseudo.host;
+  if (out.authority.empty() || !is_authority(out.authority)) return Fault::client_protocol;
+  if (!pseudo.host.empty() && !equals_ignoring_case(pseudo.host, out.authority)) {
+    return Fault::client_protocol;  // two readers could route it to two places
+  }
+  if (out.target != "*" && !out.target.starts_with('/')) return Fault::client_protocol;
+  return split_target(out) ? Fault::none : Fault::client_protocol;
+}
+
+/// A body where servers of HTTP/1.1 may expect none, or beside a field that some take for framing.
+void H2HeadBuilder::doubt_framing(RequestHead& out, const Pseudo& pseudo) noexcept {
+  if (out.framing.kind == Framing::Kind::none) return;
+  if (pseudo.framing_lookalike) out.desync = worse(out.desync, DesyncReason::suspicious_framing);
+  const bool bodiless =
+      out.method == Method::get || out.method == Method::head || out.method == Method::trace;
+  if (!bodiless) return;
+  const DesyncReason why = out.framing.kind == Framing::Kind::chunked
+                               ? DesyncReason::coding_without_use
+                           : out.framing.length > 0 ? DesyncReason::length_without_use
+                                                    : DesyncReason::zero_length_without_use;
+  out.desync = worse(out.desync, why);
+}
+
+/// RFC 8441 §5: the stream becomes the tunnel, and there is no key.
+Fault H2HeadBuilder::check_connect(RequestHead& out, const Pseudo& pseudo, bool last) {
+  if (!is_token(pseudo.protocol) || last || out.framing.kind != Framing::Kind::none ||
+      out.expect_continue) {
+    return Fault::client_protocol;
+  }
+  std::erase_if(out.headers, [](const Header& each) { return each.name == "sec-websocket-key"; });
+  out.method = Method::get;
+  out.method_text = "GET";
+  out.upgrade = pseudo.protocol;
+  out.wants_upgrade = true;
+  return Fault::none;
+}
+
 Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
   out.clear();
   out.version = Version::http_2;
   if (!too_large_) join_cookies();
-  std::string_view scheme;
-  std::string_view host;
-  Fault fault = Fault::none;
-  bool fields = false;  // a pseudo-header behind them is malformed
-  for (const Piece& piece : pieces_) {
-    const bool pseudo = view(piece.name, piece.name_size).starts_with(':');
-    fields |= !pseudo;
-    const Fault found = pseudo && fields ? Fault::client_protocol
-                        : pseudo         ? read_pseudo(piece, out, scheme)
-                                         : read_field(piece, out, host);
-    if (fault == Fault::none) fault = found;
-  }
+  Pseudo pseudo;
+  Fault fault = read_pieces(out, pseudo);
   out.method = method_of(out.method_text);
   if (too_large_) return Fault::header_too_large;
+  if (fault == Fault::none) fault = check_request(out, pseudo);
   if (fault != Fault::none) return fault;
-  if (!is_token(out.method_text)) return Fault::client_protocol;
-  if (out.method == Method::connect) return Fault::unsupported;
-  if (scheme != "http" && scheme != "https") return Fault::client_protocol;
-  if (out.authority.empty()) out.authority = host;
-  if (out.authority.empty() || !is_authority(out.authority) ||
-      (!host.empty() && !equals_ignoring_case(host, out.authority))) {
-    return Fault::client_protocol;  // two readers could route it to two places
-  }
-  if (!is_request_target(out.target)) return Fault::client_protocol;
-  if (out.target == "*" ? out.method != Method::options : out.target.front() != '/') {
-    return Fault::client_protocol;
-  }
-  const PathAndQuery parts = split_origin_form(out.target);
-  out.path = parts.path;
-  out.query = parts.query;
+  if (!pseudo.protocol.empty()) return check_connect(out, pseudo, last);
   if (last && out.framing.length > 0) return Fault::client_protocol;
   if (!last && out.framing.kind == Framing::Kind::none) out.framing.kind = Framing::Kind::chunked;
+  doubt_framing(out, pseudo);
   if (last && expects_body(out.method)) out.framing.kind = Framing::Kind::length;
   return Fault::none;
 }
@@ -223,7 +251,9 @@ Fault H2HeadBuilder::finish_trailers(std::vector<Header>& out) {
       return Fault::client_protocol;
     }
     header.id = header_id(header.name);
-    if (!belongs_in_a_head(header.id)) out.push_back(header);
+    const TrailerVerdict verdict = judge_trailer(header);
+    if (verdict == TrailerVerdict::refuse) return Fault::client_protocol;
+    if (verdict == TrailerVerdict::pass) out.push_back(header);
   }
   return Fault::none;
 }

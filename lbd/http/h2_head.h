@@ -17,13 +17,15 @@ class H2HeadBuilder {
   explicit H2HeadBuilder(BufferPool& pool) : text_(pool) {}
 
   void clear() noexcept;
+  [[nodiscard]] std::size_t bytes() const noexcept { return text_.size(); }
   /// A pseudo-header or a field, as the header compression gave it; lower case names only. What is
   /// beyond the limits is counted and not kept.
   void add(std::string_view name, std::string_view value, const HeadLimits& limits);
-  /// `last`: there is no body. Why the request is to be refused, or none.
+  /// `last`: there is no body. Why the request is to be refused, or none. An extended CONNECT comes
+  /// out as the GET with `upgrade` that it is in HTTP/1.1, without a key.
   [[nodiscard]] Fault finish_request(bool last, RequestHead& out);
-  /// The end-to-end fields of a trailer section; framing, routing and hop-by-hop fields are dropped
-  /// (RFC 9110 §6.5.1). Or why the request is to be refused.
+  /// The fields of a trailer section that may go on (trailers.h), or why the request is to be
+  /// refused.
   [[nodiscard]] Fault finish_trailers(std::vector<Header>& out);
 
  private:
@@ -36,9 +38,19 @@ class H2HeadBuilder {
   [[nodiscard]] std::string_view view(std::size_t at, std::size_t size) const noexcept {
     return text_.view().substr(at, size);
   }
+  struct Pseudo {
+    std::string_view scheme;
+    std::string_view host;      // the field
+    std::string_view protocol;  // of an extended CONNECT (RFC 8441)
+    bool framing_lookalike = false;
+  };
   void join_cookies();
-  [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, std::string_view& scheme);
-  [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, std::string_view& host);
+  [[nodiscard]] Fault read_pieces(RequestHead& out, Pseudo& pseudo);
+  [[nodiscard]] static Fault check_request(RequestHead& out, const Pseudo& pseudo);
+  [[nodiscard]] static Fault check_connect(RequestHead& out, const Pseudo& pseudo, bool last);
+  [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo);
+  [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, Pseudo& pseudo);
+  static void doubt_framing(RequestHead& out, const Pseudo& pseudo) noexcept;
 
   Buffer text_;
   std::vector<Piece> pieces_;

@@ -120,6 +120,7 @@ struct H2Server::Callbacks {
       server.last_opened_ = std::max(server.last_opened_, id);
       H2Stream* stream = server.streams_.open_stream();
       if (stream == nullptr) {
+        ++server.own_resets_;
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
       }
       stream->id_ = id;
@@ -227,6 +228,9 @@ struct H2Server::Callbacks {
     if (server.out_->size() >= server.most_) return NGHTTP2_ERR_WOULDBLOCK;
     H2Stream* stream = stream_of(server.session_, id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    // The frame was put off, and what was to be in it has been dropped since: the stream is reset.
+    bool last = false;
+    if (stream->ready_bytes(last) < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     server.out_->append(head);
     stream->take_bytes(size, *server.out_);
     return 0;
@@ -294,15 +298,16 @@ struct H2Server::Callbacks {
 
 H2Server::H2Server(const H2Limits& limits, H2Streams& streams)
     : limits_(limits), streams_(streams), resets_left_(resets_max()), controls_left_(kControls) {
-  static nghttp2_session_callbacks* const callbacks = Callbacks::make();
-  static nghttp2_option* const options = Callbacks::options();
+  static const nghttp2_session_callbacks* const callbacks = Callbacks::make();
+  static const nghttp2_option* const options = Callbacks::options();
   nghttp2_mem memory{nullptr, &take, &give, &take_zeroed, &resize};
   LBD_CHECK(nghttp2_session_server_new3(&session_, callbacks, this, options, &memory) == 0);
-  const std::array<nghttp2_settings_entry, 4> settings{{
+  const std::array<nghttp2_settings_entry, 5> settings{{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.stream_window},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.head.head_bytes_max},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+      {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, limits.websocket ? 1U : 0U},
   }};
   LBD_CHECK(
       nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()) == 0);

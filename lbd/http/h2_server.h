@@ -44,6 +44,7 @@ struct H2Limits {
   std::uint32_t streams_max = 100;
   std::uint32_t stream_window = 256 * 1024;       // bytes of bodies, unread by us, a stream
   std::uint32_t connection_window = 1024 * 1024;  // and a connection
+  bool websocket = false;                         // extended CONNECT is offered (RFC 8441)
   HeadLimits head;
 };
 
@@ -110,6 +111,8 @@ class H2Server {
   /// A header block has begun and not ended.
   [[nodiscard]] bool in_header_block() const noexcept { return in_block_; }
   [[nodiscard]] H2Flood flood() const noexcept { return flood_; }
+  /// As the client was told them.
+  [[nodiscard]] const H2Limits& limits() const noexcept { return limits_; }
 
   /// A head whose status is in `status`; `length`: of the body, negative when not known or not to
   /// be told. `last`: no body follows.

@@ -97,18 +97,6 @@ bool is_authority(std::string_view text) noexcept {
   return is_port(text.substr(end)) && (end > 0 || text.empty());
 }
 
-PathAndQuery split_origin_form(std::string_view target) noexcept {
-  const std::size_t question = target.find('?');
-  if (question == std::string_view::npos) return {target, {}};
-  return {target.substr(0, question), target.substr(question + 1)};
-}
-
-bool is_request_target(std::string_view text) noexcept {
-  std::uint8_t seen = 0;
-  for (const char c : text) seen |= kTargetByte[static_cast<unsigned char>(c)];
-  return !text.empty() && (seen & kBad) == 0;
-}
-
 bool split_target(RequestHead& out) noexcept {
   std::string_view rest = out.target;
   std::uint8_t seen = 0;
@@ -135,9 +123,9 @@ bool split_target(RequestHead& out) noexcept {
       return true;
     }
   }
-  const PathAndQuery parts = split_origin_form(rest);
-  out.path = parts.path;
-  out.query = parts.query;
+  const std::size_t question = rest.find('?');
+  out.path = rest.substr(0, question);
+  if (question != std::string_view::npos) out.query = rest.substr(question + 1);
   if ((seen & kPercent) != 0 && hides_control(out.path)) {
     out.desync = worse(out.desync, DesyncReason::ambiguous_uri);
   }

@@ -13,15 +13,6 @@ namespace lbd::http {
 /// notes in `out.desync` what is odd about it. False: not a target we accept.
 [[nodiscard]] bool split_target(RequestHead& out) noexcept;
 
-struct PathAndQuery {
-  std::string_view path;
-  std::string_view query;  // without '?'
-};
-/// Splits an origin-form target, "/path?query", that is_request_target holds for.
-[[nodiscard]] PathAndQuery split_origin_form(std::string_view target) noexcept;
-/// Visible ASCII without a fragment.
-[[nodiscard]] bool is_request_target(std::string_view text) noexcept;
-
 /// True for a name that some readers take for that of a field which frames, routes or vouches for a
 /// message, although it is another one: Content_Length, Transfer-Encoding., X_Forwarded_For. Cheap
 /// for the names there are: only the odd ones are folded.

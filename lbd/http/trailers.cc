@@ -56,6 +56,11 @@ bool frames_or_routes(const Header& field) noexcept {
 
 }  // namespace
 
+TrailerVerdict judge_trailer(const Header& field) noexcept {
+  if (frames_or_routes(field)) return TrailerVerdict::refuse;
+  return may_be_trailer(field) ? TrailerVerdict::pass : TrailerVerdict::drop;
+}
+
 bool read_trailers(std::string_view section, std::vector<Header>& out) {
   out.clear();
   for (std::size_t end = 0; (end = section.find("\r\n")) != 0; section.remove_prefix(end + 2)) {
@@ -65,8 +70,9 @@ bool read_trailers(std::string_view section, std::vector<Header>& out) {
     if (colon == std::string_view::npos) return false;
     Header field{line.substr(0, colon), trimmed(line.substr(colon + 1)), HeaderId::other};
     field.id = header_id(field.name);
-    if (frames_or_routes(field)) return false;
-    if (may_be_trailer(field)) out.push_back(field);
+    const TrailerVerdict verdict = judge_trailer(field);
+    if (verdict == TrailerVerdict::refuse) return false;
+    if (verdict == TrailerVerdict::pass) out.push_back(field);
   }
   return true;
 }

@@ -154,4 +154,8 @@ class Exchange {
 Task<> refuse_request(WorkerContext& worker, ClientSide& client,
                       const upstream::SnapshotListener& listener, Fault fault);
 
+/// Counts and logs one that got no answer but the end of its stream.
+void note_refusal(WorkerContext& worker, ClientSide& client,
+                  const upstream::SnapshotListener& listener, Fault fault);
+
 }  // namespace lbd::proxy

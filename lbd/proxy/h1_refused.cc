@@ -9,20 +9,6 @@ constexpr std::size_t kMethodBytesMax = 64;
 
 }  // namespace
 
-/// What the listener's desync mode makes of a head that could be read.
-Fault H1Session::judge() noexcept {
-  using config::DesyncMode;
-  const http::DesyncClass found = http::desync_class(head_.desync);
-  if (found == http::DesyncClass::compliant || desync_mode_ == DesyncMode::monitor) {
-    return Fault::none;
-  }
-  if (desync_mode_ == DesyncMode::strictest || found == http::DesyncClass::severe) {
-    return Fault::client_protocol;
-  }
-  head_.alone = found == http::DesyncClass::ambiguous;
-  return Fault::none;
-}
-
 /// Leaves nothing in head_ but what a log may say of the request: its method and target, as far as
 /// `bytes` begin with a request line.
 Fault H1Session::refused(Fault fault, http::DesyncReason why, std::string_view bytes) noexcept {

@@ -165,7 +165,7 @@ Fault H1Session::parse_head(std::size_t size) {
   // views.
   if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
   Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
-  if (fault == Fault::none) fault = judge();
+  if (fault == Fault::none) fault = judge(desync_mode_, head_);
   const std::string_view bytes = in_.view();
   in_.consume(size);
   return fault == Fault::none ? fault : refused(fault, head_.desync, bytes);

@@ -56,7 +56,6 @@ class H1Session final : public Session, public ClientSide {
   Fault parse_head(std::size_t size);
   void head_began();
   [[nodiscard]] Fault refused(Fault fault, http::DesyncReason why, std::string_view bytes) noexcept;
-  [[nodiscard]] Fault judge() noexcept;
   [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
   void watch_on();

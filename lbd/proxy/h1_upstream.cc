@@ -47,6 +47,8 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
   method_ = request.method;
   alone_ = request.alone || !request.upgrade.empty();
   upgrade_ = request.upgrade;
+  // An HTTP/2 client would take a plain 200 for the open tunnel.
+  upgrade_only_ = !upgrade_.empty() && request.version == http::Version::http_2;
   request_chunked_ = request.framing.kind == http::Framing::Kind::chunked;
   request_done_ = first.last;
   out_.clear();
@@ -109,6 +111,9 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
   }
   scanner_.reset();
   const bool asked = !upgrade_.empty() && http::equals_ignoring_case(head.upgrade, upgrade_);
+  if (upgrade_only_ && head.status / 100 == 2) {
+    co_return Error{Fault::bad_response, Side::upstream, false};
+  }
   if (head.status == 101 && !asked) co_return Error{Fault::bad_response, Side::upstream, false};
   if (head.status >= 200) {
     body_.start(head.framing);

@@ -45,7 +45,8 @@ class H1Upstream final : public UpstreamSide {
   http::HeadScanner scanner_;
   http::BodyReader body_;
   http::Method method_ = http::Method::get;
-  std::string_view upgrade_;  // asked for; a view of the request's
+  std::string_view upgrade_;   // asked for; a view of the request's
+  bool upgrade_only_ = false;  // no other success will do
   bool alone_ = false;
   bool tunnel_ = false;
   bool request_chunked_ = false;

@@ -15,6 +15,9 @@ constexpr std::size_t kReadCapacity = 16 * 1024;
 constexpr std::size_t kWriteMax = 48 * 1024;  // then what is left waits for the socket
 constexpr int kReadsPerTurn = 4;              // in a row, without waiting
 constexpr std::size_t kFreeStreamsMax = 128;
+/// Of all open streams. A head may be a few references to the compression table that come out as
+/// limits.headers_bytes_max.
+constexpr std::size_t kHeadBytesMax = 1 << 20;
 constexpr std::chrono::milliseconds kKeepStreams{1000};  // for the next requests; then given back
 constexpr std::chrono::milliseconds kLinger{1000};
 constexpr std::size_t kLingerBytesMax = 1 << 20;
@@ -46,6 +49,7 @@ http::H2Limits H2Session::limits_of(const upstream::SnapshotListener* listener) 
   limits.streams_max = listener->settings.http2.streams_max;
   limits.stream_window = listener->settings.http2.stream_window;
   limits.connection_window = listener->settings.http2.connection_window;
+  limits.websocket = listener->settings.upgrade == config::Upgrade::websocket;
   limits.head.first_line_bytes_max = configured.request_line_bytes_max;
   limits.head.line_bytes_max = configured.header_bytes_max;
   limits.head.head_bytes_max = configured.headers_bytes_max;
@@ -137,8 +141,9 @@ void H2Session::note_flood() const noexcept {
 
 http::H2Stream* H2Session::open_stream() {
   // Exchanges may take a moment to end after their streams.
-  const std::size_t most = 2ULL * limits_of(find_listener(*pinned()->snapshot)).streams_max;
-  if (stopped_ || ended_ || streams_.size() >= most || !load_settings()) return nullptr;
+  const std::size_t most = 2ULL * codec_.limits().streams_max;
+  if (stopped_ || ended_ || streams_.size() >= most || head_bytes_ > kHeadBytesMax) return nullptr;
+  if (!load_settings()) return nullptr;
   ++requests_;
   const std::uint64_t requests_max = body_limits_.requests_per_connection_max;
   if (requests_max > 0 && requests_ >= requests_max) finish_drain();
@@ -220,6 +225,8 @@ void H2Session::reap() noexcept {
       ++i;
       continue;
     }
+    std::erase(sent_, streams_[i].get());  // what it is next has sent nothing
+    head_bytes_ -= streams_[i]->head_bytes();
     std::swap(streams_[i], streams_.back());
     if (free_.size() < kFreeStreamsMax) free_.push_back(std::move(streams_.back()));
     streams_.pop_back();

@@ -1,6 +1,7 @@
 #include "lbd/proxy/h2_stream.h"
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
 namespace lbd::proxy {
@@ -38,10 +39,12 @@ void H2Stream::start() {
   response_trailers_.clear();
   trailer_text_.release();
   refusal_ = lost_ = Fault::none;
-  body_bytes_ = 0;
+  body_bytes_ = head_bytes_ = 0;
+  body_waited_ = {};
   piece_ = {};
   gone_ = nullptr;
   open_ = true;
+  tunnel_ = false;
   serving_ = begun_ = body_done_ = body_bad_ = continue_owed_ = responded_ = response_done_ = false;
 }
 
@@ -55,6 +58,8 @@ void H2Stream::head_ended(bool last) {
   }
   begun_ = true;
   refusal_ = head_fields_.finish_request(last, head_);
+  head_bytes_ = head_fields_.bytes();
+  session_.head_bytes_ += head_bytes_;
   body_done_ = last;
   continue_owed_ = head_.expect_continue;
   serving_ = true;
@@ -91,15 +96,19 @@ void H2Stream::take_bytes(std::size_t size, Buffer& out) {
     write_watchdog_.cancel();
     pending_.release();
     session_.sent_.push_back(this);
-  } else {
+  } else if (!tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
   }
 }
 
 void H2Stream::refused() {
   if (begun_) return;  // its trailers; the stream is closed next
-  const std::size_t fault = static_cast<std::size_t>(Fault::client_protocol);
-  session_.live_->loads[session_.worker_.index].failures[fault].add(1);
+  const Fault found = head_fields_.finish_request(false, head_);  // as far as it came
+  const Fault fault = found == Fault::none ? Fault::client_protocol : found;
+  const boost::local_shared_ptr<Pinned> held = session_.pinned();
+  if (const upstream::SnapshotListener* listener = session_.find_listener(*held->snapshot)) {
+    note_refusal(session_.worker_, *this, *listener, fault);
+  }
 }
 
 void H2Stream::closed() {
@@ -160,6 +169,22 @@ void H2Stream::write_expired(void* self) {
 
 // ---- the exchange
 
+/// What an HTTP/1.1 target expects of a WebSocket client: 16 random bytes in base64 (RFC 6455
+/// §4.1).
+void H2Stream::add_key() {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < 22; ++i) {
+    if (i % 10 == 0) bits = session_.worker_.rng.next();
+    // 128 bits: of the last digit only two count.
+    key_[i] = kDigits[i < 21 ? bits & 63 : (bits & 3) << 4];
+    bits >>= 6;
+  }
+  key_[22] = key_[23] = '=';
+  head_.headers.push_back({"Sec-WebSocket-Key", {key_.data(), key_.size()}});
+}
+
 Task<> H2Stream::serve(H2Stream& stream) {
   co_await stream.answer();
   stream.finish();
@@ -173,10 +198,12 @@ Task<> H2Stream::answer() {
     response_done_ = body_done_ = true;
     co_return;
   }
+  if (refusal_ == Fault::none) refusal_ = H2Session::judge(listener->settings.desync, head_);
   if (refusal_ != Fault::none) {
     co_await refuse_request(session_.worker_, *this, *listener, refusal_);
     co_return;
   }
+  if (head_.wants_upgrade) add_key();
   Exchange exchange(session_.worker_, *this, *listener, *held);
   co_await exchange.run();
 }
@@ -191,8 +218,8 @@ void H2Stream::finish() {
   if (open_ && !response_done_) {
     drop_output();
     session_.codec_.reset(*this, H2Error::internal_error);
-  } else if (pending_.empty()) {
-    session_.sent_.push_back(this);  // a response without a body
+  } else if (open_ && pending_.empty()) {
+    sent();
   }
   session_.turn_end_.ask();
 }
@@ -203,6 +230,7 @@ Error H2Stream::error_of(Fault why) noexcept {
 }
 
 BodyPiece H2Stream::buffered_body() {
+  if (head_.wants_upgrade && !tunnel_) return {{}, true};  // what comes belongs to the tunnel
   taken_.swap(arriving_);
   if (!taken_.empty()) continue_owed_ = false;
   return {taken_.view(), body_done_, trailers_.empty() ? nullptr : &trailers_};
@@ -212,14 +240,20 @@ Task<Result<BodyPiece>> H2Stream::read_body() {
   session_.codec_.consume(*this, taken_.size());
   session_.turn_end_.ask();
   taken_.clear();
-  const std::uint64_t most = session_.body_limits_.body_bytes_max;
+  const std::uint64_t most = tunnel_ ? 0 : session_.body_limits_.body_bytes_max;
   for (;;) {
     if (lost_ != Fault::none) co_return error_of(lost_);
     if (body_bad_) co_return Error{Fault::client_protocol, Side::client, false};
     if (most > 0 && body_bytes_ > most) co_return Error{Fault::body_too_large, Side::client, false};
     if (!arriving_.empty() || body_done_) co_return buffered_body();
-    read_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.body_idle);
+    const TimePoint since = session_.worker_.clock.now();
+    if (!tunnel_) {  // which has limits of its own, of the exchange
+      read_watchdog_.set(since + body_patience(session_.timeouts_.body_idle,
+                                               session_.body_limits_.body_bytes_per_second_min,
+                                               {body_bytes_, body_waited_}));
+    }
     const Fault why = co_await reader_;
+    body_waited_ += session_.worker_.clock.now() - since;
     read_watchdog_.cancel();
     if (why != Fault::none) co_return error_of(why);
   }
@@ -261,8 +295,17 @@ Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first)
 Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
 
 /// Nobody asks for one: `:protocol` (RFC 8441) is refused with the head.
-Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut&) {
-  co_return Error{Fault::unsupported, Side::self, false};
+/// The stream is the tunnel, and 200 opens it (RFC 8441 §5).
+Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
+  if (lost_ != Fault::none) co_return error_of(lost_);
+  std::vector<http::Header> fields;
+  for (const http::Header& each : *head.headers) {
+    if (!http::equals_ignoring_case(each.name, "sec-websocket-accept")) fields.push_back(each);
+  }
+  tunnel_ = responded_ = true;
+  session_.codec_.submit_head(*this, {200, &fields, -1, false});
+  session_.turn_end_.ask();
+  co_return Result<void>();
 }
 
 /// The exchange's views do not live as long as the stream.
@@ -293,7 +336,7 @@ Task<Result<void>> H2Stream::send(BodyPiece piece) {
   } else {
     piece_ = piece.bytes;
   }
-  if (!write_watchdog_.is_set()) {
+  if (!write_watchdog_.is_set() && !tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
   }
   session_.codec_.resume(*this);

@@ -1,6 +1,7 @@
 // One request of an HTTP/2 connection, as an exchange sees it.
 #pragma once
 
+#include <array>
 #include <coroutine>
 
 #include "lbd/base/buffer.h"
@@ -22,6 +23,8 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   [[nodiscard]] bool idle() const noexcept { return !open_ && !serving_; }
   /// The client is gone, or lbd ends the connection.
   void lose(Fault why) noexcept;
+  /// Of its request, counted in the session's.
+  [[nodiscard]] std::size_t head_bytes() const noexcept { return head_bytes_; }
   /// What it had to send has gone out.
   void sent();
 
@@ -71,6 +74,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   void refused() override;
   void closed() override;
 
+  void add_key();
   static Task<> serve(H2Stream& stream);
   Task<> answer();
   void finish();
@@ -86,11 +90,13 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   http::H2HeadBuilder trailer_fields_;
   http::RequestHead head_;
   Fault refusal_ = Fault::none;
+  std::size_t head_bytes_ = 0;
   // The request's body: `taken_` is with the exchange, `arriving_` comes meanwhile.
   Buffer taken_;
   Buffer arriving_;
   std::vector<http::Header> trailers_;
   std::uint64_t body_bytes_ = 0;
+  Duration body_waited_{};
   Wait reader_;
   Timer read_watchdog_;
   // The response's body: first what was small enough to be copied, then a piece of the exchange's.
@@ -103,7 +109,9 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;
   Fault lost_ = Fault::none;
-  bool open_ = false;     // the codec may call
+  std::array<char, 24> key_{};  // Sec-WebSocket-Key, which only HTTP/1.1 has
+  bool open_ = false;           // the codec may call
+  bool tunnel_ = false;
   bool serving_ = false;  // an exchange is under way
   bool begun_ = false;    // the head is whole
   bool body_done_ = false;

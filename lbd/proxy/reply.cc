@@ -238,6 +238,54 @@ Task<> Exchange::reply_error(Error error) {
   if (!sent) record_.cut = true;
 }
 
+namespace {
+
+struct Refused {
+  WorkerContext& worker;
+  ClientSide& client;
+  const upstream::SnapshotListener& listener;
+  Fault fault;
+};
+struct RefusalSent {
+  int status = 0;
+  std::size_t bytes = 0;
+  std::string_view id;
+  bool cut = false;
+};
+
+void log_refusal(const Refused& refused, const RefusalSent& sent) {
+  const auto& [worker, client, listener, fault] = refused;
+  if (worker.records == nullptr) return;
+  RequestRecord record;
+  record.started = worker.clock.wall();
+  record.id = sent.id;
+  record.generation = worker.pinned->snapshot->generation;
+  record.version = client.head().version;
+  record.method = client.head().method_text;
+  record.target = client.head().target;
+  record.response_bytes = sent.bytes;
+  record.client_ip = client.client().peer_ip;
+  record.client_port = client.client().peer.port();
+  record.listener = listener.settings.name;
+  record.rule = "none";
+  record.status = sent.status;
+  record.reason = fault;
+  record.desync = client.head().desync;
+  record.cut = sent.cut;
+  worker.records->write(record);
+}
+
+}  // namespace
+
+void note_refusal(WorkerContext& worker, ClientSide& client,
+                  const upstream::SnapshotListener& listener, Fault fault) {
+  IdStorage storage{};
+  upstream::ListenerLoad& load = listener.live->loads[worker.index];
+  load.failures[static_cast<std::size_t>(fault)].add(1);
+  count_desync(client.head().desync, load);
+  log_refusal({worker, client, listener, fault}, {.id = new_id(worker.rng, storage)});
+}
+
 Task<> refuse_request(WorkerContext& worker, ClientSide& client,
                       const upstream::SnapshotListener& listener, Fault fault) {
   std::unique_ptr<ExchangeState> state = worker.take_state();
@@ -258,25 +306,7 @@ Task<> refuse_request(WorkerContext& worker, ClientSide& client,
       .id = id};
   compose(worker, local, state->client_headers);
   const Result<void> sent = co_await send(client, local, state->client_headers);
-  if (worker.records != nullptr) {
-    RequestRecord record;
-    record.started = worker.clock.wall();
-    record.id = id;
-    record.generation = worker.pinned->snapshot->generation;
-    record.version = client.head().version;
-    record.method = client.head().method_text;
-    record.target = client.head().target;
-    record.response_bytes = body.text.size();
-    record.client_ip = client.client().peer_ip;
-    record.client_port = client.client().peer.port();
-    record.listener = listener.settings.name;
-    record.rule = "none";
-    record.status = status;
-    record.reason = fault;
-    record.desync = client.head().desync;
-    record.cut = !sent;
-    worker.records->write(record);
-  }
+  log_refusal({worker, client, listener, fault}, {status, body.text.size(), id, !sent});
   worker.give_back(std::move(state));
 }
 

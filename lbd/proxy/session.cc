@@ -12,6 +12,17 @@ void Session::drain(boost::local_shared_ptr<Pinned> last) noexcept {
   begin_drain();
 }
 
+Fault Session::judge(config::DesyncMode mode, http::RequestHead& head) noexcept {
+  using config::DesyncMode;
+  const http::DesyncClass found = http::desync_class(head.desync);
+  if (found == http::DesyncClass::compliant || mode == DesyncMode::monitor) return Fault::none;
+  if (mode == DesyncMode::strictest || found == http::DesyncClass::severe) {
+    return Fault::client_protocol;
+  }
+  head.alone = found == http::DesyncClass::ambiguous;
+  return Fault::none;
+}
+
 const upstream::SnapshotListener* Session::find_listener(
     const upstream::Snapshot& snapshot) const noexcept {
   for (const auto& listener : snapshot.listeners) {

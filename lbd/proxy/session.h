@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "lbd/base/task.h"
+#include "lbd/http/message.h"
 #include "lbd/upstream/snapshot.h"
 
 namespace lbd::proxy {
@@ -42,6 +43,9 @@ class Session {
   /// The listener as it is in a snapshot; null when a reload has removed it.
   [[nodiscard]] const upstream::SnapshotListener* find_listener(
       const upstream::Snapshot& snapshot) const noexcept;
+  /// What a desync mode makes of a head that could be read: why it is refused, or none, and then
+  /// perhaps `alone`.
+  [[nodiscard]] static Fault judge(config::DesyncMode mode, http::RequestHead& head) noexcept;
   /// The snapshot to go by: the newest, or the last that has the listener.
   [[nodiscard]] const boost::local_shared_ptr<Pinned>& pinned() const noexcept;
 

@@ -217,8 +217,8 @@ inline constexpr std::size_t kHttp2Floods = 4;
 
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
+  Relaxed<std::uint32_t> tunnels;      // open now
   Relaxed<std::uint64_t> accepted;
-  Relaxed<std::uint32_t> tunnels;  // open now
   Relaxed<std::uint64_t> tunnels_opened;
   Relaxed<std::uint64_t> shed;  // closed at once: too many connections
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>

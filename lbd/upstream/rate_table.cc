@@ -45,8 +45,11 @@ Duration RateTable::take(std::string_view key, const Rate& rate, TimePoint now) 
     }
     const bool own = seen != 0 && (seen & ~kTimeMask) == mark;
     const auto full_at = static_cast<std::int64_t>(seen & kTimeMask);
-    const std::int64_t from = own ? std::max(full_at, time) : time;
-    const std::int64_t wait = from - time - token * (static_cast<std::int64_t>(rate.burst) - 1);
+    const std::int64_t last_token = token * (static_cast<std::int64_t>(rate.burst) - 1);
+    std::int64_t from = own ? std::max(full_at, time) : time;
+    // Further off than an empty bucket is: the rate has been raised since. One token to begin with.
+    if (from - time > last_token + token) from = time + last_token;
+    const std::int64_t wait = from - time - last_token;
     if (wait > 0) return std::chrono::microseconds(wait);
     const std::uint64_t next = mark | (static_cast<std::uint64_t>(from + token) & kTimeMask);
     if (!place->compare_exchange_weak(seen, next, std::memory_order_relaxed)) continue;

@@ -17,7 +17,6 @@ namespace lbd::worker {
 namespace {
 
 constexpr std::size_t kRingBytes = 1 << 20;
-constexpr std::chrono::milliseconds kFlush{100};
 
 /// What one value may take up in the line, its escapes included; a longer one is cut and ends with
 /// kCut, which no value can hold.
@@ -268,8 +267,9 @@ int open_log(const std::string& path) noexcept {
 }  // namespace
 
 struct AccessLog::Writer {
-  Writer(std::string log_path, int descriptor, std::size_t workers)
-      : path(std::move(log_path)), fd(descriptor) {
+  Writer(std::string log_path, int descriptor, std::size_t workers,
+         std::chrono::milliseconds flush_interval)
+      : path(std::move(log_path)), fd(descriptor), interval(flush_interval) {
     for (std::size_t i = 0; i < workers; ++i) rings.push_back(std::make_unique<Ring>(wake));
   }
 
@@ -300,7 +300,7 @@ struct AccessLog::Writer {
       // A notice that comes while this thread writes is not lost: then a ring is half full.
       const bool hurry = std::any_of(rings.begin(), rings.end(),
                                      [](const auto& ring) { return ring->is_half_full(); });
-      if (!hurry || stuck) wake.wait_for(lock, kFlush);
+      if (!hurry || stuck) wake.wait_for(lock, interval);
       flush();
       if (reopen.exchange(false) && path != "-") {
         const int fresh = open_log(path);
@@ -315,6 +315,7 @@ struct AccessLog::Writer {
 
   std::string path;
   int fd;
+  std::chrono::milliseconds interval;
   std::vector<std::unique_ptr<Ring>> rings;
   Relaxed<std::uint64_t> failures;
   std::mutex mutex;
@@ -326,12 +327,13 @@ struct AccessLog::Writer {
 
 AccessLog::AccessLog() = default;
 
-Outcome<std::unique_ptr<AccessLog>> AccessLog::open(const std::string& path, std::size_t workers) {
+Outcome<std::unique_ptr<AccessLog>> AccessLog::open(const std::string& path, std::size_t workers,
+                                                    std::chrono::milliseconds flush) {
   const int fd = path == "-" ? STDOUT_FILENO : open_log(path);
   if (fd < 0)
     return failure(fmt::format("cannot open access log {}: {}", path, std::strerror(errno)));
   std::unique_ptr<AccessLog> log(new AccessLog());
-  log->writer_ = std::make_unique<Writer>(path, fd, workers);
+  log->writer_ = std::make_unique<Writer>(path, fd, workers, flush);
   Writer& writer = *log->writer_;
   writer.thread = std::thread([&writer, &reopen = log->reopen_] { writer.run(reopen); });
   return log;

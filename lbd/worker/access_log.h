@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,8 +20,10 @@ namespace lbd::worker {
 class AccessLog {
  public:
   /// `path`: a file to append to, or "-" for standard output. Throws nothing; fails with why it
-  /// cannot be opened.
-  static Outcome<std::unique_ptr<AccessLog>> open(const std::string& path, std::size_t workers);
+  /// cannot be opened. `flush`: how long a line may wait for others.
+  static Outcome<std::unique_ptr<AccessLog>> open(
+      const std::string& path, std::size_t workers,
+      std::chrono::milliseconds flush = std::chrono::milliseconds(100));
   ~AccessLog();
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;

@@ -19,8 +19,12 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8, 11
 
 
-def dial(port, tls=False):
-    wire = socket.create_connection(("127.0.0.1", port), timeout=10)
+def dial(port, tls=False, receive_buffer=None):
+    wire = socket.socket()
+    if receive_buffer:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    wire.settimeout(10)
+    wire.connect(("127.0.0.1", port))
     if not tls:
         return wire
     context = ssl.create_default_context()
@@ -166,9 +170,9 @@ def frame(kind, flags, stream, payload=b""):
 class Attacker:
     """Sends what it likes and notes what comes back."""
 
-    def __init__(self, port, tls=False):
-        self.wire = dial(port, tls)
-        self.encoder = hpack.Encoder()
+    def __init__(self, port, tls=False, receive_buffer=None):
+        self.wire = dial(port, tls, receive_buffer)
+        self.encoder, self.data = hpack.Encoder(), b""
         self.wire.sendall(PREFACE + frame(SETTINGS, 0, 0))
 
     def __enter__(self):
@@ -194,8 +198,16 @@ class Attacker:
 
     def frames(self, seconds=5.0):
         """(kind, flags, stream, payload) until the end of the connection or of the time."""
-        data, end = b"", time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        end = time.monotonic() + seconds
+        while True:
+            while len(self.data) >= 9 and len(self.data) >= 9 + (
+                size := int.from_bytes(self.data[:3], "big")
+            ):
+                kind, flags, stream = struct.unpack("!BBI", self.data[3:9])
+                payload, self.data = self.data[9 : 9 + size], self.data[9 + size :]
+                yield kind, flags, stream & 0x7FFFFFFF, payload
+            if (left := end - time.monotonic()) <= 0:
+                return
             self.wire.settimeout(left)
             try:
                 piece = self.wire.recv(65536)
@@ -203,11 +215,7 @@ class Attacker:
                 return
             if not piece:
                 return
-            data += piece
-            while len(data) >= 9 and len(data) >= 9 + (size := int.from_bytes(data[:3], "big")):
-                kind, flags, stream = struct.unpack("!BBI", data[3:9])
-                yield kind, flags, stream & 0x7FFFFFFF, data[9 : 9 + size]
-                data = data[9 + size :]
+            self.data += piece
 
     def goaway(self, seconds=5.0):
         """The error code of the connection's end; None: it goes on, -1: closed without a word."""

@@ -1,7 +1,11 @@
 """HTTP/2 clients that mean harm: requests that are none, and floods."""
 
+import contextlib
 import struct
 import threading
+import time
+
+import hpack
 
 from h2_client import (
     CONTINUATION,
@@ -20,7 +24,7 @@ from h2_client import (
     H2Client,
     frame,
 )
-from rig import RawOrigin, check, check_equal, test
+from rig import RawOrigin, Wire, check, check_equal, request, simple_config, test, wait_until
 from test_bodies_and_reload import Peak
 from test_http2 import proxy
 
@@ -106,8 +110,8 @@ def test_what_http_2_does_not_allow_never_reaches_a_target(rig):
                 + b"".join(frames)
             )
             check(any(kind == RST_STREAM for kind, *_ in client.frames(2)), f"{what}: not reset")
-    for request in origin.seen:
-        check(request.count(b"HTTP/1.1") == 1, f"two requests from one: {request}")
+    for seen in origin.seen:
+        check(seen.count(b"HTTP/1.1") == 1, f"two requests from one: {seen}")
 
 
 def flood(rig, lbd, kind, send):
@@ -257,3 +261,118 @@ def test_header_blocks_without_end_and_bombs_are_cut_in_constant_memory(rig):
     peak.check("bombs")
     with H2Client(rig.port) as honest:
         check_equal(honest.fetch("/id").status, 200, "afterwards")
+
+
+SPOOFED = b"GET /admin HTTP/1.1\r\nhost: internal\r\n\r\n"
+
+
+@test()
+def test_the_body_of_a_get_is_never_the_next_clients_request(rig):
+    """A target that ignores the body of a GET reads it as a request: by HTTP/2 as by HTTP/1.1, lbd
+    gives its connection to nobody else (defensive), or does not send it (strictest)."""
+
+    def serve(connection, number):
+        while head := origin.head(connection):
+            path = head.split()[1]
+            connections.setdefault(path, number)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    connections = {}
+    origin = RawOrigin(rig, serve)
+    for mode, status in (("defensive", "200"), ("strictest", "400")):
+        lbd = rig.proxy(
+            [origin],
+            group={"health_check": "off"},
+            listener={"http2": {"cleartext": True}, "desync": mode},
+            workers=1,
+        )
+        connections.clear()
+        with Attacker(rig.port) as client:
+            length = ("content-length", str(len(SPOOFED)))
+            client.send(client.request(1, "/get", "GET", length, end=False))
+            client.send(frame(DATA, END_STREAM, 1, SPOOFED))
+            heads = [payload for kind, _, _, payload in client.frames(0.5) if kind == HEADERS]
+            got = dict(hpack.Decoder().decode(heads[0]))[":status"]
+            check_equal(got, status, mode)
+        check_equal(request(rig.port, "/victim").status, 200, "the victim")
+        if b"/get" in connections:
+            check(connections[b"/victim"] != connections[b"/get"], f"{mode}: shared a connection")
+        wait_until(lambda: lbd.access_log(), 5, "no log line")
+        check_equal(lbd.access_log()[0]["desync_reason"], "length_without_use", mode)
+        lbd.stop()
+
+
+@test(timeout=60)
+def test_streams_that_end_while_nothing_can_be_written_leave_nothing_behind(rig):
+    """Many are given up while a write waits for a client that does not read; then it reads."""
+    big = bytes(range(256)) * (48 << 10)
+
+    def serve(connection, _):
+        while head := origin.head(connection):
+            if head.split()[1] == b"/hold":
+                time.sleep(5)
+                return
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(big) + big)
+
+    origin = RawOrigin(rig, serve)
+    config = {"group": {"health_check": "off"}, "workers": 1}
+    lbd = rig.proxy([origin], listener={"http2": {"cleartext": True}}, **config)
+    with Attacker(rig.port, receive_buffer=4096) as client:
+        client.send(frame(SETTINGS, 0, 0, struct.pack("!HI", 4, 1 << 30)))
+        client.send(frame(WINDOW_UPDATE, 0, 0, struct.pack("!I", 2**31 - 1 - 65535)))
+        client.send(client.request(1, "/big"))
+        time.sleep(1)
+        streams = range(3, 123, 2)
+        client.send(b"".join(client.request(stream, "/hold") for stream in streams))
+        time.sleep(0.3)
+        for stream in (1, *streams):
+            client.send(frame(RST_STREAM, 0, stream, struct.pack("!I", 8)))
+        time.sleep(1.5)
+        for _ in range(100):
+            with Wire(rig.port) as wire:
+                wire.send("GET /hold HTTP/1.1\r\nhost: " + "a" * 3000 + "\r\n\r\n")
+        for _ in client.frames(1):
+            pass
+    check(lbd.process.running(), "it has crashed")
+    check_equal(request(rig.port, "/big").body, big, "another client's answer")
+
+
+@test()
+def test_a_request_that_is_reset_is_in_the_log(rig):
+    lbd = proxy(rig, [rig.origin()])
+    with Attacker(rig.port) as client:
+        client.send(client.request(1, "/id", "GET", ("connection", "close")))
+        list(client.frames(0.3))
+    wait_until(lambda: lbd.access_log(), 5, "no log line")
+    row = lbd.access_log()[0]
+    expected = ("HTTP/2.0", "GET", "client_protocol")
+    check_equal((row["protocol"], row["method"], row["reason"]), expected, "log")
+    check_equal(lbd.metric("lbd_request_failures_total", reason="client_protocol"), 1, "metric")
+
+
+@test()
+def test_a_body_must_bring_bytes_at_a_rate_over_http_2_too(rig):
+    limits = {"body_bytes_per_second_min": 1000}
+    proxy(rig, [rig.origin()], {"limits": limits, "timeouts": {"body_idle": "1s"}})
+    with H2Client(rig.port) as client:
+        stream = client.start("/checksum", "POST", [("content-length", "1000")], end=False)
+        began = time.monotonic()
+        while not client.answers[stream].head and time.monotonic() - began < 8:
+            client.h2.send_data(stream, b"x")
+            client.flush()
+            with contextlib.suppress(TimeoutError):
+                client.receive(0.2)
+        check_equal(client.answers[stream].status, 408, "status")
+
+
+@test()
+def test_fewer_streams_after_a_reload_hold_for_new_connections_only(rig):
+    lbd = proxy(rig, [rig.origin()])
+    with H2Client(rig.port) as client:
+        check_equal(client.fetch("/id").status, 200, "before")
+        listener = {"http2": {"cleartext": True, "streams_max": 2}}
+        config = simple_config(rig.port, [rig.origin("other")], listener=listener)
+        check_equal(lbd.reload(config)[0], 0, "reload")
+        streams = [client.start("/slow?ms=100") for _ in range(50)]
+        statuses = {answer.status for answer in client.wait(*streams)}
+        check_equal(statuses, {200}, "as many as the client was told")

@@ -32,6 +32,21 @@ TEST(RateTable, ABucketHoldsNoMoreThanItsBurst) {
   EXPECT_GT(table.take("a", rate, kStart + 1h), 0s);
 }
 
+TEST(RateTable, ARateThatIsRaisedCountsAtOnceForKeysWithoutTokens) {
+  RateTable table(64, 7);
+  const TimePoint now{std::chrono::hours(1)};
+  const Rate slow{.requests = 2, .per = std::chrono::hours(1), .burst = 2};
+  EXPECT_EQ(table.take("a", slow, now), Duration::zero());
+  EXPECT_EQ(table.take("a", slow, now), Duration::zero());
+  EXPECT_GT(table.take("a", slow, now), std::chrono::minutes(20));
+  const Rate fast{.requests = 10, .per = std::chrono::seconds(1), .burst = 5};
+  EXPECT_EQ(table.take("a", fast, now), Duration::zero());
+  const Duration wait = table.take("a", fast, now);
+  EXPECT_GT(wait, Duration::zero());
+  EXPECT_LE(wait, std::chrono::milliseconds(100));
+  EXPECT_EQ(table.take("a", fast, now + std::chrono::milliseconds(100)), Duration::zero());
+}
+
 TEST(RateTable, KeysDoNotShareTheirTokens) {
   RateTable table(1024, 1);
   const Rate rate{.requests = 1, .per = 1h, .burst = 1};

@@ -88,6 +88,49 @@ TEST(H2Head, ABodyOfUnknownLengthIsChunkedAndNoBodyOfAPostHasLengthZero) {
   EXPECT_EQ(stated.head.framing.length, 17u);
 }
 
+TEST(H2Head, AnExtendedConnectIsTheUpgradeThatItIsInHttp1) {
+  Fields fields = request("/chat?a=b",
+                          {{"sec-websocket-version", "13"}, {"sec-websocket-key", "x"}}, "CONNECT");
+  fields.insert(fields.begin(), {":protocol", "websocket"});
+  const Built built(fields, false);
+  EXPECT_EQ(built.fault, Fault::none);
+  EXPECT_EQ(built.head.method, Method::get);
+  EXPECT_EQ(built.head.method_text, "GET");
+  EXPECT_EQ(built.head.upgrade, "websocket");
+  EXPECT_TRUE(built.head.wants_upgrade);
+  EXPECT_EQ(built.head.path, "/chat");
+  EXPECT_EQ(built.head.framing.kind, Kind::none);
+  EXPECT_EQ(value_of(built.head, "sec-websocket-version"), "13");
+  EXPECT_EQ(value_of(built.head, "sec-websocket-key"), "");
+  EXPECT_EQ(Built(fields, true).fault, Fault::client_protocol);  // ended before it began
+  Fields odd = fields;
+  odd.front().second = "web socket";
+  EXPECT_EQ(Built(odd, false).fault, Fault::client_protocol);
+  fields.emplace_back("content-length", "3");
+  EXPECT_EQ(Built(fields, false).fault, Fault::client_protocol);
+}
+
+TEST(H2Head, WhatServersReadDifferentlyIsDoubtedAsInHttp1) {
+  const auto doubt = [](const Fields& fields, bool last = true) {
+    const Built built(fields, last);
+    EXPECT_EQ(built.fault, Fault::none);
+    return built.head.desync;
+  };
+  EXPECT_EQ(doubt(request("/")), DesyncReason::none);
+  EXPECT_EQ(doubt(request("/", {{"content-length", "5"}}), false),
+            DesyncReason::length_without_use);
+  EXPECT_EQ(doubt(request("/"), false), DesyncReason::coding_without_use);
+  EXPECT_EQ(doubt(request("/", {{"content-length", "0"}})), DesyncReason::zero_length_without_use);
+  EXPECT_EQ(doubt(request("/", {}, "POST"), false), DesyncReason::none);
+  EXPECT_EQ(doubt(request("/a%00b")), DesyncReason::ambiguous_uri);
+  EXPECT_EQ(doubt(request("/a%0d%0ab")), DesyncReason::ambiguous_uri);
+  EXPECT_EQ(doubt(request("/<a>")), DesyncReason::non_compliant_uri);
+  EXPECT_EQ(doubt(request("/", {{"x_forwarded_for", "1"}})), DesyncReason::suspicious_header);
+  EXPECT_EQ(doubt(request("/", {{"content_length", "1"}}, "POST"), false),
+            DesyncReason::suspicious_framing);
+  EXPECT_EQ(doubt(request("/", {{"x", "\xe9"}})), DesyncReason::non_ascii_header);
+}
+
 struct Refused {
   const char* name;
   Fields fields;
@@ -127,7 +170,7 @@ std::vector<Refused> refused_heads() {
       {"authority with a comma", with(":authority", "a,b")},
       {"authority with a slash", with(":authority", "a/b")},
       {"CONNECT", with(":method", "CONNECT"), Fault::unsupported},
-      {"extended CONNECT", with(":protocol", "websocket"), Fault::unsupported},
+      {"a protocol with GET", with(":protocol", "websocket")},
       {"unknown pseudo-header", with(":foo", "1")},
   };
   const auto field = [&all](const char* name, const char* key, std::string value,
@@ -201,8 +244,8 @@ TEST(H2Head, TrailersLoseWhatBelongsInAHead) {
   BufferPool pool;
   H2HeadBuilder builder(pool);
   const HeadLimits limits;
-  for (const char* name : {"grpc-status", "content-length", "host", "transfer-encoding",
-                           "x-forwarded-for", "connection", "x-checksum"}) {
+  for (const char* name : {"grpc-status", "authorization", "set-cookie", "x-forwarded-for",
+                           "connection", "x-checksum"}) {
     builder.add(name, "1", limits);
   }
   std::vector<Header> trailers;
@@ -210,9 +253,11 @@ TEST(H2Head, TrailersLoseWhatBelongsInAHead) {
   ASSERT_EQ(trailers.size(), 2u);
   EXPECT_EQ(trailers[0].name, "grpc-status");
   EXPECT_EQ(trailers[1].name, "x-checksum");
-  builder.clear();
-  builder.add(":path", "/", limits);
-  EXPECT_EQ(builder.finish_trailers(trailers), Fault::client_protocol);
+  for (const char* name : {":path", "content-length", "content_length", "host", "X-Upper"}) {
+    builder.clear();
+    builder.add(name, "1", limits);
+    EXPECT_EQ(builder.finish_trailers(trailers), Fault::client_protocol) << name;
+  }
 }
 
 }  // namespace

@@ -106,6 +106,26 @@ TEST(H2Server, StopsWhenItsOutputIsFullAndLosesNothing) {
   EXPECT_EQ(got, 60'000u);
 }
 
+TEST(H2Server, AFrameThatWasPutOffAndHasLostItsBytesIsNotSent) {
+  Server server;
+  ASSERT_TRUE(server.take(hello() + headers(1, request("/")) + headers(3, request("/"))));
+  (void)server.sent();
+  answer(server, 0, std::string(60'000, 'x'));
+  std::string all = server.sent(1000);
+  all += server.sent(1000);
+  server.streams[0]->body.clear();  // the exchange has given up
+  answer(server, 1, "whole");
+  for (std::string some = server.sent(1000); !some.empty(); some = server.sent(1000)) all += some;
+  std::string second;
+  bool reset = false;
+  for (const Frame& each : frames_of(all)) {
+    if (each.kind == kData && each.stream == 3) second += each.payload;
+    reset |= each.kind == kReset && each.stream == 1;
+  }
+  EXPECT_EQ(second, "whole");
+  EXPECT_TRUE(reset);
+}
+
 TEST(H2Server, OpensTheClientsWindowOnlyForWhatWasUsedUp) {
   H2Limits limits;
   limits.stream_window = 10'000;
