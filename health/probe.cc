@@ -93,15 +93,18 @@ Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
   const std::string request = request_text(address, settings);
   const iovec piece{const_cast<char*>(request.data()), request.size()};
   const net::IoResult sent = co_await stream.write(std::span<const iovec>(&piece, 1));
-  if (!sent.ok()) co_return failed(CheckFailure::reset, "closed before it read the request");
   std::string text;
   http::ResponseHead head;
   std::size_t head_bytes = 0;
+  // As for requests: a target may answer and close before it has read everything.
   const net::IoResult answered = co_await read_head(stream, text, head, head_bytes);
-  if (answered.fault == Fault::tls_failed) {
+  if (sent.fault == Fault::tls_failed || answered.fault == Fault::tls_failed) {
     co_return failed(CheckFailure::tls_failed, stream.failure_text());
   }
-  if (!answered.ok()) co_return failed(CheckFailure::reset, "closed before it answered");
+  if (!answered.ok()) {
+    co_return failed(CheckFailure::reset,
+                     sent.ok() ? "closed before it answered" : "closed before it read the request");
+  }
   if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
   CheckResult result;
   result.status = head.status;

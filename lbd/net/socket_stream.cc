@@ -189,7 +189,9 @@ ssize_t SocketStream::send(std::span<iovec> pieces) noexcept {
     sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) return sent;
-  return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+  readable_ = ended_ = true;  // what the peer said before it hung up, and that it did
+  return -errno;
 }
 
 std::span<iovec> SocketStream::left() noexcept {

@@ -139,13 +139,18 @@ class TlsStream final : public SocketStream {
   void note_failure(int error) {
     const unsigned long reason = ERR_peek_error();
     handshake_failure_ = {tls_fault_of(*ssl_, error, reason),
-                          reason != 0 ? tls_failure_words(*ssl_, reason) : "connection closed"};
-    if (socket_error_ != 0) handshake_failure_.detail = std::strerror(socket_error_);
+                          reason != 0          ? tls_failure_words(*ssl_, reason)
+                          : socket_error_ != 0 ? std::strerror(socket_error_)
+                                               : "connection closed"};
     ERR_clear_error();
     if (client_ != nullptr) client_->parts().forget(peer_);
   }
 
   bool receive_some(std::span<char> into, IoResult& result) noexcept override {
+    if (refused_) {
+      result = {Fault::tls_failed, EPROTO, 0};
+      return true;
+    }
     ERR_clear_error();
     std::size_t got = 0;
     const int done = SSL_read_ex(ssl_.get(), into.data(), into.size(), &got);
@@ -160,25 +165,45 @@ class TlsStream final : public SocketStream {
                (client_ == nullptr && ended_cleanly_ && socket_error_ == 0)) {
       result = {Fault::closed, 0, 0};
     } else {
-      broken_ = true;
-      const bool refused = client_ != nullptr && !heard_ && error == SSL_ERROR_SSL &&
-                           tls_wants_other_certificate(ERR_peek_error());
-      if (refused) note_failure(error);
+      note_broken(error);
       const int why = socket_error_ != 0 ? socket_error_ : ended_cleanly_ ? kNoGoodbye : EPROTO;
-      result = {refused ? Fault::tls_failed : Fault::io_error, why, 0};
+      result = {refused_ ? Fault::tls_failed : Fault::io_error, why, 0};
     }
     return true;
   }
 
+  /// After a failed read, with OpenSSL's queue as it left it.
+  void note_broken(int error) {
+    broken_ = true;
+    refused_ = client_ != nullptr && !heard_ && error == SSL_ERROR_SSL &&
+               tls_wants_other_certificate(ERR_peek_error());
+    if (refused_) note_failure(error);
+  }
+
+  /// Why a write failed. A target that has refused our certificate may have hung up by the time:
+  /// its alert waits to be read, and says more than the socket's error.
+  [[nodiscard]] IoResult failed_write(int socket_error) {
+    if (client_ != nullptr && !heard_ && !broken_) {
+      ERR_clear_error();
+      char first = 0;
+      std::size_t got = 0;
+      const int done = SSL_peek_ex(ssl_.get(), &first, 1, &got);
+      const int error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), done);
+      if (error == SSL_ERROR_SSL) note_broken(error);
+    }
+    outgoing().clear();  // the loop's other streams use it too
+    return {refused_ ? Fault::tls_failed : Fault::io_error, socket_error, written_};
+  }
+
   [[nodiscard]] bool may_receive() const noexcept override {
-    return SocketStream::may_receive() || SSL_has_pending(ssl_.get()) == 1;
+    return refused_ || SocketStream::may_receive() || SSL_has_pending(ssl_.get()) == 1;
   }
 
   bool send_some(IoResult& result) noexcept override {
     for (;;) {
       if (!flush()) {
         if (socket_error_ == 0) return false;
-        result = {Fault::io_error, socket_error_, written_};
+        result = failed_write(socket_error_);
         return true;
       }
       if (left().empty()) {
@@ -187,7 +212,7 @@ class TlsStream final : public SocketStream {
       }
       while (!left().empty() && outgoing().size() < kBatchBytes) {
         if (encrypt_some()) continue;
-        result = {Fault::io_error, EPROTO, written_};
+        result = failed_write(EPROTO);
         return true;
       }
     }
@@ -344,8 +369,9 @@ class TlsStream final : public SocketStream {
   TimePoint last_sent_{};
   int socket_error_ = 0;
   bool ended_cleanly_ = false;
-  bool heard_ = false;   // the peer has sent data
-  bool broken_ = false;  // OpenSSL must not be asked for anything more
+  bool heard_ = false;    // the peer has sent data
+  bool broken_ = false;   // OpenSSL must not be asked for anything more
+  bool refused_ = false;  // by a target, when our side of the handshake was over
 };
 
 class Handshake final : public TlsHandshake {

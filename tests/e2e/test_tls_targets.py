@@ -211,6 +211,30 @@ def test_a_request_goes_to_another_target_when_the_first_cannot_be_trusted(rig):
 
 
 @test()
+def test_a_request_that_a_target_refused_by_its_certificate_goes_to_another(rig):
+    """With TLS 1.3 the refusal comes when the request may be under way, or the target gone."""
+    authority = Authority(rig.folder)
+    files, ours, others = (authority.make(name) for name in ("app", "lbd", "others"))
+    origin = rig.origin()
+    targets = [TlsOrigin(rig, server_context(files, who), origin) for who in (others, ours)]
+    group = {**https_group(files, **BY_NAME, certificate=ours), "retries": {"attempts": 2},
+             "limits": {"idle_connections_max": 0}, "balance": "round_robin"}
+    lbd = rig.proxy(targets, group)
+    with Wire(rig.port) as wire:
+        for number in range(40):
+            wire.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+            reply = wire.reply()
+            check_equal(reply.status, 200, f"request {number}: {reply.headers}")
+    lbd.wait_states({targets[0].text: "ejected", targets[1].text: "healthy"})
+    rows = wait_until(lambda: (r := lbd.access_log()) and len(r) == 40 and r, 10, "rows missing")
+    failed = [a["reason"] for row in rows for a in row["attempts"] if "reason" in a]
+    check(failed, f"no attempt failed: {rows[0]}")
+    check_equal(set(failed), {"tls_failed"}, f"why attempts failed: {rows}")
+    check_equal(lbd.metric("lbd_target_tls_errors_total", reason="client_certificate"),
+                len(failed), "counted")
+
+
+@test()
 def test_a_body_cut_off_without_a_goodbye_is_not_passed_off_as_whole(rig):
     """Anyone on the way can end a TCP connection; only the target can say close_notify."""
     files = Authority(rig.folder).make("app")

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <thread>
@@ -20,10 +21,15 @@ using std::chrono::seconds;
 /// What the target does once it has shaken hands.
 using Serve = std::function<void(SSL*)>;
 
+/// A request that goes out when the target has long hung up.
+enum class LateWrite { none, noticed, unnoticed };
+
 struct Met {
   std::optional<Dialled> dialled;
+  IoResult written;
   IoResult read;
-  std::string text;  // that was read
+  std::string text;   // that was read
+  std::string words;  // of the stream's failure
   bool target_content = false;
   [[nodiscard]] bool ok() const { return dialled->has_value(); }
   [[nodiscard]] TlsFailure failure() const { return dialled->error().tls; }
@@ -62,13 +68,25 @@ class TlsClientTest : public testing::Test, protected CertificateFolder {
     SSL_shutdown(ssl);
   }
 
-  static Task<> dial(Loop& loop, std::shared_ptr<const TlsClient> client, SocketAddress to,
-                     Met* met) {
-    TcpDial::To where{to, std::move(client)};
+  /// `unnoticed`: the loop does not look at the socket before the write.
+  static Task<> write_late(Loop& loop, Stream& stream, LateWrite how, Met* met) {
+    if (how == LateWrite::noticed) {
+      const TimePoint due = loop.clock().now() + milliseconds(150);
+      co_await sleep_until(loop.clock(), due);
+    } else {
+      std::this_thread::sleep_for(milliseconds(150));
+    }
+    const std::string request = "GET / HTTP/1.1\r\n\r\n";
+    const iovec piece{const_cast<char*>(request.data()), request.size()};
+    met->written = co_await stream.write(std::span<const iovec>(&piece, 1));
+  }
+
+  static Task<> dial(Loop& loop, TcpDial::To to, LateWrite late, Met* met) {
     const TimePoint due = loop.clock().now() + seconds(10);
-    met->dialled = co_await dial_tcp(loop, std::move(where), due);
+    met->dialled = co_await dial_tcp(loop, std::move(to), due);
     if (*met->dialled) {
       Stream& stream = ***met->dialled;
+      if (late != LateWrite::none) co_await write_late(loop, stream, late, met);
       std::string room(100, '\0');
       do {
         met->read = co_await stream.read(room);
@@ -79,7 +97,8 @@ class TlsClientTest : public testing::Test, protected CertificateFolder {
   }
 
   /// One connection of `client` to a target that shakes hands and then does `serve`.
-  Met meet(const std::shared_ptr<const TlsClient>& client, const Serve& serve) {
+  Met meet(const std::shared_ptr<const TlsClient>& client, const Serve& serve,
+           LateWrite late = LateWrite::none) {
     Met met;
     std::thread thread([&] {
       const int fd = server.accept().release();
@@ -91,10 +110,12 @@ class TlsClientTest : public testing::Test, protected CertificateFolder {
     });
     Loop loop;
     TaskGroup tasks;
-    tasks.spawn(dial(loop, client, *SocketAddress::parse("127.0.0.1", server.port()), &met));
+    tasks.spawn(
+        dial(loop, {*SocketAddress::parse("127.0.0.1", server.port()), client}, late, &met));
     loop.run();
     if (met.ok()) {
       kind = (**met.dialled)->tls_kind();
+      met.words = (**met.dialled)->failure_text();
       EXPECT_EQ((**met.dialled)->tls_client(), client.get());
       (**met.dialled).reset();
     }
@@ -220,6 +241,40 @@ TEST_F(TlsClientTest, ARefusalThatComesAfterTheHandshakeIsToldApartFromABrokenCo
   EXPECT_FALSE(met.target_content);
   ASSERT_TRUE(met.ok());  // with TLS 1.3, as far as we can tell
   EXPECT_EQ(met.read.fault, Fault::tls_failed);
+}
+
+// Its alert comes with a reset: who writes before he has read must not lose it.
+TEST_F(TlsClientTest, ARefusalIsTheReasonOfAWriteThatFailsAfterIt) {
+  show("app");
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  for (const LateWrite how : {LateWrite::noticed, LateWrite::unnoticed}) {
+    const Met met = meet(make(trusting("app", "app.test")), {}, how);
+    ASSERT_TRUE(met.ok());
+    EXPECT_EQ(met.written.fault, Fault::tls_failed) << std::strerror(met.written.error);
+    EXPECT_EQ(met.read.fault, Fault::tls_failed) << std::strerror(met.read.error);
+    EXPECT_NE(met.words.find("certificate required"), std::string::npos) << met.words;
+  }
+}
+
+// A target may answer before it has read, and hang up.
+TEST_F(TlsClientTest, AWriteThatFailsLosesNothingOfWhatTheTargetHasSaid) {
+  show("app");
+  for (const LateWrite how : {LateWrite::noticed, LateWrite::unnoticed}) {
+    const Met met = meet(
+        make(trusting("app", "app.test")),
+        [](SSL* ssl) {
+          SSL_write(ssl, "too ", 4);
+          SSL_write(ssl, "busy", 4);
+          SSL_shutdown(ssl);
+          const linger now{1, 0};
+          ::setsockopt(SSL_get_fd(ssl), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        },
+        how);
+    ASSERT_TRUE(met.ok());
+    EXPECT_EQ(met.written.fault, Fault::io_error);
+    EXPECT_EQ(met.text, "too busy");
+    EXPECT_EQ(met.read.fault, Fault::closed);
+  }
 }
 
 // Anyone on the way can end a TCP connection.
