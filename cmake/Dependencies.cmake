@@ -32,7 +32,6 @@ if(LBD_SANITIZE MATCHES "thread")
 endif()
 
 # nghttp2 comes with pkg-config only.
-find_package(PkgConfig REQUIRED)
 pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
 add_library(lbd_nghttp2 INTERFACE)
 target_link_libraries(lbd_nghttp2 INTERFACE PkgConfig::NGHTTP2)

@@ -169,9 +169,9 @@ enum class Balance : std::uint8_t { round_robin, least_requests, random, least_l
 enum class ZonePreference : std::uint8_t { off, local, strict };
 
 struct Retries {
-  std::uint32_t attempts = 3;  // in all, the first included
-  double budget_ratio = 0.2;   // of requests in flight in the group, per worker
-  std::uint32_t budget_min = 3;
+  std::uint32_t attempts = 3;    // in all, the first included
+  double budget_ratio = 0.2;     // of the group's requests, beyond those in flight once
+  std::uint32_t budget_min = 3;  // a second, per worker
 };
 
 struct UpstreamTimeouts {

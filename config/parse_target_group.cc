@@ -76,17 +76,19 @@ Table passive_table(Passive& passive) {
 }
 
 Table retries_table(Retries& retries) {
-  return {.doc = "Second attempts of requests that may be repeated.",
-          .fields =
-              {
-                  {"attempts", whole(retries.attempts, {1, 10}), "Attempts in all; 1 is no retry."},
-                  {"budget_ratio", ratio(retries.budget_ratio, {0, 1}),
-                   "Retries at once, as a share of the group's requests in flight."},
-                  {"budget_min", whole(retries.budget_min, {0, 10'000}),
-                   "Retries at once that are always allowed, per worker."},
-              },
-          .later = {},
-          .after = {}};
+  return {
+      .doc = "Second attempts of requests that may be repeated.",
+      .fields =
+          {
+              {"attempts", whole(retries.attempts, {1, 10}), "Attempts in all; 1 is no retry."},
+              {"budget_ratio", ratio(retries.budget_ratio, {0, 1}),
+               "Retries as a share of the group's requests while failures last. What is in flight "
+               "when a target or zone dies may all be retried once. 0: only `budget_min`."},
+              {"budget_min", whole(retries.budget_min, {0, 10'000}),
+               "Retries a second that are always allowed, per worker."},
+          },
+      .later = {},
+      .after = {}};
 }
 
 Table timeouts_table(UpstreamTimeouts& timeouts) {

@@ -58,7 +58,7 @@ def configuration(port):
                 "port": 80,
                 "balance": "least_requests",
                 "health_check": {"path": "/healthz", "interval": "500ms", "timeout": "400ms"},
-                "retries": {"attempts": 4, "budget_min": 100},
+                "retries": {"attempts": 4},
                 "scaling_group": "web",
             }
         },

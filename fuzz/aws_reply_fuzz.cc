@@ -2,10 +2,9 @@
 // and says either what it read or that it could not; what it read is fit for use.
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/require.h"
 #include "scaler/aws/client.h"
 #include "scaler/aws/credentials.h"
 #include "scaler/aws/encoding.h"
@@ -16,12 +15,7 @@
 namespace {
 
 using namespace lbd;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 void read_as_answer(const std::string& text, int status) {
   net::HttpReply reply;

@@ -3,22 +3,16 @@
 // chunks of our own decodes to the same bytes.
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/require.h"
 #include "lbd/http/body_reader.h"
 #include "lbd/http/h1_write.h"
 
 namespace {
 
 using namespace lbd::http;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 struct Decoded {
   std::string data;

@@ -2,22 +2,16 @@
 // refused configuration has a reason, and what an environment variable holds is never shown.
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "config/parse.h"
+#include "fuzz/require.h"
 #include "tests/support/memory_reader.h"
 
 namespace {
 
 using namespace lbd::config;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 bool inside(const Problem& problem, const Sources& sources) {
   if (problem.line == 0) return true;  // about the file as a whole

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/require.h"
 #include "fuzz/second_reader.h"
 #include "lbd/http/body_reader.h"
 #include "lbd/http/h1_write.h"
@@ -20,12 +19,7 @@ namespace {
 
 using namespace lbd;
 using namespace lbd::http;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 struct Body {
   std::string data;

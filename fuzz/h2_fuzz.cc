@@ -2,11 +2,10 @@
 // streams; a request that is accepted, written as HTTP/1.1, is read by the HTTP/1.1 reader as the
 // same one request.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "fuzz/require.h"
 #include "lbd/http/h1_head.h"
 #include "lbd/http/h1_write.h"
 #include "tests/support/h2_peer.h"
@@ -15,12 +14,7 @@ namespace {
 
 using namespace lbd;
 using namespace lbd::http;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 class Checking final : public h2::Server {
  public:

@@ -3,14 +3,13 @@
 // code with the first) as the same request with the same framing; reading and writing it again
 // changes nothing.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "fuzz/require.h"
 #include "lbd/http/h1_write.h"
 #include "tests/support/heads.h"
 
@@ -18,12 +17,7 @@ namespace {
 
 using namespace lbd;
 using namespace lbd::http;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 struct Plain {  // a request as the second reader sees it
   std::string method;

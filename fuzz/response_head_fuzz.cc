@@ -1,10 +1,9 @@
 // Any bytes as a response head. Oracles: any split, one verdict; an accepted head has one way to
 // read its framing; written out again it is read as the same response.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/require.h"
 #include "lbd/http/h1_write.h"
 #include "tests/support/heads.h"
 
@@ -12,12 +11,7 @@ namespace {
 
 using namespace lbd;
 using namespace lbd::http;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using lbd::fuzz::require;
 
 void check_accepted(const ResponseHead& head, Method method) {
   std::size_t lengths = 0;

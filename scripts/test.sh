@@ -77,6 +77,15 @@ sum_of() {
   awk -v c="$2" '{n += $c} END {print n + 0}' "$LOGS/test-$1.count" 2>/dev/null || echo 0
 }
 
+# The lines of a step that say what failed and why: a log may keep only its end.
+failures_of() {
+  [ -e "$LOGS/test-$1.replay" ] || return 0
+  local of_python='^FAIL |^  (test_[a-z0-9_]+\.py:[0-9]+:|did not end)'
+  local of_others='Failure$|^\[  FAILED|\*\*\*Failed|ERROR: '
+  grep -hE "$of_python|$of_others" "$LOGS/test-$1.log" | cut -c-300 | head -40 |
+    sed 's/^/  /' || true
+}
+
 summary() {
   local step seconds code passed=0 failed=0 bad=0
   printf '\n%-10s %8s %8s %8s  %s\n' step seconds passed failed ''
@@ -94,6 +103,8 @@ summary() {
     ((code == 0)) || bad=1
   done
   if compgen -G "$LOGS/test-*.replay" >/dev/null; then
+    printf '\nwhat failed:\n'
+    for step in $1; do failures_of "$step"; done
     printf '\nto run what failed again:\n'
     cat "$LOGS"/test-*.replay | sed 's/^/  /'
   fi

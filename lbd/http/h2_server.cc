@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <new>
 
 #include "lbd/base/check.h"
 #include "lbd/base/recycle.h"
@@ -25,10 +26,15 @@ constexpr std::size_t kBlockSlack = 64 * 1024;  // frames that came along with a
 // each, its size.
 constexpr std::size_t kSizePrefix = 16;
 
-void* take(std::size_t size, void* /*user*/) {
-  char* block = static_cast<char*>(take_recycled(size + kSizePrefix));
-  std::memcpy(block, &size, sizeof size);
-  return block + kSizePrefix;
+/// Null when there is none left: an exception must not pass through the library.
+void* take(std::size_t size, void* /*user*/) noexcept {
+  try {
+    char* block = static_cast<char*>(take_recycled(size + kSizePrefix));
+    std::memcpy(block, &size, sizeof size);
+    return block + kSizePrefix;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 
 std::size_t size_of(const void* block) noexcept {
@@ -45,12 +51,13 @@ void give(void* block, void* /*user*/) {
 
 void* take_zeroed(std::size_t count, std::size_t size, void* user) {
   void* block = take(count * size, user);
-  std::memset(block, 0, count * size);
+  if (block != nullptr) std::memset(block, 0, count * size);
   return block;
 }
 
 void* resize(void* block, std::size_t size, void* user) {
   void* fresh = take(size, user);
+  if (fresh == nullptr) return nullptr;
   if (block != nullptr) std::memcpy(fresh, block, std::min(size, size_of(block)));
   give(block, user);
   return fresh;
@@ -84,6 +91,10 @@ std::string_view h2_flood_name(H2Flood flood) noexcept {
   return kNames[static_cast<std::size_t>(flood)];
 }
 
+struct H2Server::Scratch {
+  std::vector<nghttp2_nv> fields;
+};
+
 // What the library calls; `user` is the H2Server.
 struct H2Server::Callbacks {
   static H2Server& self(void* user) noexcept { return *static_cast<H2Server*>(user); }
@@ -95,8 +106,8 @@ struct H2Server::Callbacks {
     if (frame->type == NGHTTP2_HEADERS) self(user).check_stream(frame->stream_id, true);
     switch (frame->type) {
       case NGHTTP2_DATA:
-        if (frame->length > 0 || (frame->flags & NGHTTP2_FLAG_END_STREAM) != 0) return 0;
-        break;
+        self(user).bytes_in_frame_ = false;  // it may be padding alone; see frame_came
+        return 0;
       case NGHTTP2_HEADERS:
       case NGHTTP2_CONTINUATION:
       case NGHTTP2_RST_STREAM:
@@ -135,6 +146,8 @@ struct H2Server::Callbacks {
   static int frame_came(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     H2Server& server = self(user);
     if (frame->hd.type == NGHTTP2_HEADERS) server.in_block_ = false;
+    const bool empty = frame->hd.type == NGHTTP2_DATA && !server.bytes_in_frame_;
+    if (empty && !ends_stream(*frame)) server.spend(H2Flood::control);
     if (frame->hd.type == NGHTTP2_RST_STREAM) server.spend(H2Flood::resets);
     H2Stream* stream = stream_of(session, frame->hd.stream_id);
     if (stream == nullptr) return 0;
@@ -156,6 +169,7 @@ struct H2Server::Callbacks {
   }
 
   static int data_came(H2Server& server, std::int32_t id, std::string_view bytes) {
+    server.bytes_in_frame_ = true;
     if (H2Stream* stream = stream_of(server.session_, id)) {
       stream->body_came(bytes);
       return 0;
@@ -297,7 +311,11 @@ struct H2Server::Callbacks {
 };
 
 H2Server::H2Server(const H2Limits& limits, H2Streams& streams)
-    : limits_(limits), streams_(streams), resets_left_(resets_max()), controls_left_(kControls) {
+    : limits_(limits),
+      streams_(streams),
+      scratch_(std::make_unique<Scratch>()),
+      resets_left_(resets_max()),
+      controls_left_(kControls) {
   static const nghttp2_session_callbacks* const callbacks = Callbacks::make();
   static const nghttp2_option* const options = Callbacks::options();
   nghttp2_mem memory{nullptr, &take, &give, &take_zeroed, &resize};
@@ -342,7 +360,8 @@ void H2Server::check_stream(std::int32_t id, bool opens) {
   if (nghttp2_session_find_stream(session_, id) != nullptr) return;
   switch (closed_.find(id)) {
     case H2ClosedStreams::Closed::by_us:
-      break;  // on its way before our reset was there
+      spend(H2Flood::control);  // on its way before our reset was there, if there are not too many
+      break;
     case H2ClosedStreams::Closed::by_peer:
       refuse_connection(H2Error::stream_closed);
       break;
@@ -409,27 +428,18 @@ void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
   std::array<char, 3> status{};
   std::to_chars(status.data(), status.data() + status.size(), head.status);
   std::array<char, 20> length{};
-  fields_.clear();
-  fields_.push_back({":status", {status.data(), status.size()}});
-  for (const Header& each : *head.headers) fields_.push_back({each.name, each.value});
+  std::vector<nghttp2_nv>& fields = scratch_->fields;
+  fields.clear();
+  fields.push_back(name_value(":status", {status.data(), status.size()}));
+  for (const Header& each : *head.headers) fields.push_back(name_value(each.name, each.value));
   if (head.length >= 0) {
     const auto [end, error] =
         std::to_chars(length.data(), length.data() + length.size(), head.length);
-    fields_.push_back({"content-length", {length.data(), end}});
-  }
-  std::array<nghttp2_nv, 64> few{};
-  std::vector<nghttp2_nv> many;
-  nghttp2_nv* out = few.data();
-  if (fields_.size() > few.size()) {
-    many.resize(fields_.size());
-    out = many.data();
-  }
-  for (std::size_t i = 0; i < fields_.size(); ++i) {
-    out[i] = name_value(fields_[i].first, fields_[i].second);
+    fields.push_back(name_value("content-length", {length.data(), end}));
   }
   if (interim) {
-    nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, out, fields_.size(),
-                           nullptr);
+    nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, fields.data(),
+                           fields.size(), nullptr);
     return;
   }
   nghttp2_data_provider body{};
@@ -440,7 +450,8 @@ void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
     return Callbacks::read(Callbacks::self(user), *static_cast<H2Stream*>(source->ptr), room,
                            *out_flags);
   };
-  nghttp2_submit_response(session_, stream.id_, out, fields_.size(), head.last ? nullptr : &body);
+  nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(),
+                          head.last ? nullptr : &body);
 }
 
 void H2Server::submit_head(H2Stream& stream, const Head& head) { submit(stream, head, false); }

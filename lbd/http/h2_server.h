@@ -157,13 +157,15 @@ class H2Server {
   nghttp2_session* session_ = nullptr;
   Buffer* out_ = nullptr;  // during `send`
   std::size_t most_ = 0;
-  std::vector<std::pair<std::string_view, std::string_view>> fields_;
+  struct Scratch;
+  std::unique_ptr<Scratch> scratch_;
   H2FrameScanner scanner_;
   H2ClosedStreams closed_;
   std::int32_t last_opened_ = 0;
   std::int32_t resetting_ = 0;  // its RST_STREAM has just gone out
   bool refused_ = false;        // the connection, with a GOAWAY on its way
   bool in_block_ = false;
+  bool bytes_in_frame_ = false;   // of the DATA frame under way, padding not counted
   bool dead_ = false;             // the library gave up
   std::size_t block_bytes_ = 0;   // at most, since a header block began
   std::uint32_t own_resets_ = 0;  // that were not the client's doing, on their way out

@@ -33,13 +33,17 @@ struct Walk {
     const auto address = net::SocketAddress::parse(ip, 0);
     if (!address) return false;  // "unknown", or nonsense: who wrote it is the last we know of
     found = ip;
-    return std::any_of(trusted.begin(), trusted.end(), [&address](const auto& network) {
-      return address->in(network.first, network.second);
-    });
+    return is_trusted(*address, trusted);
   }
 };
 
 }  // namespace
+
+bool is_trusted(const net::SocketAddress& peer, const TrustedProxies& trusted) noexcept {
+  return std::any_of(trusted.begin(), trusted.end(), [&peer](const auto& network) {
+    return peer.in(network.first, network.second);
+  });
+}
 
 std::string_view believed_address(const ClientInfo& client, const http::RequestHead& request,
                                   const TrustedProxies& trusted) noexcept {

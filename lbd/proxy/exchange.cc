@@ -36,7 +36,6 @@ Exchange::Exchange(WorkerContext& worker, ClientSide& client,
       total_(worker.clock, this, &Exchange::total_expired) {}
 
 Exchange::~Exchange() {
-  if (retrying_) --group_load_->retrying;
   worker_.give_back(std::move(state_));
   if (destroyed_ != nullptr) *destroyed_ = true;
 }
@@ -100,14 +99,9 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
       break;
     }
     tried_.add(choice.target->live.get(), choice.target->zone);
-    begin_retrying();
     take_newest_group();
     group_load_->retries.add(1);
   }
-}
-
-void Exchange::begin_retrying() noexcept {
-  if (!std::exchange(retrying_, true)) ++group_load_->retrying;
 }
 
 /// What failed here may be known by now: another try goes by the newest snapshot, if the group is
@@ -131,8 +125,9 @@ RetryAnswer Exchange::ask_retry(const Error& error) const noexcept {
                     .body_replayable = !uploading_,  // `first_` is kept, the rest not yet read
                     .response_started = response_started_,
                     .attempts_made = record_.attempt_count,
-                    .group_in_flight = group_load_->in_flight.get(),
-                    .group_retrying = group_load_->retrying},
+                    .in_budget = group_load_->retry_budget.allows(
+                        {group_load_->requests.get(), group_load_->in_flight.get()}, retries,
+                        worker_.clock.now())},
                    retries);
 }
 
@@ -141,6 +136,7 @@ bool Exchange::may_try_again(const Error& error) {
   if (std::exchange(moved_, false)) return true;  // asked when it was called off
   const RetryAnswer answer = ask_retry(error);
   if (answer == RetryAnswer::over_budget) group_load_->retries_refused.add(1);
+  if (answer == RetryAnswer::yes && !error.retry_safe) group_load_->retry_budget.spend();
   return answer == RetryAnswer::yes;
 }
 
@@ -155,7 +151,7 @@ bool Exchange::leave_target(TimePoint now) noexcept {
   const Duration patience = upstream::overdue_after(waiting_.load()->latency_us.get());
   if (answer == RetryAnswer::over_budget || now - waiting_.since() < patience) return true;
   moved_ = true;
-  begin_retrying();
+  group_load_->retry_budget.spend();
   current_->abort();
   return false;
 }

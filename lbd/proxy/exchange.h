@@ -88,7 +88,6 @@ class Exchange {
   Task<> end_upload(UpstreamSide& upstream);
   [[nodiscard]] RetryAnswer ask_retry(const Error& error) const noexcept;
   [[nodiscard]] bool may_try_again(const Error& error);
-  void begin_retrying() noexcept;
   void take_newest_group() noexcept;
   [[nodiscard]] Error called_off_error() const noexcept;
   void call_off(Fault why) noexcept;
@@ -137,7 +136,6 @@ class Exchange {
   Error upload_error_{};
   Tried tried_;
   upstream::Waiting waiting_{this};  // while a target owes a head to a request that is all sent
-  bool retrying_ = false;            // counted in GroupLoad::retrying
   bool moved_ = false;               // leave_target has called the attempt off
   bool upload_over_ = false;         // nobody wants the rest of the request's body any more
   bool uploading_ = false;           // more of the body than `first_` was asked for: no replay

@@ -1,5 +1,6 @@
 #include "lbd/proxy/h1_session.h"
 
+#include "lbd/proxy/believed.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
@@ -226,6 +227,7 @@ Task<> H1Session::serve() {
                  requests_ < body_limits_.requests_per_connection_max);
   const boost::local_shared_ptr<Pinned> held = pinned();
   if (const upstream::SnapshotListener* listener = find_listener(*held->snapshot)) {
+    client_.trusted = is_trusted(client_.peer, listener->trusted);
     Exchange exchange(worker_, *this, *listener, *held);
     co_await exchange.run();
   } else {

@@ -112,7 +112,8 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
   scanner_.reset();
   const bool asked = !upgrade_.empty() && http::equals_ignoring_case(head.upgrade, upgrade_);
   if (upgrade_only_ && head.status / 100 == 2) {
-    co_return Error{Fault::bad_response, Side::upstream, false};
+    // Nor is the target to blame: clients could have it ejected by asking.
+    co_return Error{Fault::bad_response, Side::self, false};
   }
   if (head.status == 101 && !asked) co_return Error{Fault::bad_response, Side::upstream, false};
   if (head.status >= 200) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lbd/proxy/believed.h"
 #include "lbd/proxy/h2_stream.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -78,6 +79,7 @@ H2Session::~H2Session() {
 bool H2Session::load_settings() noexcept {
   const upstream::SnapshotListener* listener = find_listener(*pinned()->snapshot);
   if (listener == nullptr) return false;
+  client_.trusted = is_trusted(client_.peer, listener->trusted);
   timeouts_ = listener->settings.timeouts;
   body_limits_ = listener->settings.limits;
   return true;

@@ -294,7 +294,6 @@ Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first)
 
 Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
 
-/// Nobody asks for one: `:protocol` (RFC 8441) is refused with the head.
 /// The stream is the tunnel, and 200 opens it (RFC 8441 §5).
 Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
   if (lost_ != Fault::none) co_return error_of(lost_);

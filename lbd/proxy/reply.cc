@@ -88,29 +88,11 @@ ErrorBody error_body(const upstream::SnapshotListener& listener, Fault fault, st
   return body;
 }
 
-/// Replaces #{protocol}, #{host}, #{port}, #{path} (without its leading slash) and #{query} (ALB's
-/// redirect template).
-std::string expand(std::string_view pattern, const http::RequestHead& request,
-                   const ClientInfo& client) {
-  std::string out;
-  while (!pattern.empty()) {
-    const std::size_t open = pattern.find("#{");
-    out += pattern.substr(0, open);
-    if (open == std::string_view::npos) break;
-    const std::size_t close = pattern.find('}', open);
-    if (close == std::string_view::npos) break;
-    const std::string_view name = pattern.substr(open + 2, close - open - 2);
-    const std::size_t colon = request.authority.rfind(':');
-    const bool has_port = colon != std::string_view::npos &&
-                          request.authority.find(']', colon) == std::string_view::npos;
-    if (name == "protocol") out += client.scheme;
-    if (name == "host") out += has_port ? request.authority.substr(0, colon) : request.authority;
-    if (name == "port") out += std::to_string(client.local.port());
-    if (name == "path") out += request.path.substr(std::min<std::size_t>(1, request.path.size()));
-    if (name == "query") out += request.query;
-    pattern.remove_prefix(close + 1);
-  }
-  return out;
+std::string expand(std::string_view pattern, const route::Variables& values) {
+  BufferPool pool;
+  Buffer text(pool);
+  route::Template(pattern).append(values, route::Encoding::line, text);
+  return std::string(text.view());
 }
 
 void count_desync(http::DesyncReason reason, upstream::ListenerLoad& load) noexcept {
@@ -194,16 +176,15 @@ Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
 }
 
 Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
-  const http::RequestHead& request = client_.head();
-  const ClientInfo& client = client_.client();
-  const std::string protocol = expand(redirect.protocol, request, client);
-  const std::string port = expand(redirect.port, request, client);
-  const std::string query = expand(redirect.query, request, client);
+  const route::Variables values = variables();
+  const std::string protocol = expand(redirect.protocol, values);
+  const std::string port = expand(redirect.port, values);
+  const std::string query = expand(redirect.query, values);
   const bool usual_port =
       (protocol == "http" && port == "80") || (protocol == "https" && port == "443");
-  std::string location = fmt::format("{}://{}", protocol, expand(redirect.host, request, client));
+  std::string location = fmt::format("{}://{}", protocol, expand(redirect.host, values));
   if (!usual_port && !port.empty()) location += ":" + port;
-  location += expand(redirect.path, request, client);
+  location += expand(redirect.path, values);
   if (!query.empty()) location += "?" + query;
   record_.status = redirect.status;
   const LocalReply local{.status = redirect.status, .location = location};

@@ -1,7 +1,6 @@
 // May a failed attempt be made again? Pure.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "config/config.h"
@@ -16,16 +15,14 @@ struct RetryQuestion {
   bool body_replayable = true;    // nothing of it is gone from memory
   bool response_started = false;  // a byte of a response head went to the client
   std::uint32_t attempts_made = 1;
-  std::uint32_t group_in_flight = 0;  // this worker
-  std::uint32_t group_retrying = 0;   // this worker
+  bool in_budget = true;  // see upstream::RetryBudget
 };
 
 enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
 
 /// A connect failure may always be tried elsewhere: nothing was sent. Anything later only if the
-/// method is idempotent, and never a response that began. A target that took too long is not
-/// retried: the next would be given the same load. Budget: retries in flight below max(min, ratio ×
-/// requests in flight) (Envoy's retry_budget).
+/// method is idempotent and the budget has room, and never a response that began. A target that
+/// took too long is not retried: the next would be given the same load.
 [[nodiscard]] inline RetryAnswer may_retry(const RetryQuestion& question,
                                            const config::Retries& settings) noexcept {
   if (question.response_started || !question.body_replayable) return RetryAnswer::no;
@@ -35,12 +32,8 @@ enum class RetryAnswer : std::uint8_t { no, over_budget, yes };
   const bool broke = question.error.fault == Fault::target_reset ||
                      question.error.fault == Fault::bad_response ||
                      question.error.fault == Fault::target_down;
-  if (!question.error.retry_safe && !(broke && http::is_idempotent(question.method)))
-    return RetryAnswer::no;
-  const auto allowed =
-      std::max(settings.budget_min,
-               static_cast<std::uint32_t>(settings.budget_ratio * question.group_in_flight));
-  return question.group_retrying < allowed ? RetryAnswer::yes : RetryAnswer::over_budget;
+  if (!broke || !http::is_idempotent(question.method)) return RetryAnswer::no;
+  return question.in_budget ? RetryAnswer::yes : RetryAnswer::over_budget;
 }
 
 }  // namespace lbd::proxy

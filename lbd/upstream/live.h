@@ -22,6 +22,7 @@
 #include "lbd/base/result.h"
 #include "lbd/net/tls.h"
 #include "lbd/upstream/rate_table.h"
+#include "lbd/upstream/retry_budget.h"
 
 namespace lbd::upstream {
 
@@ -143,7 +144,7 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
   HandshakeCounts handshakes;  // with targets
-  std::uint32_t retrying = 0;  // private: now in a second or later attempt
+  RetryBudget retry_budget;    // private
 };
 
 struct LiveGroup {

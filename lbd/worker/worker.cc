@@ -241,9 +241,6 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
   client.peer = net::SocketAddress::peer_of(fd);
   client.local = net::SocketAddress::local_of(fd);
   client.peer_ip = client.peer.ip();
-  client.trusted = std::any_of(
-      settings->trusted.begin(), settings->trusted.end(),
-      [&](const auto& network) { return client.peer.in(network.first, network.second); });
   if (!settings->tls) {
     start_session(net::adopt_tcp(loop, fd), std::move(client), listener);
     return;

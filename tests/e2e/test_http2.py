@@ -1,7 +1,5 @@
 """HTTP/2 with clients: python-h2, curl and h2load; and clients that mean harm."""
 
-import base64
-import hashlib
 import os
 import re
 import signal
@@ -11,10 +9,7 @@ import threading
 import time
 import zlib
 
-import hpack
 from h2_client import (
-    DATA,
-    END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
     HEADERS,
@@ -25,12 +20,11 @@ from h2_client import (
     H2Client,
     frame,
 )
-from rig import RawOrigin, check, check_equal, free_port, simple_config, test, wait_until
+from rig import RawOrigin, Wire, check, check_equal, free_port, simple_config, test, wait_until
 from test_bodies_and_reload import Peak
 from test_tls import Authority, https_config
 
 MIB = 1 << 20
-WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 CLEARTEXT = {"http2": {"cleartext": True}}
 
 
@@ -360,96 +354,56 @@ def test_h2load_finds_no_failure_plain_or_over_tls(rig):
         check("2000 succeeded, 0 failed, 0 errored" in out, f"{url}: {out}")
 
 
-def connect_fields(path="/chat", protocol="websocket"):
-    pseudo = {":method": "CONNECT", ":protocol": protocol, ":scheme": "http"}
-    pseudo |= {":authority": "shop.test", ":path": path}
-    return [*pseudo.items(), ("sec-websocket-version", "13")]
-
-
-def websocket_target(rig, answer=None):
-    """Takes an upgrade and sends every byte back in upper case; else gives `answer`."""
-
+@test()
+def test_trailers_pass_between_the_protocols_both_ways(rig):
     def serve(connection, _):
-        head = origin.head(connection)
-        key = re.search(rb"(?i)sec-websocket-key: ([A-Za-z0-9+/]{22}==)\r\n", head)
-        if answer or not key or b"upgrade: websocket" not in head.lower():
-            return connection.sendall(answer or b"HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n")
-        accept = base64.b64encode(hashlib.sha1(key[1] + WEBSOCKET).digest())
-        connection.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-            b"sec-websocket-accept: " + accept + b"\r\nsec-websocket-protocol: chat\r\n\r\nhello "
-        )
-        while piece := connection.recv(65536):
-            connection.sendall(piece.upper())
+        while head := origin.head(connection):
+            body = head.partition(b"\r\n\r\n")[2]
+            while b"POST" in head and not re.search(rb"\r\n0\r\n(.+\r\n)*\r\n$", b"\r\n" + body):
+                body += connection.recv(65536)
+            origin.bodies.append(body)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
+                b"2\r\nok\r\n0\r\nX-Sum: 42\r\nSet-Cookie: a=b\r\n\r\n"
+            )
 
     origin = RawOrigin(rig, serve)
-    return origin
-
-
-def tunnel(client, stream, fields):
-    """Opens one; returns the decoded head of the answer."""
-    client.send(frame(HEADERS, END_HEADERS, stream, client.encoder.encode(fields)))
-    for kind, _, where, payload in client.frames(5):
-        if kind == HEADERS and where == stream:
-            return dict(hpack.Decoder().decode(payload))
-        if kind == RST_STREAM and where == stream:
-            return {":status": "reset"}
-    return {}
-
-
-@test()
-def test_a_websocket_passes_on_a_stream_of_its_own(rig):
-    lbd = proxy(rig, [websocket_target(rig)], group={"health_check": "off"})
-    with Attacker(rig.port) as client:
-        head = tunnel(client, 1, connect_fields())
-        check_equal((head[":status"], head.get("sec-websocket-protocol")), ("200", "chat"), "head")
-        check("sec-websocket-accept" not in head and "upgrade" not in head, f"fields: {head}")
-        client.send(
-            frame(DATA, 0, 1, b"one ") + frame(DATA, 0, 1, b"two ") + frame(DATA, 1, 1, b"end")
-        )
-        got, ended = b"", False
-        for kind, flags, stream, payload in client.frames(5):
-            if kind == DATA and stream == 1:
-                got += payload
-                ended = bool(flags & END_STREAM)
-            if ended:
-                break
-        check_equal((got, ended), (b"hello ONE TWO END", True), "bytes back, and their end")
-    wait_until(lambda: lbd.access_log(), 5, "no log line")
-    row = lbd.access_log()[0]
-    check_equal((row["status"], row["protocol"], row["method"]), (101, "HTTP/2.0", "GET"), "log")
-    check_equal((row["request_bytes"], row["response_bytes"]), (11, 17), "bytes in the log")
-    check_equal(lbd.metric("lbd_tunnels_total"), 1, "counted")
-
-
-@test()
-def test_a_target_that_does_not_upgrade_opens_no_tunnel(rig):
-    plain = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-    refuses = b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno"
-    for answer, expected in ((plain, "502"), (refuses, "403")):
-        origin = websocket_target(rig, answer)
-        port = free_port()
-        group = {"health_check": "off", "passive": "off"}
-        config = simple_config(port, [origin], listener=CLEARTEXT, group=group)
-        rig.lbd(config, name=f"lbd-{expected}")
-        with Attacker(port) as client:
-            check_equal(tunnel(client, 1, connect_fields())[":status"], expected, "status")
-
-
-@test()
-def test_other_protocols_and_listeners_without_upgrades_refuse_an_extended_connect(rig):
-    origin = websocket_target(rig)
+    origin.bodies = []
     proxy(rig, [origin], group={"health_check": "off"})
-    with Attacker(rig.port) as client:
-        check_equal(
-            tunnel(client, 1, connect_fields(protocol="connect-udp"))[":status"], "501", "udp"
-        )
-    port = free_port()
-    listener = {**CLEARTEXT, "upgrade": "off"}
-    group = {"health_check": "off"}
-    rig.lbd(simple_config(port, [origin], listener=listener, group=group), name="lbd-off")
-    with Attacker(port) as client:
-        settings = [payload for kind, _, _, payload in client.frames(0.5) if kind == SETTINGS]
-        check(b"\x00\x08\x00\x00\x00\x01" not in settings[0], "offered although it is off")
-        check_equal(tunnel(client, 1, connect_fields())[":status"], "reset", "off")
-    check_equal(origin.seen, [], "what reached the target")
+    with H2Client(rig.port) as client:
+        seen = client.fetch("/down")
+        check_equal((seen.status, seen.body), (200, b"ok"), "answer")
+        check_equal(seen.trailers, [("x-sum", "42")], "trailers of the target")
+        stream = client.start("/up", "POST", end=False)
+        client.send(stream, b"abc", end=False)
+        client.h2.send_headers(stream, [("x-digest", "7"), ("host", "evil")], end_stream=True)
+        client.flush()
+        answer = client.wait(stream)[0]
+        check(answer.reset is not None or answer.status == 400, "a trailer that routes was taken")
+        stream = client.start("/up", "POST", end=False)
+        client.send(stream, b"abc", end=False)
+        client.h2.send_headers(stream, [("x-digest", "7"), ("cookie", "no")], end_stream=True)
+        client.flush()
+        check_equal(client.wait(stream)[0].status, 200, "POST with trailers")
+    check_equal(origin.bodies[-1], b"3\r\nabc\r\n0\r\nx-digest: 7\r\n\r\n", "what the target got")
+
+
+@test()
+def test_a_proxy_that_a_reload_no_longer_trusts_is_believed_no_more(rig):
+    """On connections that it has open too, over either protocol."""
+    trusting = {
+        "forwarded_headers": {"trusted_proxies": ["127.0.0.0/8"]},
+        "access": {"allow": ["192.0.2.7/32"]},
+    }
+    lbd = proxy(rig, [rig.origin()], listener=trusting)
+    claim = ("x-forwarded-for", "192.0.2.7")
+    text = b"GET /id HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 192.0.2.7\r\n\r\n"
+    with H2Client(rig.port) as client, Wire(rig.port) as wire:
+        check_equal(client.fetch("/id", fields=[claim]).status, 200, "HTTP/2, trusted")
+        wire.send(text)
+        check_equal(wire.reply().status, 200, "HTTP/1.1, trusted")
+        lbd.config["listeners"]["public"]["forwarded_headers"] = {}
+        check_equal(lbd.reload(lbd.config)[0], 0, "reload")
+        check_equal(client.fetch("/id", fields=[claim]).status, 403, "HTTP/2, no longer")
+        wire.send(text)
+        check_equal(wire.reply().status, 403, "HTTP/1.1, no longer")

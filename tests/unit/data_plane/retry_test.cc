@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "lbd/upstream/retry_budget.h"
+
 namespace lbd::proxy {
 namespace {
 
@@ -47,24 +49,71 @@ TEST(MayRetry, TheWholeTable) {
   for (const Row& row : rows) EXPECT_EQ(may_retry(row.question, settings), row.answer) << row.name;
 }
 
-TEST(MayRetry, RetriesInFlightAreHeldToTheBudget) {
-  config::Retries settings;
-  settings.budget_min = 3;
-  settings.budget_ratio = 0.2;
-  const auto ask = [&](std::uint32_t in_flight, std::uint32_t retrying) {
-    return may_retry({.error = kReset, .group_in_flight = in_flight, .group_retrying = retrying},
-                     settings);
-  };
-  EXPECT_EQ(ask(1, 2), RetryAnswer::yes);
-  EXPECT_EQ(ask(1, 3), RetryAnswer::over_budget);
-  EXPECT_EQ(ask(100, 19), RetryAnswer::yes);
-  EXPECT_EQ(ask(100, 20), RetryAnswer::over_budget);
+TEST(MayRetry, OnlyWhatMayHaveReachedATargetNeedsTheBudget) {
+  const config::Retries settings;
+  EXPECT_EQ(may_retry({.error = kReset, .in_budget = false}, settings), RetryAnswer::over_budget);
+  EXPECT_EQ(may_retry({.error = kRefused, .in_budget = false}, settings), RetryAnswer::yes);
+  EXPECT_EQ(may_retry({.error = kReset, .method = Method::post, .in_budget = false}, settings),
+            RetryAnswer::no);
 }
 
 TEST(MayRetry, AttemptsOfOneMeanNoRetryAtAll) {
   config::Retries settings;
   settings.attempts = 1;
   EXPECT_EQ(may_retry({.error = kRefused}, settings), RetryAnswer::no);
+}
+
+class Budget : public testing::Test {
+ public:
+  /// How many of `wanted` retries are allowed now.
+  int retries(int wanted) {
+    int allowed = 0;
+    for (; allowed < wanted && budget.allows(load, settings, now); ++allowed) budget.spend();
+    return allowed;
+  }
+
+  upstream::RetryBudget budget;
+  upstream::RetryBudget::Load load{.requests = 1000, .in_flight = 1};
+  config::Retries settings{.budget_ratio = 0.2, .budget_min = 3};
+  TimePoint now{std::chrono::hours(1)};
+};
+
+TEST_F(Budget, AllThatIsInFlightMayBeRetriedOnce) {
+  load.in_flight = 400;
+  EXPECT_EQ(retries(1000), 400);
+}
+
+TEST_F(Budget, AFewAreAllowedWithoutTraffic) { EXPECT_EQ(retries(1000), 3); }
+
+TEST_F(Budget, TimePaysTheLeastRateBack) {
+  retries(1000);
+  now += std::chrono::seconds(1);
+  EXPECT_EQ(retries(1000), 3);
+  now += std::chrono::hours(1);
+  EXPECT_EQ(retries(1000), 3);
+}
+
+TEST_F(Budget, WhileAllFailsItIsTheShareOfTheRequests) {
+  settings.budget_min = 0;
+  load.in_flight = 50;
+  retries(1000);
+  int allowed = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    ++load.requests;
+    allowed += retries(1);
+  }
+  EXPECT_NEAR(allowed, 2000, 1);
+}
+
+TEST_F(Budget, ARatioOfZeroLeavesTheLeastRateAlone) {
+  settings.budget_ratio = 0;
+  load.in_flight = 400;
+  EXPECT_EQ(retries(1000), 3);
+  load.requests += 100'000;
+  EXPECT_EQ(retries(1000), 0);
+  settings.budget_min = 0;
+  now += std::chrono::hours(1);
+  EXPECT_EQ(retries(1000), 0);
 }
 
 }  // namespace

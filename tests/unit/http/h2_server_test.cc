@@ -271,6 +271,41 @@ TEST(H2Server, ControlFramesAreBudgeted) {
   }
 }
 
+TEST(H2Server, DataFramesThatBringNothingAreBudgetedAsControlFrames) {
+  constexpr std::uint8_t kPadded = 8;
+  const std::string padding =
+      frame(kData, kPadded, 1, std::string(256, '\xff').replace(1, 255, 255, '\0'));
+  for (const std::string& each : {padding, frame(kData, 0, 1)}) {
+    Server server;
+    ASSERT_TRUE(server.take(hello() + headers(1, request("/", {}, "POST"), false)));
+    const int most = passed(
+        server, [&](int) { return each; }, 10'000);
+    EXPECT_GE(most, 1900);
+    EXPECT_LE(most, 2100);
+    EXPECT_EQ(server.codec.flood(), H2Flood::control);
+  }
+}
+
+TEST(H2Server, DataForAStreamThatWeResetIsBudgetedToo) {
+  Server server;
+  ASSERT_TRUE(server.take(hello() + headers(1, request("/", {}, "POST"), false)));
+  server.codec.reset(*server.streams[0], H2Error::cancel);
+  (void)server.sent();
+  const int most = passed(
+      server, [](int) { return frame(kData, 0, 1, "x"); }, 10'000);
+  EXPECT_GE(most, 1900);
+  EXPECT_LE(most, 2100);
+  EXPECT_EQ(server.codec.flood(), H2Flood::control);
+}
+
+TEST(H2Server, AnUploadInSmallFramesIsNoFlood) {
+  Server server;
+  ASSERT_TRUE(server.take(hello() + headers(1, request("/", {}, "POST"), false)));
+  EXPECT_EQ(passed(
+                server, [](int) { return frame(kData, 0, 1, "x"); }, 10'000),
+            10'000);
+}
+
 TEST(H2Server, AHeaderBlockWithoutEndIsCut) {
   Server server;
   ASSERT_TRUE(server.take(hello() + frame(kHeaders, kEndStream, 1, block(request("/")))));
