@@ -153,7 +153,7 @@ struct Listener {
 // ---- target groups
 // -------------------------------------------------------------------------------------------------
 
-enum class CheckProtocol : std::uint8_t { http, tcp };
+enum class CheckProtocol : std::uint8_t { http, https, tcp };
 
 struct CodeRange {
   int first = 200;
@@ -162,7 +162,7 @@ struct CodeRange {
 
 struct HealthCheck {
   bool enabled = true;
-  CheckProtocol protocol = CheckProtocol::http;
+  CheckProtocol protocol = CheckProtocol::http;  // default: the group's
   std::string path = "/";
   std::string host;                   // Host header; empty: the target's address
   std::optional<std::uint16_t> port;  // absent: the target's
@@ -214,8 +214,20 @@ struct Target {
   Origin origin;
 };
 
+enum class TargetProtocol : std::uint8_t { http, https };
+
+/// Towards targets, for requests and checks over https.
+struct UpstreamTls {
+  bool verify = true;
+  std::string trust;        // PEM file of the authorities; empty: the system's
+  std::string server_name;  // SNI, and what certificates must name; empty: the target's IP address
+  std::optional<CertificateFiles> certificate;  // shown to targets that want one
+};
+
 struct TargetGroup {
   std::string name;
+  TargetProtocol protocol = TargetProtocol::http;
+  UpstreamTls tls;
   std::uint16_t port = 0;  // of instances, and of targets without one
   Balance balance = Balance::least_requests;
   ZonePreference zones = ZonePreference::local;
@@ -229,6 +241,12 @@ struct TargetGroup {
   std::string scaling_group;  // empty: static targets only
   Origin origin;
 };
+
+/// Whether anything of the group goes over TLS.
+[[nodiscard]] inline bool uses_tls(const TargetGroup& group) noexcept {
+  return group.protocol == TargetProtocol::https ||
+         (group.health_check.enabled && group.health_check.protocol == CheckProtocol::https);
+}
 
 // ---- scaling groups
 // ------------------------------------------------------------------------------------------------

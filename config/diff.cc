@@ -349,8 +349,16 @@ void diff_targets(const TargetGroup& before, const TargetGroup& after, Changes& 
   }
 }
 
+std::string text_of(const UpstreamTls& tls) {
+  const bool own = tls.certificate.has_value();
+  return list_text({tls.verify ? "verify" : "", tls.trust, tls.server_name,
+                    own ? tls.certificate->chain : "", own ? tls.certificate->key : ""});
+}
+
 void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& changes) {
   diff_targets(before, after, changes);
+  changes.changed("protocol", before.protocol != after.protocol);
+  changes.changed("tls", text_of(before.tls) != text_of(after.tls));
   changes.number("port", before.port, after.port);
   changes.changed("balance", before.balance != after.balance);
   changes.changed("zones", before.zones != after.zones);

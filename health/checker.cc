@@ -197,8 +197,8 @@ Task<> Checker::check(Checker& checker, std::shared_ptr<Entry> entry) {
   config::HealthCheck settings = entry->target.settings;
   if (entry->suspect()) settings = quick(std::move(settings), entry->usual);
   entry->urgent = entry->doubted = false;
-  const net::SocketAddress address = entry->target.address;
-  CheckResult result = co_await probe.run(address, std::move(settings));
+  net::TcpDial::To to{entry->target.address, entry->target.tls};
+  CheckResult result = co_await probe.run(std::move(to), std::move(settings));
   entry->probe = nullptr;
   --checker.running_[static_cast<std::size_t>(entry->lane)];
   if (!entry->gone) {

@@ -37,6 +37,7 @@ struct CheckedTarget {
   TargetKey key;
   net::SocketAddress address;  // of the check: the target's, with the check's own port
   config::HealthCheck settings;
+  std::shared_ptr<const net::TlsClient> tls = nullptr;  // of https checks
 };
 
 /// Thread: the control loop. `stop` must have run, and its tasks ended, before it is destroyed.

@@ -25,8 +25,10 @@ const config::TargetGroup& Targets::settings(const std::string& group) const {
   return config_->target_groups.at(group);
 }
 
-void Targets::configure(std::shared_ptr<const config::Config> config) {
+void Targets::configure(std::shared_ptr<const config::Config> config,
+                        const Certificates* certificates) {
   config_ = std::move(config);
+  certificates_ = certificates;
   for (const auto& [name, group] : config_->target_groups) changed_.insert(name);
   rebuild();
 }
@@ -115,10 +117,14 @@ void Targets::apply_checks() {
   for (const auto& [name, rows] : rows_) {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
+    std::shared_ptr<const net::TlsClient> tls;
+    if (check.protocol == config::CheckProtocol::https && certificates_ != nullptr) {
+      tls = certificates_->find_client(name);
+    }
     for (const TargetRow& row : rows) {
       const auto address =
           net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
-      if (address) checked.push_back({{name, row.address.text()}, *address, check});
+      if (address) checked.push_back({{name, row.address.text()}, *address, check, tls});
     }
   }
   checker_.apply(checked);

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "lbd/net/socket_stream.h"
+#include "lbd/net/tls_dial.h"
 
 namespace lbd::net {
 namespace {
@@ -70,27 +71,35 @@ void TcpDial::cancel() noexcept {
   if (stream_) stream_->cancel();
 }
 
-Task<Dialled> TcpDial::run(SocketAddress address, TimePoint deadline) {
-  stream_ = std::make_unique<TcpStream>(loop_.core());
+Task<Dialled> TcpDial::run(To to, TimePoint deadline) {
+  if (to.tls == nullptr) {
+    stream_ = std::make_unique<TcpStream>(loop_.core());
+  } else {
+    stream_ = make_tls_dial(loop_.core(), std::move(to.tls), to.address);
+  }
   IoWait dialled;
   bool late = false;
-  if (!stream_->begin_dial(address, dialled)) {
+  if (!stream_->begin_dial(to.address, dialled)) {
     StreamDeadline end(loop_.clock(), *stream_, deadline);
     co_await Finished(dialled);
     late = end.passed();
   }
   std::unique_ptr<SocketStream> stream = std::move(stream_);
   if (dialled.result.ok()) co_return std::unique_ptr<Stream>(std::move(stream));
-  if (late) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
-  if (dialled.result.fault == Fault::cancelled) co_return DialFailure{Fault::cancelled, ECANCELED};
+  if (late) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT, {}};
+  if (dialled.result.fault == Fault::cancelled) {
+    co_return DialFailure{Fault::cancelled, ECANCELED, {}};
+  }
   const int error = dialled.result.error;
-  co_return DialFailure{is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed,
-                        error};
+  TlsFailure tls = stream->take_failure();
+  if (tls.fault != TlsFault::none) co_return DialFailure{Fault::tls_failed, error, std::move(tls)};
+  co_return DialFailure{
+      is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed, error, {}};
 }
 
-Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline) {
+Task<Dialled> dial_tcp(Loop& loop, TcpDial::To to, TimePoint deadline) {
   TcpDial dial(loop);
-  co_return co_await dial.run(address, deadline);
+  co_return co_await dial.run(std::move(to), deadline);
 }
 
 }  // namespace lbd::net

@@ -1,4 +1,4 @@
-// TCP: dialling and wrapping accepted sockets as Streams.
+// TCP, and TLS over it: dialling and wrapping accepted sockets as Streams.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,7 @@
 #include "lbd/net/address.h"
 #include "lbd/net/loop.h"
 #include "lbd/net/stream.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::net {
 
@@ -15,10 +16,11 @@ namespace lbd::net {
 [[nodiscard]] std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd);
 
 struct DialFailure {
-  /// Or connect_timeout, cancelled, and overload_shed when it never got as far as the network
-  /// (is_own_shortage).
+  /// Or connect_timeout, tls_failed, cancelled, and overload_shed when it never got as far as the
+  /// network (is_own_shortage).
   Fault fault = Fault::connect_failed;
-  int error = 0;  // errno
+  int error = 0;   // errno
+  TlsFailure tls;  // of tls_failed
 };
 
 /// Errors of this machine (no descriptor, buffer, memory or local port left), which say nothing
@@ -37,9 +39,13 @@ class TcpDial {
   TcpDial(const TcpDial&) = delete;
   TcpDial& operator=(const TcpDial&) = delete;
 
-  /// Connects, waiting at most until `deadline`; once. Nothing has been sent when it fails, so
-  /// another try is always safe.
-  [[nodiscard]] Task<Dialled> run(SocketAddress address, TimePoint deadline);
+  struct To {
+    SocketAddress address;
+    std::shared_ptr<const TlsClient> tls = nullptr;  // null: plain
+  };
+  /// Connects, and with `tls` shakes hands, waiting for both at most until `deadline`; once. No
+  /// request has been sent when it fails, so another try is always safe.
+  [[nodiscard]] Task<Dialled> run(To to, TimePoint deadline);
   /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
   void cancel() noexcept;
 
@@ -49,6 +55,6 @@ class TcpDial {
 };
 
 /// TcpDial::run for whoever never calls it off.
-[[nodiscard]] Task<Dialled> dial_tcp(Loop& loop, SocketAddress address, TimePoint deadline);
+[[nodiscard]] Task<Dialled> dial_tcp(Loop& loop, TcpDial::To to, TimePoint deadline);
 
 }  // namespace lbd::net

@@ -95,6 +95,7 @@ class Exchange {
   void note_unsent(const Error& error) noexcept;
   [[nodiscard]] AttemptRecord& this_attempt() noexcept;
   void note_head(const Choice& choice);
+  void note_tls(const Choice& choice, net::TlsFailure failure);
   void note_result(const Choice& choice, const Error& error);
   void start_record();
   void finish_record();

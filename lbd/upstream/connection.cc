@@ -73,8 +73,12 @@ Task<> Connection::retire() {
   }
 }
 
-std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target) noexcept {
+std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target, const net::TlsClient* tls) {
   Connection* connection = target.load(worker_).idle;
+  while (connection != nullptr && connection->stream_->tls_client() != tls) {
+    drop(*connection);
+    connection = target.load(worker_).idle;
+  }
   if (connection == nullptr) return nullptr;
   unlink(*connection);
   connection->pool_ = nullptr;

@@ -85,8 +85,9 @@ class IdleConnections {
   IdleConnections(std::size_t worker, Clock& clock, TaskGroup& tasks)
       : worker_(worker), clock_(clock), tasks_(tasks) {}
 
-  /// The newest idle connection to the target, or nothing.
-  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target) noexcept;
+  /// The newest idle connection to the target, or nothing. It goes by the TLS settings that are
+  /// wanted (null: plain); those of others are closed.
+  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target, const net::TlsClient* tls);
   /// Keeps a connection whose response is complete for at most `idle`; closes it instead when the
   /// target drains, has `most` already, or has sent bytes nobody asked for.
   void give_back(std::unique_ptr<Connection> connection, Duration idle, std::uint32_t most);

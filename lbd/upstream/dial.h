@@ -17,7 +17,7 @@ class Dial {
  public:
   struct To {
     net::Loop& loop;
-    net::SocketAddress address;
+    net::TcpDial::To target;
     TimePoint deadline;
   };
   /// The task is one of `tasks`, whose owner waits for it.

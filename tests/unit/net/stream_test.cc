@@ -323,7 +323,7 @@ TEST_P(StreamTest, AConnectThatIsRefusedSaysSo) {
   ASSERT_TRUE(fd.has_value());
   const SocketAddress address = SocketAddress::local_of(*fd);
   ::close(*fd);
-  const Dialled dialled = run(dial_tcp(loop, address, loop.clock().now() + seconds(5)));
+  const Dialled dialled = run(dial_tcp(loop, {address}, loop.clock().now() + seconds(5)));
   ASSERT_FALSE(dialled.has_value());
   EXPECT_EQ(dialled.error().fault, Fault::connect_failed);
   EXPECT_EQ(dialled.error().error, ECONNREFUSED);
@@ -343,7 +343,7 @@ TEST_P(StreamTest, AConnectThatNobodyAnswersEndsAtItsDeadline) {
     ::connect(filler, address.data(), address.size());
   }
   const TimePoint began = loop.clock().now();
-  const Dialled dialled = run(dial_tcp(loop, address, began + milliseconds(200)));
+  const Dialled dialled = run(dial_tcp(loop, {address}, began + milliseconds(200)));
   ASSERT_FALSE(dialled.has_value());
   EXPECT_EQ(dialled.error().fault, Fault::connect_timeout);
   EXPECT_GE(loop.clock().now(), began + milliseconds(200));
@@ -354,7 +354,7 @@ TEST_P(StreamTest, AConnectionThatIsResetFailsItsRead) {
   ASSERT_TRUE(fd.has_value());
   open.push_back(*fd);
   Dialled dialled =
-      run(dial_tcp(loop, SocketAddress::local_of(*fd), loop.clock().now() + seconds(5)));
+      run(dial_tcp(loop, {SocketAddress::local_of(*fd)}, loop.clock().now() + seconds(5)));
   ASSERT_TRUE(dialled.has_value());
   Reader reader(**dialled);
   reader.start();
