@@ -19,9 +19,16 @@ struct Admin {
   std::optional<Address> metrics = Address{"127.0.0.1", 9600};  // `off` turns it off
 };
 
+enum class LogFormat : std::uint8_t { json, clf, combined, alb };
+
 struct AccessLog {
   bool enabled = true;
-  std::string path = "-";  // "-" is stdout
+  std::string path = "-";  // a file, "-" for stdout, or "unix:PATH" for a stream socket
+  LogFormat format = LogFormat::json;
+  double sample = 1;         // share of requests; errors and slow ones are always kept
+  milliseconds slow{1'000};  // from here on a request is slow
+
+  bool operator==(const AccessLog&) const = default;
 };
 
 struct Node {
@@ -48,6 +55,17 @@ struct ForwardedHeaders {
       trusted_proxies;    // peers whose X-Forwarded-*, Forwarded and x-request-id are believed
   bool forwarded = true;  // add RFC 7239 Forwarded
   bool via = true;        // add Via
+};
+
+/// What becomes of a request's trace context: as it came; made where there is none; taken away.
+enum class TraceMode : std::uint8_t { pass, make, remove };
+
+struct TraceHeaders {
+  TraceMode traceparent = TraceMode::pass;  // W3C Trace Context, with tracestate
+  TraceMode x_amzn_trace_id = TraceMode::pass;
+  double sampled = 1;  // share of the traces begun here that say so
+
+  bool operator==(const TraceHeaders&) const = default;
 };
 
 struct ListenerTimeouts {
@@ -127,6 +145,7 @@ struct Listener {
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
+  TraceHeaders trace;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
   Upgrade upgrade = Upgrade::websocket;
@@ -141,7 +160,7 @@ struct Listener {
 // ---- target groups
 // -------------------------------------------------------------------------------------------------
 
-enum class CheckProtocol : std::uint8_t { http, tcp };
+enum class CheckProtocol : std::uint8_t { http, https, tcp };
 
 struct CodeRange {
   int first = 200;
@@ -150,7 +169,7 @@ struct CodeRange {
 
 struct HealthCheck {
   bool enabled = true;
-  CheckProtocol protocol = CheckProtocol::http;
+  CheckProtocol protocol = CheckProtocol::http;  // default: the group's
   std::string path = "/";
   std::string host;                   // Host header; empty: the target's address
   std::optional<std::uint16_t> port;  // absent: the target's
@@ -205,8 +224,20 @@ struct Target {
   Origin origin;
 };
 
+enum class TargetProtocol : std::uint8_t { http, https };
+
+/// Towards targets, for requests and checks over https.
+struct UpstreamTls {
+  bool verify = true;
+  std::string trust;        // PEM file of the authorities; empty: the system's
+  std::string server_name;  // SNI, and what certificates must name; empty: the target's IP address
+  std::optional<CertificateFiles> certificate;  // shown to targets that want one
+};
+
 struct TargetGroup {
   std::string name;
+  TargetProtocol protocol = TargetProtocol::http;
+  UpstreamTls tls;
   std::uint16_t port = 0;  // of instances, and of targets without one
   Balance balance = Balance::least_requests;
   ZonePreference zones = ZonePreference::local;
@@ -221,6 +252,12 @@ struct TargetGroup {
   std::string scaling_group;  // empty: static targets only
   Origin origin;
 };
+
+/// Whether anything of the group goes over TLS.
+[[nodiscard]] inline bool uses_tls(const TargetGroup& group) noexcept {
+  return group.protocol == TargetProtocol::https ||
+         (group.health_check.enabled && group.health_check.protocol == CheckProtocol::https);
+}
 
 // ---- scaling groups
 // ------------------------------------------------------------------------------------------------

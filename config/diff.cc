@@ -223,8 +223,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);
-  changes.changed("access_log", before.access_log.enabled != after.access_log.enabled ||
-                                    before.access_log.path != after.access_log.path);
+  changes.changed("access_log", !(before.access_log == after.access_log));
   changes.number("connections_max", before.connections_max, after.connections_max);
   changes.duration("drain_deadline", before.drain_deadline, after.drain_deadline);
   changes.number("log_level", before.log_level, after.log_level);
@@ -327,6 +326,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));
   changes.changed("rate_limits", text_of(before.rate_limits) != text_of(after.rate_limits));
@@ -354,8 +354,16 @@ void diff_targets(const TargetGroup& before, const TargetGroup& after, Changes& 
   }
 }
 
+std::string text_of(const UpstreamTls& tls) {
+  const bool own = tls.certificate.has_value();
+  return list_text({tls.verify ? "verify" : "", tls.trust, tls.server_name,
+                    own ? tls.certificate->chain : "", own ? tls.certificate->key : ""});
+}
+
 void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& changes) {
   diff_targets(before, after, changes);
+  changes.changed("protocol", before.protocol != after.protocol);
+  changes.changed("tls", text_of(before.tls) != text_of(after.tls));
   changes.number("port", before.port, after.port);
   changes.changed("balance", before.balance != after.balance);
   changes.changed("zones", before.zones != after.zones);

@@ -13,17 +13,24 @@ namespace {
 using namespace std::chrono_literals;
 namespace json = boost::json;
 
+Kind check_protocol(CheckProtocol& out) {
+  Kind kind = word(out, {.words = {"http", "https", "tcp"}, .later = {"grpc"}});
+  kind.fallback.clear();
+  return kind;
+}
+
 Table health_check_table(HealthCheck& check) {
   const auto timeout = std::make_shared<std::optional<milliseconds>>();
   return {
       .doc = "How targets are probed, or `off`.",
       .fields =
           {
-              {"protocol", word(check.protocol, {.words = {"http", "tcp"}, .later = {"grpc"}}),
-               "http asks for a path; tcp only connects."},
+              {"protocol", check_protocol(check.protocol),
+               "http and https ask for a path; tcp only connects. Default: the group's."},
               {"path", required_text(check.path, "a path"), "Path that is asked for."},
               {"host", text(check.host),
-               "Host header of the probe. Default: the target's address."},
+               "Host header of the probe. Default: `tls.server_name` over https, else the target's "
+               "address."},
               {"port", optional_port(check.port), "Port of the probe. Default: the target's."},
               {"interval", duration(check.interval, {.least = 10ms, .most = 24h}),
                "Time between two probes of a target."},
@@ -195,9 +202,16 @@ Kind targets(TargetGroup& group) {
                    }});
 }
 
-Kind only_http() {
-  return choice({.words = {"http"}, .later = {"https", "h2", "grpc", "tcp", "tls"}}, 0,
-                [](std::size_t) {});
+/// Checks go the way of the requests unless they say otherwise. Over https they name the host that
+/// TLS names: some servers refuse a request for another (421).
+void follow_protocol(TargetGroup& group, const Cursor& at) {
+  const auto check = member_of(at, "health_check");
+  const bool own = check && member_of(*check, "protocol");
+  if (!own && group.protocol == TargetProtocol::https) {
+    group.health_check.protocol = CheckProtocol::https;
+  }
+  HealthCheck& how = group.health_check;
+  if (how.protocol == CheckProtocol::https && how.host.empty()) how.host = group.tls.server_name;
 }
 
 }  // namespace
@@ -206,7 +220,12 @@ Table target_group_table(TargetGroup& group) {
   return {.doc = "One target group.",
           .fields =
               {
-                  {"protocol", only_http(), "What targets speak."},
+                  {"protocol",
+                   word(group.protocol,
+                        {.words = {"http", "https"}, .later = {"h2", "grpc", "tcp", "tls"}}),
+                   "What targets speak."},
+                  {"tls", object([&group] { return upstream_tls_table(group.tls); }),
+                   "How targets are trusted, with protocol https."},
                   {"port", port(group.port), "Port of instances, and of targets that name none."},
                   {"balance",
                    word(group.balance,
@@ -239,8 +258,11 @@ Table target_group_table(TargetGroup& group) {
                   {"scaling_group", text(group.scaling_group),
                    "Scaling group whose instances are targets too."},
               },
-          .later = {"tls", "stickiness", "slow_start", "mirror"},
-          .after = {}};
+          .later = {"stickiness", "slow_start", "mirror"},
+          .after = [&group](Decoder& decoder, const Cursor& at) {
+            follow_protocol(group, at);
+            check_upstream_tls(group, decoder, at);
+          }};
 }
 
 }  // namespace lbd::config

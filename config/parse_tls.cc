@@ -1,4 +1,9 @@
-// TLS of listeners.
+// TLS of listeners and towards targets.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
 #include "config/tables.h"
 
 namespace lbd::config {
@@ -16,7 +21,7 @@ Table certificate_table(CertificateFiles& files) {
                    "PEM file of its private key, without a password.", true},
               },
           .later = {},
-          .after = {}};
+          .after = [&files](Decoder&, const Cursor& at) { files.origin = origin_of(at); }};
 }
 
 Table client_certificates_table(ClientCertificates& clients) {
@@ -33,7 +38,60 @@ Table client_certificates_table(ClientCertificates& clients) {
           .after = {}};
 }
 
+/// A DNS name, or an IP address.
+Kind server_name(std::string& out) {
+  Kind kind = required_text(out, "a host name");
+  kind.read = [&out](Decoder& decoder, const Cursor& at) {
+    const auto* found = scalar_of(decoder, at, "a host name");
+    if (found == nullptr) return;
+    const bool fits = !found->empty() && found->size() <= 253 && !found->starts_with('.') &&
+                      std::all_of(found->begin(), found->end(), [](unsigned char c) {
+                        return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_' || c == ':';
+                      });
+    if (!fits) return decoder.expected(at, "a host name such as app.internal");
+    out = *found;
+  };
+  return kind;
+}
+
 }  // namespace
+
+Table upstream_tls_table(UpstreamTls& tls) {
+  return {.doc = "TLS towards targets.",
+          .fields =
+              {
+                  {"verify", flag(tls.verify), "Whether a target's certificate must be trusted."},
+                  {"trust", required_text(tls.trust, "a path"),
+                   "PEM file of the authorities that sign them. Default: the system's."},
+                  {"server_name", server_name(tls.server_name),
+                   "Name that is asked for (SNI) and that certificates must be good for. Default: "
+                   "none is asked for, and they must name the target's IP address; of a Unix "
+                   "socket, `localhost` is asked for."},
+                  {"certificate", object([&tls] {
+                     tls.certificate.emplace();
+                     return certificate_table(*tls.certificate);
+                   }),
+                   "Shown to targets that want one (mutual TLS). The files are read again when "
+                   "they change, `trust` too."},
+              },
+          .later = {"policy"},
+          .after = {}};
+}
+
+void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor& at) {
+  const auto tls = member_of(at, "tls");
+  if (!tls) return;
+  if (!uses_tls(group)) {
+    decoder.error(tls->label, "E3040",
+                  fmt::format("target group '{}' has 'tls' but speaks plain http", group.name),
+                  "add 'protocol: https'");
+  }
+  const auto trust = member_of(*tls, "trust");
+  if (trust && !group.tls.verify) {
+    decoder.error(trust->label, "E3041", "'trust' has no effect with 'verify: false'",
+                  "remove one of them");
+  }
+}
 
 Table listener_tls_table(ListenerTls& tls) {
   return {.doc = "TLS of a listener.",

@@ -11,6 +11,9 @@ namespace lbd::config {
 [[nodiscard]] Table listener_table(Listener& listener);
 [[nodiscard]] Table listener_http2_table(ListenerHttp2& http2);
 [[nodiscard]] Table listener_tls_table(ListenerTls& tls);
+[[nodiscard]] Table upstream_tls_table(UpstreamTls& tls);
+/// What of a group's `tls` cannot be meant; `at` is the group, whose other keys have been read.
+void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor& at);
 [[nodiscard]] Table rule_table(Rule& rule);
 [[nodiscard]] Kind action(std::function<void(Action)> set);
 [[nodiscard]] Table rewrite_table(Rewrite& rewrite);

@@ -37,7 +37,8 @@ struct CheckedTarget {
   TargetKey key;
   net::Endpoint address;  // of the check: the target's, with the check's own port
   config::HealthCheck settings;
-  std::string greeting = {};  // sent first
+  std::shared_ptr<const net::TlsClient> tls = nullptr;  // of https checks
+  std::string greeting = {};                            // sent first
 };
 
 /// Thread: the control loop. `stop` must have run, and its tasks ended, before it is destroyed.

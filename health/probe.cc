@@ -31,6 +31,9 @@ std::string codes_text(const config::HealthCheck& settings) {
 CheckResult connect_result(const net::DialFailure& failure) {
   if (failure.fault == Fault::connect_timeout)
     return failed(CheckFailure::timeout, "no connection in time");
+  if (failure.fault == Fault::tls_failed) {
+    return failed(CheckFailure::tls_failed, failure.tls.detail);
+  }
   if (failure.fault == Fault::overload_shed) {
     return failed(CheckFailure::own_shortage, std::strerror(failure.error));
   }
@@ -44,33 +47,33 @@ CheckResult connect_result(const net::DialFailure& failure) {
 }
 
 std::string request_text(const net::Endpoint& address, const config::HealthCheck& settings) {
-  const std::string own = address.is_unix() ? "localhost" : address.text();
+  const std::string own = address.is_unix() ? address.host() : address.text();
   return fmt::format(
       "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lbd-health/1\r\nAccept: */*\r\nConnection: "
       "close\r\n\r\n",
       settings.path, settings.host.empty() ? own : settings.host);
 }
 
-/// Reads until `text` holds a whole head (true), or the stream ends.
-Task<bool> read_head(net::Stream& stream, std::string& text, http::ResponseHead& head,
-                     std::size_t& head_bytes) {
+/// Reads until `text` holds a whole head (ok), or the stream ends.
+Task<net::IoResult> read_head(net::Stream& stream, std::string& text, http::ResponseHead& head,
+                              std::size_t& head_bytes) {
   http::HeadLimits limits;
   http::HeadScanner scanner(limits);
   std::string chunk(4096, '\0');
   while (text.size() <= kHeadBytesMax) {
     const net::IoResult got = co_await stream.read(chunk);
-    if (!got.ok()) co_return false;
+    if (!got.ok()) co_return got;
     text.append(chunk, 0, got.bytes);
     const Result<std::size_t, Fault> end = scanner.scan(text);
-    if (!end) co_return true;  // head stays without a status: not HTTP
+    if (!end) co_return got;  // head stays without a status: not HTTP
     if (*end == 0) continue;
     head_bytes = *end;
     const Fault fault =
         http::parse_response_head(std::string_view(text).substr(0, *end), http::Method::get, head);
     if (fault != Fault::none) head.status = 0;
-    co_return true;
+    co_return got;
   }
-  co_return true;
+  co_return net::IoResult{};
 }
 
 /// True when the body's first 64 KiB hold the wanted text.
@@ -90,12 +93,18 @@ Task<CheckResult> ask(net::Stream& stream, net::Endpoint address, config::Health
   const std::string request = request_text(address, settings);
   const iovec piece{const_cast<char*>(request.data()), request.size()};
   const net::IoResult sent = co_await stream.write(std::span<const iovec>(&piece, 1));
-  if (!sent.ok()) co_return failed(CheckFailure::reset, "closed before it read the request");
   std::string text;
   http::ResponseHead head;
   std::size_t head_bytes = 0;
-  const bool answered = co_await read_head(stream, text, head, head_bytes);
-  if (!answered) co_return failed(CheckFailure::reset, "closed before it answered");
+  // As for requests: a target may answer and close before it has read everything.
+  const net::IoResult answered = co_await read_head(stream, text, head, head_bytes);
+  if (sent.fault == Fault::tls_failed || answered.fault == Fault::tls_failed) {
+    co_return failed(CheckFailure::tls_failed, stream.failure_text());
+  }
+  if (!answered.ok()) {
+    co_return failed(CheckFailure::reset,
+                     sent.ok() ? "closed before it answered" : "closed before it read the request");
+  }
   if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
   CheckResult result;
   result.status = head.status;
@@ -125,9 +134,9 @@ Task<CheckResult> ask(net::Stream& stream, net::Endpoint address, config::Health
 }  // namespace
 
 std::string_view check_failure_name(CheckFailure failure) noexcept {
-  constexpr std::string_view kNames[] = {"none",          "refused",      "timeout",
-                                         "reset",         "bad_response", "code_mismatch",
-                                         "body_mismatch", "no_route",     "own_shortage"};
+  constexpr std::string_view kNames[] = {
+      "none",          "refused",       "timeout",  "reset",        "bad_response",
+      "code_mismatch", "body_mismatch", "no_route", "own_shortage", "tls_failed"};
   return kNames[static_cast<std::size_t>(failure)];
 }
 
@@ -148,7 +157,7 @@ Task<CheckResult> Probe::run(net::TcpDial::To to, config::HealthCheck settings) 
     const std::unique_ptr<net::Stream> stream = std::move(*dialled);
     stream_ = stream.get();
     const net::StreamDeadline deadline(loop_.clock(), *stream, due);
-    if (settings.protocol == config::CheckProtocol::http)
+    if (settings.protocol != config::CheckProtocol::tcp)
       result = co_await ask(*stream, address, settings);
     if (deadline.passed() && !result.passed()) {
       result = failed(CheckFailure::timeout,

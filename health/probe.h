@@ -23,6 +23,7 @@ enum class CheckFailure : std::uint8_t {
   body_mismatch,
   no_route,
   own_shortage,  // of lbd itself: says nothing about the target
+  tls_failed,
 };
 [[nodiscard]] std::string_view check_failure_name(CheckFailure failure) noexcept;
 
@@ -42,8 +43,8 @@ class Probe {
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
 
-  /// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout; once. Never
-  /// throws, always ends.
+  /// Connects, for HTTP sends a GET and reads the answer, all within settings.timeout; once. For
+  /// https `to.tls` must be there. Never throws, always ends.
   Task<CheckResult> run(net::TcpDial::To to, config::HealthCheck settings);
   /// `run` ends soon, not inside this call, with a result that says nothing.
   void cancel() noexcept;

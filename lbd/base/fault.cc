@@ -18,6 +18,7 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"no_healthy_target", "UH", 503},
     {"connect_failed", "UF", 502},
     {"connect_timeout", "UF", 504},
+    {"tls_failed", "UF", 502},
     {"target_reset", "UC", 502},
     {"bad_response", "UPE", 502},
     {"target_timeout", "UT", 504},

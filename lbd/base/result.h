@@ -17,6 +17,7 @@ enum class Fault : std::uint8_t {
   no_healthy_target,  // the group has no target that may be used
   connect_failed,     // the target refused or reset the connection attempt
   connect_timeout,    // no connection within the connect deadline
+  tls_failed,         // the target's TLS handshake failed: certificate, name, version, not TLS
   target_reset,       // the target closed before its response was complete
   bad_response,       // the target's bytes are not an HTTP response
   target_timeout,     // no response head within the deadline, or the body stalled

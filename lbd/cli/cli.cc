@@ -15,6 +15,7 @@
 #include "config/schema.h"
 #include "lbd/cli/client.h"
 #include "lbd/cli/show.h"
+#include "lbd/control/check_files.h"
 #include "lbd/control/explain.h"
 
 namespace lbd::cli {
@@ -77,7 +78,13 @@ int converse(const Options& options, const std::string& method, const std::strin
 }
 
 int check(const Options& options) {
-  const config::LoadResult loaded = config::load(options.config, config::DiskReader());
+  config::LoadResult loaded = config::load(options.config, config::DiskReader());
+  if (loaded.config) {
+    std::vector<config::Problem> files = control::check_files(*loaded.config);
+    loaded.problems.insert(loaded.problems.end(), files.begin(), files.end());
+    config::sort_problems(loaded.problems, loaded.config->files);
+    if (!files.empty()) loaded.config.reset();
+  }
   if (options.as_json()) {
     print(config::render_json(loaded));
   } else {

@@ -20,18 +20,39 @@ double seconds_of(WallTime time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
 
+/// `made` is called with version, whether it was resumed, and how many.
+template <class Made>
+void each_handshake(const upstream::HandshakeCounts& counts, Made made) {
+  const auto count = [&](net::TlsKind kind) {
+    return static_cast<double>(counts.made[static_cast<std::size_t>(kind)].get());
+  };
+  made("TLSv1.2", "false", count(net::TlsKind::tls12));
+  made("TLSv1.2", "true", count(net::TlsKind::tls12_resumed));
+  made("TLSv1.3", "false", count(net::TlsKind::tls13));
+  made("TLSv1.3", "true", count(net::TlsKind::tls13_resumed));
+}
+
+void collect_target_handshakes(const std::string& group, const upstream::HandshakeCounts& counts,
+                               Families& out) {
+  each_handshake(counts, [&](const char* version, const char* resumed, double count) {
+    out.counter("lbd_target_tls_handshakes_total",
+                "TLS handshakes with targets for requests; health checks are not counted.",
+                {{"target_group", group}, {"version", version}, {"resumed", resumed}}, count);
+  });
+  for (std::size_t fault = 1; fault < counts.failed.size(); ++fault) {
+    const std::string_view reason = net::tls_fault_name(static_cast<net::TlsFault>(fault));
+    out.counter("lbd_target_tls_errors_total", "TLS handshakes with targets that failed.",
+                {{"target_group", group}, {"reason", std::string(reason)}},
+                static_cast<double>(counts.failed[fault].get()));
+  }
+}
+
 void collect_handshakes(const std::string& listener, const upstream::HandshakeCounts& counts,
                         Families& out) {
-  const auto made = [&](const char* version, const char* resumed,
-                        const Relaxed<std::uint64_t>& count) {
+  each_handshake(counts, [&](const char* version, const char* resumed, double count) {
     out.counter("lbd_tls_handshakes_total", "TLS handshakes with clients.",
-                {{"listener", listener}, {"version", version}, {"resumed", resumed}},
-                static_cast<double>(count.get()));
-  };
-  made("TLSv1.2", "false", counts.tls12);
-  made("TLSv1.2", "true", counts.tls12_resumed);
-  made("TLSv1.3", "false", counts.tls13);
-  made("TLSv1.3", "true", counts.tls13_resumed);
+                {{"listener", listener}, {"version", version}, {"resumed", resumed}}, count);
+  });
   for (std::size_t fault = 1; fault < counts.failed.size(); ++fault) {
     const std::string_view reason = net::tls_fault_name(static_cast<net::TlsFault>(fault));
     out.counter("lbd_tls_errors_total", "TLS handshakes that failed, by reason.",
@@ -53,8 +74,12 @@ void collect_proxy_faults(const std::string& listener, const upstream::ListenerL
 
 void collect_certificates(const Certificates& certificates, Families& out) {
   for (const CertificateRow& row : certificates.rows()) {
-    const std::vector<Label> labels{
-        {"listener", row.listener}, {"name", row.name}, {"file", row.chain_file}};
+    std::vector<Label> labels{{"name", row.name}, {"file", row.chain_file}};
+    if (row.target_group.empty()) {
+      labels.push_back({"listener", row.listener});
+    } else {
+      labels.push_back({"target_group", row.target_group});
+    }
     out.gauge("lbd_certificate_not_after_timestamp_seconds", "When a certificate expires.", labels,
               seconds_of(row.not_after));
     out.gauge("lbd_certificate_current", "0: its files have changed and are no use as they are.",
@@ -150,10 +175,15 @@ void collect_routes(const upstream::LiveState& live, Families& out) {
   }
 }
 
-void collect_groups(const upstream::LiveState& live, Families& out) {
-  for (const auto& [name, group] : live.groups()) {
+void collect_groups(Plane& plane, Families& out) {
+  const auto& configured = plane.config().target_groups;
+  for (const auto& [name, group] : plane.live().groups()) {
     const std::vector<Label> labels{{"target_group", name}};
+    const auto found = configured.find(name);
+    const bool https =
+        found != configured.end() && found->second.protocol == config::TargetProtocol::https;
     for (const upstream::GroupLoad& load : group->loads) {
+      if (https) collect_target_handshakes(name, load.handshakes, out);
       out.gauge("lbd_requests_in_flight", "Requests at a target group now.", labels,
                 load.in_flight.get());
       out.counter("lbd_retries_total", "Attempts after the first.",
@@ -235,6 +265,8 @@ void collect_config(Plane& plane, Families& out) {
     out.counter("lbd_access_log_dropped_total",
                 "Access log lines dropped because the log could not keep up.", {},
                 static_cast<double>(plane.access_log()->dropped()));
+    out.counter("lbd_access_log_sampled_out_total", "Requests that sampling left out of the log.",
+                {}, static_cast<double>(plane.access_log()->left_out()));
   }
 }
 
@@ -259,7 +291,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   collect_listeners(plane_, out);
   collect_certificates(plane_.certificates(), out);
   collect_routes(plane_.live(), out);
-  collect_groups(plane_.live(), out);
+  collect_groups(plane_, out);
   collect_targets(plane_, out);
   collect_config(plane_, out);
   for (const scaler::GroupStatus& group : plane_.scaler().status())

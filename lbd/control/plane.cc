@@ -23,6 +23,8 @@ constexpr std::chrono::seconds kReadyAfter{2};
 /// In a stop a kept connection may carry one more request this long after its last one; half the
 /// drain deadline when that is less.
 constexpr std::chrono::seconds kIdleGrace{5};
+/// Failed handshakes with the targets of a group are told this far apart.
+constexpr std::chrono::seconds kTlsQuiet{10};
 /// A shortage of our own is told again when it lasts this long.
 constexpr std::chrono::seconds kShortageQuiet{60};
 
@@ -97,7 +99,7 @@ Outcome<void> Plane::start() {
   state_.last_success = clock().wall();
   publisher_.commit(config_, state_.generation,
                     config_->node.zone == "auto" ? "" : config_->node.zone);
-  targets_.configure(config_);
+  targets_.configure(config_, &certificates_);
   for (const auto& worker : workers_) worker->start();
   publish_now();
   scaler_.apply(*config_);
@@ -155,6 +157,7 @@ void Plane::second() {
   if (parts_.every_second && !stopping_) parts_.every_second(*this);
   feed_watchdog();
   report_shortages();
+  report_tls_trouble();
   if (ready_ && !stopping_) manager_.status(summary());
 }
 
@@ -204,7 +207,24 @@ void Plane::look_at_certificates() {
   certificates_seen_ = now;
   if (!certificates_.sweep()) return;
   publisher_.commit(config_, state_.generation, publisher_.own_zone());
+  targets_.configure(config_, &certificates_);
   publish_now();
+}
+
+/// Requests that failed at a target's TLS, in OpenSSL's words: one of each group at a time.
+void Plane::report_tls_trouble() {
+  for (const auto& [name, group] : live_.groups()) {
+    TimePoint& told = tls_told_[name];
+    if (told != TimePoint{} && clock().now() - told < kTlsQuiet) continue;
+    const auto note = group->tls_trouble.take();
+    if (!note) continue;
+    told = clock().now();
+    parts_.log.warning("TLS with a target failed", {{"target_group", name},
+                                                    {"target", note->target},
+                                                    {"reason", note->reason},
+                                                    {"detail", note->detail}});
+  }
+  std::erase_if(tls_told_, [&](const auto& each) { return !live_.groups().contains(each.first); });
 }
 
 /// Only while every worker's loop turns.
@@ -245,7 +265,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
-  if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
+  if (!(next.node.access_log == now.access_log)) keys.emplace_back("node.access_log");
   if (next.node.connections_max != now.connections_max) keys.emplace_back("node.connections_max");
   return keys;
 }
@@ -287,7 +307,7 @@ ReloadVerdict Plane::reload() {
       config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
   certificates_.commit();
   publisher_.commit(config_, state_.generation, zone);
-  targets_.configure(config_);
+  targets_.configure(config_, &certificates_);
   publish_now();
   scaler_.apply(*config_);
   for (const std::string& change : changes) verdict.text += change + "\n";

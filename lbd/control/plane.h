@@ -110,6 +110,7 @@ class Plane {
   void feed_watchdog();
   void look_at_certificates();
   void report_shortages();
+  void report_tls_trouble();
   void check_stopped();
   [[nodiscard]] std::vector<std::string> restart_needed(const config::Config& next) const;
   static void on_sweep(void* self);
@@ -141,6 +142,7 @@ class Plane {
   std::function<void()> on_stopped_;
   std::uint64_t shortages_ = 0;  // Checker::shortages as last seen
   TimePoint shortage_told_ = TimePoint::min();
+  std::map<std::string, TimePoint> tls_told_;  // by target group
   bool ready_ = false;
   bool stopping_ = false;
   bool forced_ = false;

@@ -69,7 +69,12 @@ void Publisher::publish(const Targets& targets, const std::set<std::string>& gro
   for (const auto& [name, settings] : config_->target_groups) {
     std::shared_ptr<const upstream::SnapshotGroup>& group = groups_[name];
     if (!group || groups.contains(name)) {
-      group = upstream::compile_group(settings, targets.inputs(name), own_zone_, live_);
+      const std::shared_ptr<upstream::SnapshotGroup> compiled =
+          upstream::compile_group(settings, targets.inputs(name), own_zone_, live_);
+      if (settings.protocol == config::TargetProtocol::https) {
+        compiled->tls = certificates_.find_client(name);
+      }
+      group = compiled;
     }
     snapshot->groups.push_back(group);
   }

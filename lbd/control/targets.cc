@@ -27,8 +27,10 @@ const config::TargetGroup& Targets::settings(const std::string& group) const {
   return config_->target_groups.at(group);
 }
 
-void Targets::configure(std::shared_ptr<const config::Config> config) {
+void Targets::configure(std::shared_ptr<const config::Config> config,
+                        const Certificates* certificates) {
   config_ = std::move(config);
+  certificates_ = certificates;
   for (const auto& [name, group] : config_->target_groups) changed_.insert(name);
   rebuild();
 }
@@ -117,6 +119,10 @@ void Targets::apply_checks() {
   for (const auto& [name, rows] : rows_) {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
+    std::shared_ptr<const net::TlsClient> tls;
+    if (check.protocol == config::CheckProtocol::https && certificates_ != nullptr) {
+      tls = certificates_->find_client(name);
+    }
     // A check port of its own is another server's, which knows nothing of the PROXY protocol.
     const auto version = static_cast<net::ProxyVersion>(settings(name).proxy_protocol);
     const net::ProxyHeader own(check.port ? net::ProxyVersion::off : version);
@@ -124,8 +130,9 @@ void Targets::apply_checks() {
       config::Address where = row.address;
       where.port = check.port.value_or(where.port);
       const auto address = upstream::endpoint_of(where);
-      if (address)
-        checked.push_back({{name, row.address.text()}, *address, check, std::string(own.view())});
+      if (!address) continue;
+      checked.push_back(
+          {{name, row.address.text()}, *address, check, tls, std::string(own.view())});
     }
   }
   checker_.apply(checked);

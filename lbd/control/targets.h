@@ -13,6 +13,7 @@
 #include "health/checker.h"
 #include "health/outlier.h"
 #include "lbd/base/log.h"
+#include "lbd/control/certificates.h"
 #include "lbd/upstream/snapshot.h"
 #include "scaler/loop.h"
 
@@ -37,9 +38,11 @@ class Targets {
  public:
   Targets(net::Loop& loop, Log& log, Rng rng, upstream::LiveState& live);
 
-  /// A new configuration: groups and static targets change; verdicts and drains of what stays are
-  /// kept.
-  void configure(std::shared_ptr<const config::Config> config);
+  /// A new configuration, or certificates: groups and static targets change; verdicts and drains of
+  /// what stays are kept. `certificates` are those of the configuration; null when no group uses
+  /// TLS.
+  void configure(std::shared_ptr<const config::Config> config,
+                 const Certificates* certificates = nullptr);
   /// The instances of one scaling group.
   void set_instances(const std::string& scaling_group,
                      std::vector<scaler::InstanceTarget> instances);
@@ -73,6 +76,7 @@ class Targets {
   Log& log_;
   upstream::LiveState& live_;
   std::shared_ptr<const config::Config> config_;
+  const Certificates* certificates_ = nullptr;
   std::map<std::string, std::vector<scaler::InstanceTarget>> instances_;  // by scaling group
   std::map<std::string, std::vector<TargetRow>> rows_;                    // by target group
   std::map<std::string, health::Outliers> outliers_;

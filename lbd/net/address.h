@@ -55,8 +55,9 @@ class Endpoint {
   [[nodiscard]] static std::optional<Endpoint> of_unix(std::string_view path);
 
   [[nodiscard]] bool is_unix() const noexcept { return unix_ != nullptr; }
-  /// Of one that is no Unix socket.
-  [[nodiscard]] const SocketAddress& address() const noexcept { return address_; }
+  /// What a server there is called when nobody says otherwise: its IP address; of a Unix socket
+  /// "localhost".
+  [[nodiscard]] std::string host() const { return is_unix() ? "localhost" : address_.ip(); }
   [[nodiscard]] int family() const noexcept { return is_unix() ? AF_UNIX : address_.family(); }
   [[nodiscard]] const sockaddr* data() const noexcept;
   [[nodiscard]] socklen_t size() const noexcept;

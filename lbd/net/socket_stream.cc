@@ -17,6 +17,7 @@ constexpr std::uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 
 void SocketStream::adopt(int fd) noexcept {
   fd_ = fd;
+  connected_ = true;
   no_delay();
   failure_ = core_.watch(fd_, *this, kReadEvents);
 }
@@ -32,6 +33,7 @@ bool SocketStream::begin_dial(const Endpoint& to, std::string_view greeting, IoW
   writes_watched_ = connecting_;
   const int error = core_.watch(fd_, *this, kReadEvents | (connecting_ ? +EPOLLOUT : 0U));
   if (error != 0) return over(wait, error);
+  connected_ = !connecting_;
   return connecting_ ? (open_ = &wait, false) : begin_open(wait);
 }
 
@@ -199,7 +201,9 @@ ssize_t SocketStream::send(std::span<iovec> pieces) noexcept {
     sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) return sent;
-  return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+  readable_ = ended_ = true;  // what the peer said before it hung up, and that it did
+  return -errno;
 }
 
 std::span<iovec> SocketStream::left() noexcept {
@@ -219,10 +223,14 @@ void SocketStream::advance(std::size_t sent) noexcept {
   }
 }
 
-IoResult SocketStream::connected() const noexcept {
+/// Once it is, a reset is left to the handshake: what the peer said before it comes first.
+IoResult SocketStream::connected() noexcept {
   int error = failure_;
   socklen_t size = sizeof error;
-  if (error == 0 && ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error == 0 && !connected_ && ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
+    error = errno;
+  }
+  connected_ = error == 0;
   return error == 0 ? IoResult{} : IoResult{Fault::io_error, error, 0};
 }
 

@@ -7,6 +7,7 @@
 #include "lbd/net/address.h"
 #include "lbd/net/loop_core.h"
 #include "lbd/net/stream.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::net {
 
@@ -26,6 +27,9 @@ class SocketStream : public Stream, protected Watch {
   /// Connects, sends `greeting` (at most a few hundred bytes, which live until it is over), and on
   /// TLS shakes hands. As begin_write: true when it is over.
   bool begin_dial(const Endpoint& to, std::string_view greeting, IoWait& wait);
+
+  /// Of a handshake that failed; `none` when it never came to one.
+  [[nodiscard]] virtual TlsFailure take_failure() { return {TlsFault::none, {}}; }
 
   bool begin_read(std::span<char> into, IoWait& wait) override;
   bool begin_write(std::span<const iovec> pieces, IoWait& wait) override;
@@ -75,7 +79,7 @@ class SocketStream : public Stream, protected Watch {
   void go_on_opening();
   void go_on_reading();
   void go_on_writing();
-  [[nodiscard]] IoResult connected() const noexcept;
+  [[nodiscard]] IoResult connected() noexcept;
   bool greet(IoResult& result) noexcept;
   void no_delay() const noexcept;
   void release() noexcept;
@@ -86,6 +90,7 @@ class SocketStream : public Stream, protected Watch {
   bool readable_ = false;
   bool ended_ = false;  // the peer's end or an error is behind what there is to read
   bool connecting_ = false;
+  bool connected_ = false;
   bool writes_watched_ = false;
   bool open_cancelled_ = false;
   bool read_cancelled_ = false;

@@ -1,12 +1,14 @@
-// Stream: a byte stream as coroutines see it. One of the four seams: TCP (tcp_stream.cc), TLS to
-// come, in memory (tests).
+// Stream: a byte stream as coroutines see it. One of the four seams: TCP (tcp_stream.cc), TLS
+// (tls_stream.cc), in memory (tests).
 #pragma once
 
 #include <sys/uio.h>
 
 #include <coroutine>
+#include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "lbd/base/clock.h"
@@ -14,7 +16,8 @@
 
 namespace lbd::net {
 
-/// fault: none, closed (end of stream), cancelled, or io_error with `error` an errno.
+/// fault: none, closed (end of stream), cancelled, io_error with `error` an errno, or tls_failed: a
+/// target refused the handshake after it was over on our side.
 struct IoResult {
   Fault fault = Fault::none;
   int error = 0;
@@ -43,6 +46,11 @@ struct IoWait {
   }
 };
 
+class TlsClient;
+
+/// A handshake that succeeded, as it is counted.
+enum class TlsKind : std::uint8_t { none, tls12, tls12_resumed, tls13, tls13_resumed, kCount };
+
 /// Thread: the loop it was made on. At most one read and one write are under way at a time; each
 /// ends with a result, `cancel` and `close` included, and only then may the stream be destroyed.
 class Stream {
@@ -60,6 +68,11 @@ class Stream {
   virtual void cancel() noexcept = 0;
   /// Half-close: the peer sees the end of stream.
   virtual void shutdown_write() noexcept = 0;
+  /// What the last failure was in the words of the protocol below; empty when errno says it all.
+  [[nodiscard]] virtual std::string failure_text() const { return {}; }
+  /// Whose TLS settings a connection that was dialled goes by; null: plain.
+  [[nodiscard]] virtual const TlsClient* tls_client() const noexcept { return nullptr; }
+  [[nodiscard]] virtual TlsKind tls_kind() const noexcept { return TlsKind::none; }
   /// Ends what is under way with `cancelled` and closes the descriptor. `reset`: RST instead of
   /// FIN.
   virtual void close(bool reset = false) noexcept = 0;

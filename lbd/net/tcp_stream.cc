@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "lbd/net/socket_stream.h"
+#include "lbd/net/tls_dial.h"
 
 namespace lbd::net {
 namespace {
@@ -87,14 +88,18 @@ Task<Dialled> TcpDial::run(To to, TimePoint deadline) {
     if (!full) co_return dialled;
     const TimePoint again = std::min(loop_.clock().now() + pause, deadline);
     const bool cancelled = co_await cancelled_.wait_until(loop_.clock(), again);
-    if (cancelled) co_return DialFailure{Fault::cancelled, ECANCELED};
-    if (again == deadline) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
+    if (cancelled) co_return DialFailure{Fault::cancelled, ECANCELED, {}};
+    if (again == deadline) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT, {}};
     pause = std::min<Duration>(2 * pause, kLongestPause);
   }
 }
 
 Task<Dialled> TcpDial::try_once(const To& to, TimePoint deadline) {
-  stream_ = std::make_unique<TcpStream>(loop_.core());
+  if (to.tls == nullptr) {
+    stream_ = std::make_unique<TcpStream>(loop_.core());
+  } else {
+    stream_ = make_tls_dial(loop_.core(), to.tls, to.address);
+  }
   IoWait dialled;
   bool late = false;
   if (!stream_->begin_dial(to.address, to.greeting, dialled)) {
@@ -104,11 +109,15 @@ Task<Dialled> TcpDial::try_once(const To& to, TimePoint deadline) {
   }
   std::unique_ptr<SocketStream> stream = std::move(stream_);
   if (dialled.result.ok()) co_return std::unique_ptr<Stream>(std::move(stream));
-  if (late) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT};
-  if (dialled.result.fault == Fault::cancelled) co_return DialFailure{Fault::cancelled, ECANCELED};
+  if (late) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT, {}};
+  if (dialled.result.fault == Fault::cancelled) {
+    co_return DialFailure{Fault::cancelled, ECANCELED, {}};
+  }
   const int error = dialled.result.error;
-  co_return DialFailure{is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed,
-                        error};
+  TlsFailure tls = stream->take_failure();
+  if (tls.fault != TlsFault::none) co_return DialFailure{Fault::tls_failed, error, std::move(tls)};
+  co_return DialFailure{
+      is_own_shortage(error) ? Fault::overload_shed : Fault::connect_failed, error, {}};
 }
 
 Task<Dialled> dial_tcp(Loop& loop, TcpDial::To to, TimePoint deadline) {

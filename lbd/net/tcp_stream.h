@@ -1,4 +1,4 @@
-// TCP and Unix sockets: dialling and wrapping accepted sockets as Streams.
+// TCP and Unix sockets, and TLS over them: dialling and wrapping accepted sockets as Streams.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include "lbd/net/address.h"
 #include "lbd/net/loop.h"
 #include "lbd/net/stream.h"
+#include "lbd/net/tls.h"
 
 namespace lbd::net {
 
@@ -17,10 +18,11 @@ namespace lbd::net {
 [[nodiscard]] std::unique_ptr<Stream> adopt_tcp(Loop& loop, int fd);
 
 struct DialFailure {
-  /// Or connect_timeout, cancelled, and overload_shed when it never got as far as the network
-  /// (is_own_shortage).
+  /// Or connect_timeout, tls_failed, cancelled, and overload_shed when it never got as far as the
+  /// network (is_own_shortage).
   Fault fault = Fault::connect_failed;
-  int error = 0;  // errno
+  int error = 0;   // errno
+  TlsFailure tls;  // of tls_failed
 };
 
 /// Errors of this machine (no descriptor, buffer, memory or local port left), which say nothing
@@ -41,11 +43,12 @@ class TcpDial {
 
   struct To {
     Endpoint address;
-    std::string greeting = {};  // sent first
+    std::shared_ptr<const TlsClient> tls = nullptr;  // null: plain
+    std::string greeting = {};                       // sent first, before TLS
   };
-  /// Connects and greets, waiting at most until `deadline`; once. A Unix socket whose queue is full
-  /// is asked again until then, as the network does for TCP. No request has been sent when it
-  /// fails, so another try is always safe.
+  /// Connects, greets, and with `tls` shakes hands, waiting for all at most until `deadline`; once.
+  /// A Unix socket whose queue is full is asked again until then, as the network does for TCP. No
+  /// request has been sent when it fails, so another try is always safe.
   [[nodiscard]] Task<Dialled> run(To to, TimePoint deadline);
   /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
   void cancel() noexcept;

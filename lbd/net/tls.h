@@ -1,5 +1,5 @@
-// TLS (docs/adr/0006): certificates, a listener's side, and streams. OpenSSL underneath, which
-// stays out of this header.
+// TLS (docs/adr/0006): certificates, the sides of listeners and of target groups, and streams.
+// OpenSSL underneath, which stays out of this header.
 #pragma once
 
 #include <cstdint>
@@ -95,12 +95,46 @@ class TlsServer {
 /// Fails when there is no certificate, or the trust file cannot be read. Blocks on the disk.
 [[nodiscard]] Outcome<std::shared_ptr<const TlsServer>> make_tls_server(TlsServerSettings settings);
 
+struct TlsClientSettings {
+  bool verify = true;
+  std::string trust_file;  // PEM: who may have signed what targets show; not used without verify
+  /// Asked for (SNI), and what the certificate must name. Empty: nothing is asked for, and it must
+  /// name the target's IP address.
+  std::string server_name;
+  std::shared_ptr<const TlsCertificate> certificate;  // shown to targets that want one; may be null
+};
+
+/// A target group's side of TLS. Immutable but for the sessions it keeps to resume, which live and
+/// die with it; shared by all workers.
+class TlsClient {
+ public:
+  struct Parts;
+  explicit TlsClient(std::unique_ptr<Parts> parts);
+  ~TlsClient();
+  TlsClient(const TlsClient&) = delete;
+  TlsClient& operator=(const TlsClient&) = delete;
+  [[nodiscard]] const Parts& parts() const noexcept { return *parts_; }
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+/// Fails when the trust file cannot be read; the sentence names it. Blocks on the disk.
+[[nodiscard]] Outcome<std::shared_ptr<const TlsClient>> make_tls_client(TlsClientSettings settings);
+
+/// Fails when no authority can be read from the PEM file; the sentence names it. Blocks on disk.
+[[nodiscard]] Outcome<void> read_trust_file(const std::string& path);
+
+/// Where the authorities that this machine trusts are; empty when it has no such file.
+[[nodiscard]] std::string system_trust_file();
+
 /// What the handshake agreed on.
 struct TlsInfo {
   std::string_view version;  // "TLSv1.3"; static
   std::string_view cipher;   // "TLS_AES_128_GCM_SHA256"; static
   std::string server_name;   // SNI, lower case; empty when the client sent none
   std::string alpn;
+  TlsKind kind = TlsKind::none;
   bool resumed = false;
   std::string client_subject;  // RFC 2253; empty without a client certificate
   std::string client_serial;   // hexadecimal
@@ -115,7 +149,8 @@ enum class TlsFault : std::uint8_t {
   version,             // no version in common
   cipher,              // no cipher, group or signature algorithm in common
   peer_alert,          // the peer refused, as for an unknown authority
-  client_certificate,  // missing, or not to be trusted
+  client_certificate,  // missing, or not to be trusted; with targets: they want another
+  certificate,         // the target's is not to be trusted
   other,
   kCount,
 };

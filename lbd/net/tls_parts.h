@@ -59,6 +59,40 @@ struct TlsServer::Parts {
   [[nodiscard]] const Certificates* find(std::string_view host) const noexcept;
 };
 
+struct TlsClient::Parts {
+  /// A session of TLS 1.3 is used once (RFC 8446 appendix C.4); servers mostly send two.
+  static constexpr std::size_t kSessionsPerPeer = 4;
+  static constexpr std::size_t kPeersMax = 1024;
+  using Session = Owned<SSL_SESSION, SSL_SESSION_free>;
+
+  Owned<SSL_CTX, SSL_CTX_free> context;
+  bool verify = true;
+  std::string server_name;
+  std::shared_ptr<const TlsCertificate> certificate;
+
+  /// Keeps a session for the next connection to `peer`. Thread: any.
+  void keep(const std::string& peer, Session session) const;
+  /// The newest; null when there is none.
+  [[nodiscard]] Session take(const std::string& peer) const;
+  void forget(const std::string& peer) const;
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::vector<Session>> sessions_;  // newest last
+};
+
+/// Versions, ciphers, groups and modes, alike on both sides.
+void set_protocol(SSL_CTX* context, TlsPolicy policy);
+
+/// `error` is SSL_get_error's, `reason` the first of OpenSSL's queue.
+[[nodiscard]] TlsFault tls_fault_of(const SSL& ssl, int error, unsigned long reason) noexcept;
+/// OpenSSL's words for the failure; why a certificate is not trusted is among them. Empties the
+/// queue.
+[[nodiscard]] std::string tls_failure_words(SSL& ssl, unsigned long reason);
+/// The peer's alert says that it wants a certificate, or another one. With TLS 1.3 it comes when
+/// the handshake is over on our side.
+[[nodiscard]] bool tls_wants_other_certificate(unsigned long reason) noexcept;
+
 /// What OpenSSL says of the last failure, and its queue emptied.
 [[nodiscard]] std::string openssl_error();
 

@@ -178,22 +178,6 @@ void index_certificates(const TlsServerSettings& settings, TlsServer::Parts& par
   }
 }
 
-void set_protocol(SSL_CTX* context, TlsPolicy policy) {
-  SSL_CTX_set_min_proto_version(context,
-                                policy == TlsPolicy::modern ? TLS1_3_VERSION : TLS1_2_VERSION);
-  SSL_CTX_set_options(
-      context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_set_read_ahead(context, 1);
-  LBD_CHECK(SSL_CTX_set_cipher_list(context, kCiphers) == 1);
-  LBD_CHECK(SSL_CTX_set_ciphersuites(context, kSuites) == 1);
-  if (SSL_CTX_set1_groups_list(context, kGroups) != 1) {
-    ERR_clear_error();
-    LBD_CHECK(SSL_CTX_set1_groups_list(context, kOlderGroups) == 1);
-  }
-}
-
 void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   if (settings.tickets == nullptr) {
@@ -248,6 +232,22 @@ Outcome<void> set_client_certificates(SSL_CTX* context, const TlsServerSettings&
 }
 
 }  // namespace
+
+void set_protocol(SSL_CTX* context, TlsPolicy policy) {
+  SSL_CTX_set_min_proto_version(context,
+                                policy == TlsPolicy::modern ? TLS1_3_VERSION : TLS1_2_VERSION);
+  SSL_CTX_set_options(
+      context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_read_ahead(context, 1);
+  LBD_CHECK(SSL_CTX_set_cipher_list(context, kCiphers) == 1);
+  LBD_CHECK(SSL_CTX_set_ciphersuites(context, kSuites) == 1);
+  if (SSL_CTX_set1_groups_list(context, kGroups) != 1) {
+    ERR_clear_error();
+    LBD_CHECK(SSL_CTX_set1_groups_list(context, kOlderGroups) == 1);
+  }
+}
 
 std::string openssl_error() {
   std::array<char, 256> text{};

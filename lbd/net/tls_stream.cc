@@ -1,7 +1,5 @@
-#include <fmt/format.h>
 #include <openssl/err.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
@@ -10,7 +8,9 @@
 #include <utility>
 
 #include "lbd/base/check.h"
-#include "lbd/net/socket_stream.h"
+#include "lbd/net/farewell.h"
+#include "lbd/net/goodbye.h"
+#include "lbd/net/tls_dial.h"
 #include "lbd/net/tls_parts.h"
 
 namespace lbd::net {
@@ -22,68 +22,53 @@ constexpr std::size_t kRecordMax = 16 * 1024;
 constexpr std::size_t kFirstRecord = 1400;
 constexpr std::size_t kFirstBytes = 16 * 1024;
 constexpr Duration kQuiet = std::chrono::seconds(1);  // then it is "first" again
-constexpr Duration kFarewell = std::chrono::seconds(5);
-constexpr std::size_t kBatchBytes = 64 * 1024;  // encrypted before they are sent
-constexpr std::size_t kUnsentMax = 256 * 1024;  // a peer that asks and never reads
-
-/// Sends the last bytes of a connection that is closed while its socket has no room: without the
-/// close_notify among them the peer must take what it has for cut off.
-class Farewell final : public Watch {
- public:
-  Farewell(LoopCore& core, int fd, std::vector<char> bytes)
-      : core_(core), fd_(fd), bytes_(std::move(bytes)), timer_(core, this, [](void* self) {
-          auto* farewell = static_cast<Farewell*>(self);
-          farewell->core_.gone(*farewell);
-        }) {
-    timer_.set(core.now() + kFarewell);
-    if (core_.watch(fd_, *this, EPOLLOUT | EPOLLET) != 0) core_.defer(*this);
-  }
-  ~Farewell() override {
-    core_.forget(fd_, *this);
-    ::close(fd_);
-  }
-  Farewell(const Farewell&) = delete;
-  Farewell& operator=(const Farewell&) = delete;
-
-  void ready(std::uint32_t /*events*/) override {
-    const char* from = bytes_.data() + sent_;
-    const ssize_t step = ::send(fd_, from, bytes_.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (step < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (step > 0) sent_ += static_cast<std::size_t>(step);
-    if (step < 0 || sent_ == bytes_.size()) core_.gone(*this);
-  }
-  void resume_deferred() override { core_.gone(*this); }
-
- private:
-  LoopCore& core_;
-  int fd_;
-  std::vector<char> bytes_;
-  std::size_t sent_ = 0;
-  Timer timer_;
-};
+constexpr std::size_t kBatchBytes = 64 * 1024;        // encrypted before they are sent
+constexpr std::size_t kUnsentMax = 256 * 1024;        // a peer that asks and never reads
 
 class TlsStream final : public SocketStream {
  public:
   TlsStream(LoopCore& core, std::shared_ptr<const TlsServer> server)
       : SocketStream(core), server_(std::move(server)) {
     slow_handshake_ = true;
-    ssl_.reset(SSL_new(server_->parts().context.get()));
-    LBD_CHECK(ssl_ != nullptr);
-    BIO* bio = BIO_new(method());
-    LBD_CHECK(bio != nullptr);
-    BIO_set_data(bio, this);
-    BIO_set_init(bio, 1);
-    SSL_set_bio(ssl_.get(), bio, bio);  // takes it over
+    attach(server_->parts().context.get());
     SSL_set_accept_state(ssl_.get());
   }
+  TlsStream(LoopCore& core, std::shared_ptr<const TlsClient> client, const Endpoint& peer)
+      : SocketStream(core), client_(std::move(client)), peer_(peer.text()) {
+    const TlsClient::Parts& ours = client_->parts();
+    attach(ours.context.get());
+    SSL_set_connect_state(ssl_.get());
+    SSL_set_app_data(ssl_.get(), &peer_);
+    expect(ours.server_name.empty() ? peer.host() : ours.server_name);
+    const TlsClient::Parts::Session session = ours.take(peer_);
+    if (session) SSL_set_session(ssl_.get(), session.get());
+  }
+
+  /// A connection that ends without goodbyes leaves its session good for others (RFC 5246 §7.2.1).
+  ~TlsStream() override {
+    if (client_ == nullptr || SSL_is_init_finished(ssl_.get()) == 0) return;
+    SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  }
+  TlsStream(const TlsStream&) = delete;
+  TlsStream& operator=(const TlsStream&) = delete;
 
   bool begin_handshake(IoWait& wait) { return begin_open(wait); }
-  [[nodiscard]] TlsFailure take_failure() { return std::move(handshake_failure_); }
+  [[nodiscard]] TlsFailure take_failure() override { return std::move(handshake_failure_); }
+  [[nodiscard]] std::string failure_text() const override { return handshake_failure_.detail; }
+  [[nodiscard]] const TlsClient* tls_client() const noexcept override { return client_.get(); }
+  [[nodiscard]] TlsKind tls_kind() const noexcept override {
+    const bool resumed = SSL_session_reused(ssl_.get()) == 1;
+    if (SSL_version(ssl_.get()) >= TLS1_3_VERSION) {
+      return resumed ? TlsKind::tls13_resumed : TlsKind::tls13;
+    }
+    return resumed ? TlsKind::tls12_resumed : TlsKind::tls12;
+  }
 
   [[nodiscard]] TlsInfo info() const {
     TlsInfo info;
     info.version = SSL_get_version(ssl_.get());
     info.cipher = SSL_get_cipher_name(ssl_.get());
+    info.kind = tls_kind();
     info.resumed = SSL_session_reused(ssl_.get()) == 1;
     const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
     if (name != nullptr) info.server_name = name;
@@ -99,6 +84,26 @@ class TlsStream final : public SocketStream {
   }
 
  private:
+  void attach(SSL_CTX* context) {
+    ssl_.reset(SSL_new(context));
+    LBD_CHECK(ssl_ != nullptr);
+    BIO* bio = BIO_new(method());
+    LBD_CHECK(bio != nullptr);
+    BIO_set_data(bio, this);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl_.get(), bio, bio);  // takes it over
+  }
+
+  /// The name or IP address that the target's certificate must be good for; a name is asked for.
+  void expect(const std::string& wanted) {
+    X509_VERIFY_PARAM* param = SSL_get0_param(ssl_.get());
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, wanted.c_str()) == 1) return;
+    ERR_clear_error();
+    SSL_set_hostflags(ssl_.get(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    LBD_CHECK(SSL_set1_host(ssl_.get(), wanted.c_str()) == 1);
+    LBD_CHECK(SSL_set_tlsext_host_name(ssl_.get(), wanted.c_str()) == 1);
+  }
+
   static void describe(const X509& peer, TlsInfo& info) {
     const Owned<BIO, BIO_free_all> text(BIO_new(BIO_s_mem()));
     X509_NAME_print_ex(text.get(), X509_get_subject_name(&peer), 0, XN_FLAG_RFC2253);
@@ -133,71 +138,72 @@ class TlsStream final : public SocketStream {
 
   void note_failure(int error) {
     const unsigned long reason = ERR_peek_error();
-    handshake_failure_.fault = fault_of(error, reason);
-    handshake_failure_.detail = reason != 0 ? openssl_error() : "connection closed";
-  }
-
-  [[nodiscard]] TlsFault fault_of(int error, unsigned long reason) const noexcept {
-    if (error != SSL_ERROR_SSL || reason == 0) return TlsFault::closed;
-    if (ERR_GET_LIB(reason) != ERR_LIB_SSL) return TlsFault::other;
-    const int code = ERR_GET_REASON(reason);
-    if (code >= SSL_AD_REASON_OFFSET) return TlsFault::peer_alert;
-    switch (code) {
-      case SSL_R_HTTP_REQUEST:
-      case SSL_R_HTTPS_PROXY_REQUEST:
-      case SSL_R_WRONG_VERSION_NUMBER:
-      case SSL_R_BAD_PACKET_LENGTH:
-      case SSL_R_UNEXPECTED_MESSAGE:
-        return TlsFault::not_tls;
-      case SSL_R_UNSUPPORTED_PROTOCOL:
-      case SSL_R_VERSION_TOO_LOW:
-      case SSL_R_NO_PROTOCOLS_AVAILABLE:
-        return TlsFault::version;
-      case SSL_R_NO_SHARED_CIPHER:
-      case SSL_R_NO_SUITABLE_GROUPS:
-      case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
-      case SSL_R_NO_SUITABLE_KEY_SHARE:
-      case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
-        return TlsFault::cipher;
-      case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-      case SSL_R_CERTIFICATE_VERIFY_FAILED:
-      case SSL_R_BAD_SIGNATURE:
-        return TlsFault::client_certificate;
-      case SSL_R_UNEXPECTED_EOF_WHILE_READING:
-        return TlsFault::closed;
-      default:
-        return TlsFault::other;
-    }
+    handshake_failure_ = {tls_fault_of(*ssl_, error, reason),
+                          reason != 0          ? tls_failure_words(*ssl_, reason)
+                          : socket_error_ != 0 ? std::strerror(socket_error_)
+                                               : "connection closed"};
+    ERR_clear_error();
+    if (client_ != nullptr) client_->parts().forget(peer_);
   }
 
   bool receive_some(std::span<char> into, IoResult& result) noexcept override {
+    if (refused_) {
+      result = {Fault::tls_failed, EPROTO, 0};
+      return true;
+    }
     ERR_clear_error();
     std::size_t got = 0;
     const int done = SSL_read_ex(ssl_.get(), into.data(), into.size(), &got);
     const int error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), done);
     flush();  // what reading made it answer, as a key update
     if (error == SSL_ERROR_NONE) {
+      heard_ = true;
       result = {Fault::none, 0, got};
     } else if (error == SSL_ERROR_WANT_READ) {
       return false;
-    } else if (error == SSL_ERROR_ZERO_RETURN || (ended_cleanly_ && socket_error_ == 0)) {
+    } else if (error == SSL_ERROR_ZERO_RETURN ||
+               (client_ == nullptr && ended_cleanly_ && socket_error_ == 0)) {
       result = {Fault::closed, 0, 0};
     } else {
-      broken_ = true;
-      result = {Fault::io_error, socket_error_ != 0 ? socket_error_ : EPROTO, 0};
+      note_broken(error);
+      const int why = socket_error_ != 0 ? socket_error_ : ended_cleanly_ ? kNoGoodbye : EPROTO;
+      result = {refused_ ? Fault::tls_failed : Fault::io_error, why, 0};
     }
     return true;
   }
 
+  /// After a failed read, with OpenSSL's queue as it left it.
+  void note_broken(int error) {
+    broken_ = true;
+    refused_ = client_ != nullptr && !heard_ && error == SSL_ERROR_SSL &&
+               tls_wants_other_certificate(ERR_peek_error());
+    if (refused_) note_failure(error);
+  }
+
+  /// Why a write failed. A target that has refused our certificate may have hung up by the time:
+  /// its alert waits to be read, and says more than the socket's error.
+  [[nodiscard]] IoResult failed_write(int socket_error) {
+    if (client_ != nullptr && !heard_ && !broken_) {
+      ERR_clear_error();
+      char first = 0;
+      std::size_t got = 0;
+      const int done = SSL_peek_ex(ssl_.get(), &first, 1, &got);
+      const int error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), done);
+      if (error == SSL_ERROR_SSL) note_broken(error);
+    }
+    outgoing().clear();  // the loop's other streams use it too
+    return {refused_ ? Fault::tls_failed : Fault::io_error, socket_error, written_};
+  }
+
   [[nodiscard]] bool may_receive() const noexcept override {
-    return SocketStream::may_receive() || SSL_has_pending(ssl_.get()) == 1;
+    return refused_ || SocketStream::may_receive() || SSL_has_pending(ssl_.get()) == 1;
   }
 
   bool send_some(IoResult& result) noexcept override {
     for (;;) {
       if (!flush()) {
         if (socket_error_ == 0) return false;
-        result = {Fault::io_error, socket_error_, written_};
+        result = failed_write(socket_error_);
         return true;
       }
       if (left().empty()) {
@@ -206,7 +212,7 @@ class TlsStream final : public SocketStream {
       }
       while (!left().empty() && outgoing().size() < kBatchBytes) {
         if (encrypt_some()) continue;
-        result = {Fault::io_error, EPROTO, written_};
+        result = failed_write(EPROTO);
         return true;
       }
     }
@@ -353,28 +359,20 @@ class TlsStream final : public SocketStream {
     return made;
   }
 
-  std::shared_ptr<const TlsServer> server_;
+  std::shared_ptr<const TlsServer> server_;  // of an accepted one
+  std::shared_ptr<const TlsClient> client_;  // of a dialled one
+  std::string peer_;                         // where it was dialled to
   Owned<SSL, SSL_free> ssl_;
   std::vector<char> unsent_;  // encrypted, and the socket had no room
-  TlsFailure handshake_failure_;
+  TlsFailure handshake_failure_{TlsFault::none, {}};
   std::size_t sent_since_quiet_ = 0;
   TimePoint last_sent_{};
   int socket_error_ = 0;
   bool ended_cleanly_ = false;
-  bool broken_ = false;  // OpenSSL must not be asked for anything more
+  bool heard_ = false;    // the peer has sent data
+  bool broken_ = false;   // OpenSSL must not be asked for anything more
+  bool refused_ = false;  // by a target, when our side of the handshake was over
 };
-
-}  // namespace
-
-std::string_view tls_fault_name(TlsFault fault) noexcept {
-  constexpr std::array<std::string_view, static_cast<std::size_t>(TlsFault::kCount)> kNames{
-      "none",    "timeout", "closed",     "not_tls",
-      "version", "cipher",  "peer_alert", "client_certificate",
-      "other"};
-  return kNames[static_cast<std::size_t>(fault)];
-}
-
-namespace {
 
 class Handshake final : public TlsHandshake {
  public:
@@ -392,7 +390,11 @@ class Handshake final : public TlsHandshake {
         co_return TlsFailure{TlsFault::timeout, "no handshake within its deadline"};
       }
     }
-    if (!shaken.result.ok()) co_return stream_->take_failure();
+    if (!shaken.result.ok()) {
+      TlsFailure why = stream_->take_failure();
+      if (why.fault == TlsFault::none) why.fault = TlsFault::other;  // called off
+      co_return why;
+    }
     TlsAccepted accepted{nullptr, stream_->info()};
     accepted.stream = std::move(stream_);
     co_return std::move(accepted);
@@ -408,6 +410,11 @@ class Handshake final : public TlsHandshake {
 };
 
 }  // namespace
+
+std::unique_ptr<SocketStream> make_tls_dial(LoopCore& core, std::shared_ptr<const TlsClient> client,
+                                            const Endpoint& peer) {
+  return std::make_unique<TlsStream>(core, std::move(client), peer);
+}
 
 std::unique_ptr<TlsHandshake> accept_tls(Loop& loop, int fd,
                                          std::shared_ptr<const TlsServer> server) {

@@ -80,6 +80,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   turns_ = pinned_.turns[group].get();
   group_load_ = &group_->live->loads[worker_.index];
   record_.group = group_->settings.name;
+  record_.action = RequestRecord::Action::forward;
   group_load_->requests.add(1);
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);
@@ -183,6 +184,9 @@ Task<Error> Exchange::attempt(const Choice& choice) {
                        called_off_ == Fault::none && http::is_idempotent(client_.head().method);
     bool reusable = false;
     std::unique_ptr<upstream::Connection> connection = upstream->finish(reusable);
+    if (error.fault == Fault::tls_failed) {
+      note_tls(choice, {net::TlsFault::client_certificate, connection->stream().failure_text()});
+    }
     if (reusable && error.fault == Fault::none) {
       worker_.idle.give_back(std::move(connection), group_settings().timeouts.idle,
                              group_settings().limits.idle_connections_max);
@@ -207,8 +211,8 @@ Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream,
   if (called_off_ != Fault::none) co_return called_off_error();
   if (!fresh) {
     const net::ProxyHeader owner = proxy_header();
-    if (std::unique_ptr<upstream::Connection> kept =
-            worker_.idle.take(*choice.target->live, owner.view())) {
+    const upstream::ConnectionUse use{group_->tls.get(), owner.view()};
+    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(*choice.target->live, use)) {
       upstream.start(std::move(kept), group_settings().limits);
       co_return Result<void>();
     }
@@ -229,7 +233,7 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
       std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
   std::string greeting(proxy_header().view());
   const boost::local_shared_ptr<upstream::Dial> dial = upstream::Dial::start(
-      worker_.tasks, {worker_.loop, {choice.target->address, greeting}, deadline});
+      worker_.tasks, {worker_.loop, {choice.target->address, group_->tls, greeting}, deadline});
   dial_ = dial.get();
   client_.look_ahead();
   co_await dial->wait();
@@ -240,8 +244,13 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
     // At the same moment as its timer: whichever comes first.
     if (worker_.clock.now() >= total_due_) called_off_ = Fault::target_timeout;
     if (called_off_ != Fault::none) co_return called_off_error();
+    if (dialled.error().fault == Fault::tls_failed) note_tls(choice, dialled.error().tls);
     const bool ours = dialled.error().fault == Fault::overload_shed;
     co_return Error{dialled.error().fault, ours ? Side::self : Side::upstream, true};
+  }
+  if (group_->tls != nullptr) {
+    const net::TlsKind kind = (*dialled)->tls_kind();
+    group_load_->handshakes.made[static_cast<std::size_t>(kind)].add(1);
   }
   const Duration took = worker_.clock.now() - attempt_started_;
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
@@ -289,6 +298,13 @@ void Exchange::total_expired(void* self) {
   exchange->client_.abort();
 }
 
+void Exchange::note_tls(const Choice& choice, net::TlsFailure failure) {
+  group_load_->handshakes.failed[static_cast<std::size_t>(failure.fault)].add(1);
+  group_->live->tls_trouble.tell({choice.target->live->address(),
+                                  std::string(net::tls_fault_name(failure.fault)),
+                                  std::move(failure.detail)});
+}
+
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
@@ -298,7 +314,10 @@ void Exchange::note_result(const Choice& choice, const Error& error) {
   if (error.side != Side::upstream || error.fault == Fault::none) return;
   group_load_->trouble.add(1);
   this_attempt().fault = error.fault;
-  if (error.fault == Fault::connect_failed || error.fault == Fault::connect_timeout) {
+  const bool never_connected = error.fault == Fault::connect_failed ||
+                               error.fault == Fault::connect_timeout ||
+                               (error.fault == Fault::tls_failed && this_attempt().connect_us == 0);
+  if (never_connected) {
     load.connect_failures.add(1);
   } else {
     load.broken.add(1);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "lbd/http/h1_write.h"
+#include "lbd/net/goodbye.h"
 
 namespace lbd::proxy {
 namespace {
@@ -33,9 +34,10 @@ std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcep
   return std::move(connection_);
 }
 
-Error H1Upstream::error_now() const noexcept {
+Error H1Upstream::error_now(const net::IoResult& result) const noexcept {
   if (connection_->expired()) return {Fault::target_timeout, Side::upstream, false};
   if (connection_->aborted()) return {Fault::cancelled, Side::self, false};
+  if (result.fault == Fault::tls_failed) return {Fault::tls_failed, Side::upstream, true};
   return {Fault::target_reset, Side::upstream, false};
 }
 
@@ -64,7 +66,7 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
         piece_of(http::chunk_end(!first.bytes.empty(), first.last, first.trailers, tail_));
   }
   const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-  if (!sent.ok()) co_return error_now();
+  if (!sent.ok()) co_return error_now(sent);
   co_return Result<void>();
 }
 
@@ -84,7 +86,7 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
   }
   if (count > 0) {
     const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-    if (!sent.ok()) co_return error_now();
+    if (!sent.ok()) co_return error_now(sent);
   }
   request_done_ = piece.last;
   if (tunnel_ && piece.last) connection_->stream().shutdown_write();
@@ -103,7 +105,7 @@ Task<Result<void>> H1Upstream::read_head(http::ResponseHead& head) {
       break;
     }
     const net::IoResult result = co_await connection_->fill(limits_.head_bytes_max + 4096);
-    if (!result.ok()) co_return error_now();
+    if (!result.ok()) co_return error_now(result);
     if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
     answered_ = true;
   }
@@ -144,11 +146,14 @@ Task<Result<BodyPiece>> H1Upstream::read_body() {
     const Result<BodyPiece> here = buffered_body();
     if (!here || here->last || !here->bytes.empty()) co_return here;
     const net::IoResult result = co_await connection_->fill(kReadCapacityMax);
-    if (result.fault == Fault::closed && body_.ends_with_connection()) {
+    // What goes through a tunnel says itself where it ends.
+    const bool ended =
+        result.fault == Fault::closed || (tunnel_ && result.error == net::kNoGoodbye);
+    if (ended && body_.ends_with_connection()) {
       response_done_ = true;
       co_return BodyPiece{{}, true};
     }
-    if (!result.ok()) co_return error_now();
+    if (!result.ok()) co_return error_now(result);
     if (result.bytes == 0) co_return Error{Fault::bad_response, Side::upstream, false};
   }
 }

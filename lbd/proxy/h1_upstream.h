@@ -35,7 +35,8 @@ class H1Upstream final : public UpstreamSide {
   [[nodiscard]] bool answered() const noexcept override { return answered_; }
 
  private:
-  [[nodiscard]] Error error_now() const noexcept;  // why an operation failed
+  /// Why an operation failed.
+  [[nodiscard]] Error error_now(const net::IoResult& result) const noexcept;
 
   std::unique_ptr<upstream::Connection> connection_;
   Buffer out_;

@@ -73,10 +73,17 @@ Task<> Connection::retire() {
   }
 }
 
-std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target,
-                                                  std::string_view owner) noexcept {
+std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target, const ConnectionUse& use) {
   Connection* connection = target.load(worker_).idle;
-  while (connection != nullptr && connection->owner_ != owner) connection = connection->next_;
+  while (connection != nullptr) {
+    Connection* next = connection->next_;
+    if (connection->stream_->tls_client() != use.tls) {
+      drop(*connection);
+    } else if (connection->owner_ == use.owner) {
+      break;
+    }
+    connection = next;
+  }
   if (connection == nullptr) return nullptr;
   unlink(*connection);
   connection->pool_ = nullptr;

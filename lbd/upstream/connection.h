@@ -83,6 +83,12 @@ class Connection {
   Connection* previous_ = nullptr;
 };
 
+/// What a connection must be to carry a request.
+struct ConnectionUse {
+  const net::TlsClient* tls = nullptr;  // whose settings it goes by; null: plain
+  std::string_view owner;               // Connection::owner
+};
+
 /// One worker's idle connections, newest first per target (the newest is the least likely to be
 /// closed by the target). Thread: the worker's. `shut_down` must have run, and its tasks ended,
 /// before it is destroyed.
@@ -91,9 +97,9 @@ class IdleConnections {
   IdleConnections(std::size_t worker, Clock& clock, TaskGroup& tasks)
       : worker_(worker), clock_(clock), tasks_(tasks) {}
 
-  /// The newest idle connection of `owner` to the target, or nothing.
-  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target,
-                                                 std::string_view owner) noexcept;
+  /// The newest idle connection of this use to the target, or nothing. Those that go by other TLS
+  /// settings are closed.
+  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target, const ConnectionUse& use);
   /// Keeps a connection whose response is complete for at most `idle`; closes it instead when the
   /// target drains, has `most` already, or has sent bytes nobody asked for. One with an owner takes
   /// the place of the one that is unused the longest.

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -101,6 +103,35 @@ struct ZoneTotals {
   void add(const LiveTarget& target) noexcept;
 };
 
+/// Handshakes by how they ended: what the metrics of both sides are made of.
+struct HandshakeCounts {
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsKind::kCount)> made;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
+};
+
+/// The last handshake that failed with a target of a group, for the log. Thread: any.
+class TlsTrouble {
+ public:
+  struct Note {
+    std::string target;
+    std::string reason;  // tls_fault_name
+    std::string detail;  // OpenSSL's words
+  };
+  void tell(Note note) {
+    const std::lock_guard lock(mutex_);
+    note_ = std::move(note);
+  }
+  /// Nothing when there was none since.
+  [[nodiscard]] std::optional<Note> take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(note_, std::nullopt);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::optional<Note> note_;
+};
+
 /// One worker's share of a group's counters.
 struct alignas(64) GroupLoad {
   Relaxed<std::uint32_t> in_flight;
@@ -113,7 +144,8 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
-  RetryBudget retry_budget;  // private
+  HandshakeCounts handshakes;  // with targets
+  RetryBudget retry_budget;    // private
 };
 
 struct LiveGroup {
@@ -121,6 +153,7 @@ struct LiveGroup {
       : name(std::move(group_name)), loads(workers) {}
   std::string name;
   std::vector<GroupLoad> loads;
+  TlsTrouble tls_trouble;
 };
 
 /// Counts by (status, method, who made it): a small open-addressed table, so that a route costs 1
@@ -177,15 +210,6 @@ struct LiveRoute {
   std::string listener;
   std::string rule;  // "default" for the listener's default, "none" for no match
   std::vector<RouteLoad> loads;
-};
-
-/// Handshakes by how they ended: the columns of lbd_tls_handshakes_total and lbd_tls_errors_total.
-struct HandshakeCounts {
-  Relaxed<std::uint64_t> tls12;
-  Relaxed<std::uint64_t> tls12_resumed;
-  Relaxed<std::uint64_t> tls13;
-  Relaxed<std::uint64_t> tls13_resumed;
-  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::TlsFault::kCount)> failed;
 };
 
 /// Of http::DesyncReason.

@@ -119,9 +119,9 @@ std::size_t SnapshotRoute::pick_group(Rng& rng) const noexcept {
   return drawn->group;
 }
 
-std::shared_ptr<const SnapshotGroup> compile_group(const config::TargetGroup& settings,
-                                                   const std::vector<TargetInput>& targets,
-                                                   const std::string& own_zone, LiveState& live) {
+std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
+                                             const std::vector<TargetInput>& targets,
+                                             const std::string& own_zone, LiveState& live) {
   auto group = std::make_shared<SnapshotGroup>();
   group->settings = settings;
   group->live = live.group(settings.name);

@@ -49,6 +49,7 @@ struct SnapshotGroup {
   std::vector<std::vector<std::uint64_t>> weight_sums;
   bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
   std::shared_ptr<LiveGroup> live;
+  std::shared_ptr<const net::TlsClient> tls;  // null: plain
 };
 
 /// One token bucket for each key.
@@ -135,10 +136,11 @@ struct TargetInput {
 
 /// Where connections to it go. Nothing for what is no address.
 [[nodiscard]] std::optional<net::Endpoint> endpoint_of(const config::Address& address);
-/// Pure but for the live state it looks up or makes.
-[[nodiscard]] std::shared_ptr<const SnapshotGroup> compile_group(
-    const config::TargetGroup& settings, const std::vector<TargetInput>& targets,
-    const std::string& own_zone, LiveState& live);
+/// Pure but for the live state it looks up or makes. `tls` is left to the caller.
+[[nodiscard]] std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
+                                                           const std::vector<TargetInput>& targets,
+                                                           const std::string& own_zone,
+                                                           LiveState& live);
 /// `group_index`: position of each target group in Snapshot::groups. `tls`: null when it is plain.
 [[nodiscard]] std::shared_ptr<const SnapshotListener> compile_listener(
     const config::Listener& settings, const std::map<std::string, std::size_t>& group_index,

@@ -316,14 +316,6 @@ void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::C
   context.tasks.spawn(serve(*this, std::move(session), listener));
 }
 
-void note_handshake(upstream::HandshakeCounts& counts, const net::TlsInfo& info) noexcept {
-  if (info.version == "TLSv1.3") {
-    (info.resumed ? counts.tls13_resumed : counts.tls13).add(1);
-  } else {
-    (info.resumed ? counts.tls12_resumed : counts.tls12).add(1);
-  }
-}
-
 Task<> Worker::Inside::shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
                                    std::pair<proxy::ClientInfo, TimePoint> client,
                                    std::shared_ptr<upstream::LiveListener> listener) {
@@ -335,7 +327,7 @@ Task<> Worker::Inside::shake_hands(Inside& inside, std::unique_ptr<net::TlsHands
   if (!accepted) {
     counts.failed[static_cast<std::size_t>(accepted.error().fault)].add(1);
   } else {
-    note_handshake(counts, accepted->info);
+    counts.made[static_cast<std::size_t>(accepted->info.kind)].add(1);
     client.first.tls = std::make_shared<const net::TlsInfo>(std::move(accepted->info));
     inside.start_session(std::move(accepted->stream), std::move(client.first), listener);
   }

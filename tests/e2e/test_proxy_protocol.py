@@ -6,13 +6,14 @@ import subprocess
 import time
 
 from h2_client import H2Client
-from http_text import NO_CHECKS, get
+from http_text import NO_CHECKS, answer, get
 from proxy_protocol import V1_UNKNOWN, V2_LOCAL, ProxiedScript, v1, v2, v2_with_checksum
 from rig import QUICK_CHECK, RawOrigin, Wire, check, check_equal, free_port, request
 from rig import simple_config, test, wait_until
 from test_proxy import seen_fields
 from test_rule_changes import ruled
 from test_tls import Authority, client_context, fetch
+from tls_origin import server_context
 
 TRUSTED = {"proxy_protocol": {"trusted": ["127.0.0.0/8"]}}
 OK = {"respond": {"status": 200, "body": "ok"}}
@@ -345,3 +346,25 @@ def test_connections_from_before_a_reload_serve_no_requests_that_need_a_header(r
         wire.send(get())
         check_equal(wire.reply().body, b"plain", "off again")
     check_equal(len(script.headers), 1, "connections with a header")
+
+
+@test()
+def test_the_header_comes_before_tls_to_a_target(rig):
+    files = Authority(rig.folder).make("app", "IP:127.0.0.1")
+    context, headers = server_context(files), []
+
+    def script(connection, _):
+        headers.append(connection.recv(28, socket.MSG_WAITALL))
+        with context.wrap_socket(connection, server_side=True) as wire:
+            while origin.head(wire):
+                answer(wire)
+
+    origin = RawOrigin(rig, script)
+    group = {"protocol": "https", "tls": {"trust": files["chain"]}, "proxy_protocol": "v2"}
+    rig.proxy([origin], {**NO_CHECKS, **group}, workers=1)
+    with Wire(rig.port) as wire:
+        for _ in range(3):
+            wire.send(get())
+            check_equal(wire.reply().status, 200, "status")
+        expected = v2("127.0.0.1", "127.0.0.1", (wire.socket.getsockname()[1], rig.port))
+    check_equal(headers, [expected], "headers of connections")

@@ -20,15 +20,39 @@ class Authority:
         self.folder.mkdir()
 
     def make(self, name, *names, days=30, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
-        """Writes NAME.pem and NAME.key for the DNS names; returns what goes into the YAML."""
+        """Writes NAME.pem and NAME.key for the names (DNS, or IP:…); returns what goes into the
+        YAML."""
         files = {"chain": str(self.folder / f"{name}.pem"), "key": str(self.folder / f"{name}.key")}
-        alternative = ",".join(f"DNS:{each}" for each in names or [f"{name}.test"])
+        names = names or [f"{name}.test"]
+        alternative = ",".join(n if n.startswith("IP:") else f"DNS:{n}" for n in names)
         command = ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", str(days)]
         command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={alternative}"]
         command += ["-keyout", files["key"] + ".new", "-out", files["chain"] + ".new"]
         subprocess.run(command, check=True, capture_output=True)
         for path in files.values():
             os.replace(path + ".new", path)
+        return files
+
+    def expire(self, files):
+        """The same certificate, but of some years ago."""
+        folder = self.folder
+        (folder / "ca.cnf").write_text(
+            f"[ca]\ndefault_ca=it\n[it]\ndatabase={folder}/index\nserial={folder}/serial\n"
+            f"new_certs_dir={folder}\ndefault_md=sha256\npolicy=any\ncopy_extensions=copy\n[any]\n"
+        )
+        (folder / "index").write_text("")
+        (folder / "serial").write_text("01\n")
+        key, chain, asked = files["key"], files["chain"], files["chain"] + ".csr"
+        names = subprocess.run(
+            ["openssl", "x509", "-in", chain, "-noout", "-ext", "subjectAltName"],
+            check=True, capture_output=True, text=True).stdout.splitlines()[1].strip()
+        subprocess.run(
+            ["openssl", "req", "-new", "-key", key, "-subj", "/CN=old", "-out", asked,
+             "-addext", f"subjectAltName={names.replace(', ', ',')}"], check=True)
+        subprocess.run(
+            ["openssl", "ca", "-batch", "-selfsign", "-notext", "-config", folder / "ca.cnf",
+             "-keyfile", key, "-in", asked, "-out", chain, "-startdate", "20200101000000Z",
+             "-enddate", "20200201000000Z"], check=True, capture_output=True)
         return files
 
 

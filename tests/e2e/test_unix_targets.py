@@ -8,6 +8,8 @@ import time
 from http_text import NO_CHECKS, answer, get
 from proxy_protocol import ProxiedScript
 from rig import RawOrigin, Wire, check, check_equal, request, slowness, test, wait_until
+from test_tls import Authority
+from tls_origin import server_context
 
 
 class UnixOrigin(RawOrigin):
@@ -199,3 +201,20 @@ def test_a_reload_adds_and_removes_unix_targets_without_losing_a_request(rig):
     check_equal(failed, [], "failed requests")
     check(f"added target {two.text}" in lbd.process.stderr(), "the log does not say what changed")
     wait_until(lambda: set(lbd.states()) == {one.text}, 5, f"{lbd.states()}")
+
+
+@test()
+def test_tls_over_a_unix_socket_wants_a_certificate_of_localhost(rig):
+    files = Authority(rig.folder).make("app", "localhost")
+    context = server_context(files)
+
+    def script(connection, _):
+        with context.wrap_socket(connection, server_side=True) as wire:
+            while origin.head(wire):
+                answer(wire)
+
+    origin = UnixOrigin(rig, rig.folder / "app.sock", script)
+    group = {"protocol": "https", "tls": {"trust": files["chain"]}}
+    lbd = rig.proxy([origin], group)
+    lbd.wait_states({origin.text: "healthy"})
+    check_equal(request(rig.port, "/").status, 200, "status")

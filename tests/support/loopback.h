@@ -49,6 +49,8 @@ class Peer {
     return Peer(fd);
   }
 
+  /// Gives the descriptor away.
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
   [[nodiscard]] bool open() const noexcept { return fd_ >= 0; }
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {

@@ -51,6 +51,14 @@ TEST(Diff, RulesPoliciesAndBoundsAreNamed) {
                                                "scaling group 'web': removed policy 'steady'"}));
 }
 
+TEST(Diff, HowTargetsAreTrustedIsNamed) {
+  auto after = example();
+  after.target_groups.at("partner").tls.server_name = "other.example";
+  after.target_groups.at("static").protocol = TargetProtocol::https;
+  EXPECT_EQ(diff(example(), after), (Sentences{"target group 'partner': tls changed",
+                                               "target group 'static': protocol changed"}));
+}
+
 TEST(Diff, EveryConditionOfARuleCounts) {
   const std::vector<When> changes{{.hosts = {"x"}},
                                   {.paths = {"/x"}},

@@ -78,6 +78,27 @@ TEST(Load, AShortIntervalShortensTheDefaultTimeoutOfHealthChecks) {
   EXPECT_EQ(timeout_with("timeout: 8s, interval: 10s"), 8s);
 }
 
+TEST(Load, ChecksGoTheWayOfTheRequestsUnlessTheySayOtherwise) {
+  const auto check = [](const std::string& group) {
+    const auto result = load_text(kListener +
+                                  "target_groups: { web: { targets: [{ address: "
+                                  "'10.0.0.1:443' }], " +
+                                  group + " } }\n");
+    EXPECT_TRUE(result.config) << render(result);
+    return result.config ? result.config->target_groups.at("web").health_check : HealthCheck{};
+  };
+  EXPECT_EQ(check("protocol: http").protocol, CheckProtocol::http);
+  EXPECT_EQ(check("protocol: https").protocol, CheckProtocol::https);
+  EXPECT_EQ(check("health_check: { path: /up }, protocol: https").protocol, CheckProtocol::https);
+  EXPECT_EQ(check("protocol: https, health_check: { protocol: http }").protocol,
+            CheckProtocol::http);
+  EXPECT_EQ(check("protocol: https, health_check: { protocol: tcp }").protocol, CheckProtocol::tcp);
+  const std::string named = "protocol: https, tls: { server_name: app.test }";
+  EXPECT_EQ(check(named).host, "app.test");
+  EXPECT_EQ(check(named + ", health_check: { host: other }").host, "other");
+  EXPECT_EQ(check(named + ", health_check: { protocol: http }").host, "");
+}
+
 TEST(Load, RuleWithoutNameIsCalledByItsPosition) {
   const auto result = load_text(
       "version: 1\nlisteners: { a: { listen: '0.0.0.0:80', rules: [{ when: { host: SHOP.Example }, "
