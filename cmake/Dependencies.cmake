@@ -36,6 +36,8 @@ pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
 add_library(lbd_nghttp2 INTERFACE)
 target_link_libraries(lbd_nghttp2 INTERFACE PkgConfig::NGHTTP2)
 
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
+
 # llhttp: Debian 13 packages a library; Debian 12 ships the C sources inside node-llhttp.
 find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp /usr/include)
 find_library(LLHTTP_LIBRARY NAMES llhttp)
