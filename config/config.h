@@ -130,12 +130,19 @@ struct ListenerHttp2 {
   std::uint32_t connection_window = 1024 * 1024;  // bytes
 };
 
+/// What connections must begin with: the PROXY protocol's header, version 1 or 2.
+struct ListenerProxyProtocol {
+  bool enabled = false;
+  std::vector<Cidr> trusted;  // peers that may send it; others are closed
+};
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
   std::optional<ListenerTls> tls;  // with protocol https
   ListenerHttp2 http2;
+  ListenerProxyProtocol proxy_protocol;
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
@@ -217,6 +224,9 @@ struct UpstreamLimits {
   std::uint32_t requests_per_target_max = 0;  // in flight per target, all workers; 0: no limit
 };
 
+/// The PROXY protocol's header that connections to targets begin with.
+enum class ProxyVersion : std::uint8_t { off, v1, v2 };
+
 struct Target {
   Address address;
   std::string zone;          // empty: unknown
@@ -241,6 +251,7 @@ struct TargetGroup {
   std::uint16_t port = 0;  // of instances, and of targets without one
   Balance balance = Balance::least_requests;
   ZonePreference zones = ZonePreference::local;
+  ProxyVersion proxy_protocol = ProxyVersion::off;
   HealthCheck health_check;
   Passive passive;
   bool fail_open = true;  // all down: balance over all (ALB); false: 503

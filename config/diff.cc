@@ -317,6 +317,11 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   };
   changes.changed("http2", http2_text(before.http2) != http2_text(after.http2));
   changes.changed("tls", text_of(before.tls) != text_of(after.tls));
+  const auto proxy_text = [](const ListenerProxyProtocol& p) {
+    return p.enabled ? "on " + text_of(p.trusted) : "off";
+  };
+  changes.changed("proxy_protocol",
+                  proxy_text(before.proxy_protocol) != proxy_text(after.proxy_protocol));
   changes.changed("forwarded_headers",
                   text_of(before.forwarded_headers) != text_of(after.forwarded_headers));
   const auto& [a, b] = std::pair(before.timeouts, after.timeouts);
@@ -375,6 +380,7 @@ void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& chan
   changes.number("port", before.port, after.port);
   changes.changed("balance", before.balance != after.balance);
   changes.changed("zones", before.zones != after.zones);
+  changes.changed("proxy_protocol", before.proxy_protocol != after.proxy_protocol);
   changes.changed("health_check", text_of(before.health_check) != text_of(after.health_check));
   changes.changed("passive", text_of(before.passive) != text_of(after.passive));
   changes.number("fail_open", before.fail_open, after.fail_open);

@@ -18,6 +18,8 @@ void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor
 [[nodiscard]] Kind action(std::function<void(Action)> set);
 [[nodiscard]] Table rewrite_table(Rewrite& rewrite);
 [[nodiscard]] Table header_edits_table(HeaderEdits& edits);
+/// As `networks`, but at least one.
+[[nodiscard]] Kind some_networks(std::vector<Cidr>& out);
 [[nodiscard]] Table access_table(AccessList& access);
 [[nodiscard]] Table rate_limit_table(RateLimit& limit);
 [[nodiscard]] Kind error_pages(std::map<std::string, ErrorPage>& out);

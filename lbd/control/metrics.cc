@@ -61,6 +61,17 @@ void collect_handshakes(const std::string& listener, const upstream::HandshakeCo
   }
 }
 
+void collect_proxy_faults(const std::string& listener, const upstream::ListenerLoad& load,
+                          Families& out) {
+  for (std::size_t fault = 1; fault < load.proxy_refused.size(); ++fault) {
+    const std::string_view reason = net::proxy_fault_name(static_cast<net::ProxyFault>(fault));
+    out.counter("lbd_proxy_protocol_errors_total",
+                "Connections closed for want of a good PROXY protocol header, by reason.",
+                {{"listener", listener}, {"reason", std::string(reason)}},
+                static_cast<double>(load.proxy_refused[fault].get()));
+  }
+}
+
 void collect_certificates(const Certificates& certificates, Families& out) {
   for (const CertificateRow& row : certificates.rows()) {
     std::vector<Label> labels{{"name", row.name}, {"file", row.chain_file}};
@@ -96,12 +107,14 @@ void collect_listeners(Plane& plane, Families& out) {
   for (const auto& [name, listener] : plane.live().listeners()) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();
+    const bool proxied = found != configured.end() && found->second.proxy_protocol.enabled;
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
                 {{"listener", name}, {"protocol", https ? "https" : "http"}},
                 load.connections.get());
       if (https) collect_handshakes(name, load.handshakes, out);
+      if (proxied) collect_proxy_faults(name, load, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
       out.counter("lbd_http2_connections_total", "Client connections that spoke HTTP/2.", labels,

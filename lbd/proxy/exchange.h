@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "lbd/net/proxy_protocol.h"
 #include "lbd/proxy/pick.h"
 #include "lbd/proxy/record.h"
 #include "lbd/proxy/retry.h"
@@ -95,6 +96,7 @@ class Exchange {
   Task<> reply_error(Error error);
   Task<Result<void>> reply(LocalReply local);
   Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
+  [[nodiscard]] net::ProxyHeader proxy_header() const noexcept;
   void start_upload(UpstreamSide& upstream);
   Task<> end_upload(UpstreamSide& upstream);
   [[nodiscard]] RetryAnswer ask_retry(const Error& error) const noexcept;

@@ -20,6 +20,7 @@
 #include "lbd/base/histogram.h"
 #include "lbd/base/relaxed.h"
 #include "lbd/base/result.h"
+#include "lbd/net/proxy_protocol.h"
 #include "lbd/net/tls.h"
 #include "lbd/upstream/rate_table.h"
 #include "lbd/upstream/retry_budget.h"
@@ -232,6 +233,8 @@ struct alignas(64) ListenerLoad {
   std::array<Relaxed<std::uint64_t>, kDesyncReasonsMax>
       desync;  // by http::DesyncReason; [0] unused
   HandshakeCounts handshakes;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::ProxyFault::kCount)>
+      proxy_refused;
   Relaxed<std::uint64_t> http2_connections;
   std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };

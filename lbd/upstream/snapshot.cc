@@ -84,7 +84,24 @@ SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& li
   return route;
 }
 
+std::vector<std::pair<net::SocketAddress, int>> networks_of(
+    const std::vector<config::Cidr>& networks) {
+  std::vector<std::pair<net::SocketAddress, int>> found;
+  for (const config::Cidr& network : networks) {
+    const auto address = net::SocketAddress::parse(network.ip, 0);
+    if (address) found.emplace_back(*address, network.prefix_bits);
+  }
+  return found;
+}
+
 }  // namespace
+
+std::optional<net::Endpoint> endpoint_of(const config::Address& address) {
+  if (!address.path.empty()) return net::Endpoint::of_unix(address.path);
+  const auto found = net::SocketAddress::parse(address.ip, address.port);
+  if (!found) return std::nullopt;
+  return *found;
+}
 
 std::string_view state_name(TargetState state) noexcept {
   switch (state) {
@@ -116,7 +133,7 @@ std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings
   group->settings = settings;
   group->live = live.group(settings.name);
   for (const TargetInput& input : targets) {
-    const auto address = net::SocketAddress::parse(input.address.ip, input.address.port);
+    const auto address = endpoint_of(input.address);
     if (!address) continue;  // parse.cc and the providers check addresses
     SnapshotTarget target;
     target.address = *address;
@@ -169,11 +186,8 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
   listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
-  for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
-    if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
-      listener->trusted.emplace_back(*address, network.prefix_bits);
-    }
-  }
+  listener->trusted = networks_of(settings.forwarded_headers.trusted_proxies);
+  listener->proxies = networks_of(settings.proxy_protocol.trusted);
   return listener;
 }
 

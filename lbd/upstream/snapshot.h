@@ -31,7 +31,7 @@ enum class TargetState : std::uint8_t {
 [[nodiscard]] std::string_view state_name(TargetState state) noexcept;
 
 struct SnapshotTarget {
-  net::SocketAddress address;
+  net::Endpoint address;
   std::uint32_t weight = 1;
   std::uint32_t zone = 0;  // index into SnapshotGroup::zones
   TargetState state = TargetState::healthy;
@@ -116,6 +116,7 @@ struct SnapshotListener {
   std::shared_ptr<LiveRoute> no_route;
   std::shared_ptr<LiveListener> live;
   std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+  std::vector<std::pair<net::SocketAddress, int>> proxies;  // that may send a PROXY header
   std::shared_ptr<const net::TlsServer> tls;                // null: plain
 };
 
@@ -136,6 +137,8 @@ struct TargetInput {
   TargetState state = TargetState::initial;
 };
 
+/// Where connections to it go. Nothing for what is no address.
+[[nodiscard]] std::optional<net::Endpoint> endpoint_of(const config::Address& address);
 /// Pure but for the live state it looks up or makes. `tls` is left to the caller.
 [[nodiscard]] std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
                                                            const std::vector<TargetInput>& targets,

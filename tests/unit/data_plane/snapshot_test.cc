@@ -28,7 +28,7 @@ config::TargetGroup web() {
 std::vector<std::string> usable(const SnapshotGroup& group) {
   std::vector<std::string> all;
   for (const auto& zone : group.usable) {
-    for (const std::uint32_t index : zone) all.push_back(group.targets[index].address.ip());
+    for (const std::uint32_t index : zone) all.push_back(group.targets[index].address.host());
   }
   return all;
 }
@@ -193,7 +193,7 @@ struct Picker {
     for (int i = 0; i < times; ++i) {
       const proxy::Choice choice = proxy::pick_target(context, *group, turns, tried);
       ++got[choice.target == nullptr ? std::string(fault_name(choice.why_not))
-                                     : choice.target->address.ip()];
+                                     : choice.target->address.host()];
     }
     return got;
   }
