@@ -42,6 +42,7 @@ struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
   std::string state_dir = "/var/lib/lbd";
+  std::string cookie_key;  // signs sticky cookies; empty: one that is kept in the state directory
   std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
   Dns dns;
@@ -208,6 +209,15 @@ struct Retries {
   std::uint32_t budget_min = 3;  // a second, per worker
 };
 
+enum class StickyBy : std::uint8_t { lb_cookie, app_cookie };
+
+/// Requests of one session go to one target (docs/adr/0011).
+struct Stickiness {
+  StickyBy by = StickyBy::lb_cookie;
+  StickyCookie cookie;
+  std::string app_cookie;  // the application's, with by app_cookie
+};
+
 struct UpstreamTimeouts {
   milliseconds connect{2'000};
   milliseconds response_head{60'000};
@@ -261,6 +271,7 @@ struct TargetGroup {
   Passive passive;
   bool fail_open = true;  // all down: balance over all (ALB); false: 503
   Retries retries;
+  std::optional<Stickiness> stickiness;
   UpstreamTimeouts timeouts;
   UpstreamLimits limits;
   std::vector<Target> targets;

@@ -196,6 +196,17 @@ void collect_routes(const upstream::LiveState& live, Families& out) {
   }
 }
 
+void collect_sticky(const std::string& group, const upstream::GroupLoad& load, Families& out) {
+  const auto count = [&](const char* outcome, std::uint64_t requests) {
+    out.counter("lbd_sticky_requests_total",
+                "Requests of sticky groups: kept at the target of their cookie, new, or moved.",
+                {{"target_group", group}, {"outcome", outcome}}, static_cast<double>(requests));
+  };
+  count("kept", load.sticky_kept.get());
+  count("new", load.sticky_new.get());
+  count("moved", load.sticky_moved.get());
+}
+
 void collect_groups(Plane& plane, Families& out) {
   const auto& configured = plane.config().target_groups;
   for (const auto& [name, group] : plane.live().groups()) {
@@ -203,8 +214,10 @@ void collect_groups(Plane& plane, Families& out) {
     const auto found = configured.find(name);
     const bool https =
         found != configured.end() && found->second.protocol == config::TargetProtocol::https;
+    const bool sticky = found != configured.end() && found->second.stickiness;
     for (const upstream::GroupLoad& load : group->loads) {
       if (https) collect_target_handshakes(name, load.handshakes, out);
+      if (sticky) collect_sticky(name, load, out);
       out.gauge("lbd_requests_in_flight", "Requests at a target group now.", labels,
                 load.in_flight.get());
       out.counter("lbd_retries_total", "Attempts after the first.",

@@ -29,6 +29,7 @@ constexpr std::array kKnown{
     Known{"proxy-authorization", HeaderId::proxy_authorization},
     Known{"proxy-connection", HeaderId::proxy_connection},
     Known{"referer", HeaderId::referer},
+    Known{"set-cookie", HeaderId::set_cookie},
     Known{"te", HeaderId::te},
     Known{"traceparent", HeaderId::traceparent},
     Known{"tracestate", HeaderId::tracestate},
@@ -51,7 +52,7 @@ constexpr std::size_t kSlots = 256;
 constexpr std::size_t slot_of(std::string_view name) noexcept {
   const auto first = static_cast<unsigned char>(lower(name.front()));
   const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
-  return (name.size() + first * 3U + late * 31U) % kSlots;
+  return (name.size() + first * 3U + late * 14U) % kSlots;
 }
 
 constexpr std::array<std::int8_t, kSlots> make_slots() {

@@ -75,7 +75,7 @@ Task<> Exchange::run() {
 }
 
 Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
-  const std::size_t group = route.pick_group(worker_.rng);
+  const std::size_t group = choose_group(route);
   group_ = pinned_.snapshot->groups[group].get();
   turns_ = pinned_.turns[group].get();
   group_load_ = &group_->live->loads[worker_.index];
@@ -91,7 +91,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   }
   compose_request(route);
   for (;;) {
-    const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
+    const Choice choice = choose_target();
     Error error{choice.why_not, Side::self, false};
     if (choice.target != nullptr) error = co_await attempt(choice);
     if (error.fault == Fault::none) break;

@@ -83,6 +83,8 @@ class LiveTarget {
     return sum;
   }
 
+  /// Of cookies that keep clients here; the control plane's.
+  std::string sticky_token;
   /// Set by the control plane when the target drains: no worker picks it again, not even a retry on
   /// an older snapshot.
   std::atomic<bool> closed{false};
@@ -146,6 +148,9 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> retries_refused;  // wanted, but over the budget
   Relaxed<std::uint64_t> fail_open;        // sent although no target was healthy
   Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
+  Relaxed<std::uint64_t> sticky_kept;      // sent where their cookie says
+  Relaxed<std::uint64_t> sticky_new;       // without a cookie that is known
+  Relaxed<std::uint64_t> sticky_moved;     // their target could not serve
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
   HandshakeCounts handshakes;  // with targets
@@ -256,6 +261,11 @@ class LiveState {
   std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
                                      const std::string& zone, const std::string& host = {});
   std::shared_ptr<LiveGroup> group(const std::string& name);
+  /// Before the first token; tokens do not change with it.
+  void set_cookie_key(std::string key) { cookie_key_ = std::move(key); }
+  [[nodiscard]] const std::string& cookie_key() const noexcept { return cookie_key_; }
+  /// A target's sticky token, made once.
+  const std::string& sticky_token(LiveTarget& target) const;
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
   /// The buckets of one rate limit, by whatever tells it from others.
@@ -275,6 +285,7 @@ class LiveState {
   using Key = std::pair<std::string, std::string>;
   std::size_t workers_;
   std::uint64_t seed_;
+  std::string cookie_key_;
   std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
   std::vector<std::shared_ptr<LiveTarget>> replaced_;   // another machine has the address now
   std::map<Key, ZoneTotals> gone_;                      // (group, zone)

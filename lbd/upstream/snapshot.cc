@@ -58,15 +58,23 @@ std::vector<SnapshotRate> compile_rates(const std::vector<config::RateLimit>& li
 }
 
 SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
-                            const std::map<std::string, std::size_t>& group_index) {
+                            const std::map<std::string, std::size_t>& group_index,
+                            const LiveState& live) {
   SnapshotRoute route(rule);
   if (const auto* forward = std::get_if<config::Forward>(&rule.then)) {
     if (forward->weighted.empty()) route.group = index_of(forward->target_group, group_index);
     std::uint32_t lots_end = 0;
+    std::vector<std::string> tokens;
     for (const config::WeightedGroup& each : forward->weighted) {
       const std::size_t group = index_of(each.target_group, group_index);
       lots_end += each.weight;
-      if (each.weight > 0) route.shares.push_back({lots_end, group});
+      if (each.weight == 0) continue;
+      route.shares.push_back({lots_end, group});
+      tokens.push_back(sticky_token(live.cookie_key(), "\n", each.target_group));
+    }
+    if (forward->sticky) {
+      route.sticky = std::make_shared<const StickyTokens>(
+          *forward->sticky, "lbd-group-" + rule.name, std::move(tokens));
     }
   }
   route.total_timeout = rule.total_timeout;
@@ -111,12 +119,11 @@ std::string_view state_name(TargetState state) noexcept {
   return "unknown";
 }
 
-std::size_t SnapshotRoute::pick_group(Rng& rng) const noexcept {
-  if (shares.empty()) return group;
+std::uint32_t SnapshotRoute::draw_share(Rng& rng) const noexcept {
   const std::uint32_t lot = rng.below(shares.back().lots_end);
   const auto drawn = std::find_if(shares.begin(), shares.end(),
                                   [lot](const Share& share) { return lot < share.lots_end; });
-  return drawn->group;
+  return static_cast<std::uint32_t>(drawn - shares.begin());
 }
 
 std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
@@ -147,6 +154,14 @@ std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings
     group->fail_open =
         collect_usable(*group, only_zone, [](TargetState s) { return s != TargetState::draining; });
   }
+  if (settings.stickiness) {
+    std::vector<std::string> tokens;
+    for (const SnapshotTarget& target : group->targets) {
+      tokens.push_back(live.sticky_token(*target.live));
+    }
+    group->sticky = std::make_shared<const StickyTokens>(settings.stickiness->cookie,
+                                                         "lbd-" + settings.name, std::move(tokens));
+  }
   return group;
 }
 
@@ -156,15 +171,16 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
   listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
-    listener->routes.push_back(compile_route(rule, settings, group_index));
+    listener->routes.push_back(compile_route(rule, settings, group_index, live));
     listener->routes.back().live = live.route(settings.name, rule.name);
     listener->routes.back().gate.rates =
         compile_rates(rule.rate_limits, settings.name + '\n' + rule.name, live);
   }
   if (settings.otherwise) {
     config::Rule rule;
+    rule.name = "default";
     rule.then = *settings.otherwise;
-    listener->otherwise = compile_route(rule, settings, group_index);
+    listener->otherwise = compile_route(rule, settings, group_index, live);
     listener->otherwise->live = live.route(settings.name, "default");
   }
   listener->no_route = live.route(settings.name, "none");

@@ -6,7 +6,7 @@ import time
 from dns_server import A, AAAA, CNAME, SERVFAIL, SRV, DnsServer
 from http_text import NO_CHECKS, answer, get
 from rig import QUICK_CHECK, RawOrigin, Wire, check, check_equal, free_port, request
-from rig import simple_config, test, wait_until
+from rig import simple_config, slowness, test, wait_until
 from test_tls import Authority
 from tls_origin import TlsOrigin, server_context
 
@@ -44,6 +44,7 @@ def addresses(lbd):
 def wait_addresses(lbd, expected, deadline=10):
     wait_until(lambda: addresses(lbd) == set(expected), deadline,
                lambda: f"targets are {lbd.targets()}, expected {expected}")
+    time.sleep(0.1 * slowness())  # until every worker has them
 
 
 def answers(rig, count=20):
