@@ -139,6 +139,20 @@ int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& c
   return 0;
 }
 
+/// Resuming verifies nothing: a client's certificate that has expired since must not live on in its
+/// session.
+SSL_TICKET_RETURN on_opened_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
+                                   SSL_TICKET_STATUS status, void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  const X509* shown = SSL_SESSION_get0_peer(session);
+  if (shown != nullptr && X509_cmp_current_time(X509_get0_notAfter(shown)) <= 0) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 int on_server_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
 
 /// The certificates of the wanted name, in place of the default's.
@@ -199,6 +213,7 @@ void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
         return sealing == 1 ? seal_ticket(ring.keys.front(), call)
                             : open_ticket(ring.keys, call, SSL_version(ssl) >= TLS1_3_VERSION);
       });
+  SSL_CTX_set_session_ticket_cb(context, nullptr, &on_opened_ticket, nullptr);
 }
 
 /// Nothing in common is refused (RFC 7301 §3.2).
