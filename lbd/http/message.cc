@@ -34,6 +34,12 @@ constexpr std::array kKnown{
     Known{"upgrade", HeaderId::upgrade},
     Known{"user-agent", HeaderId::user_agent},
     Known{"via", HeaderId::via},
+    Known{"x-amzn-mtls-clientcert", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-issuer", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-leaf", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-serial-number", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-subject", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-validity", HeaderId::client_certificate},
     Known{"x-forwarded-for", HeaderId::x_forwarded_for},
     Known{"x-forwarded-host", HeaderId::x_forwarded_host},
     Known{"x-forwarded-port", HeaderId::x_forwarded_port},
@@ -47,7 +53,7 @@ constexpr std::size_t kSlots = 256;
 constexpr std::size_t slot_of(std::string_view name) noexcept {
   const auto first = static_cast<unsigned char>(lower(name.front()));
   const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
-  return (name.size() * 1U + first * 1U + late * 7U) % kSlots;
+  return (name.size() * 1U + first * 3U + late * 7U) % kSlots;
 }
 
 constexpr std::array<std::int8_t, kSlots> make_slots() {

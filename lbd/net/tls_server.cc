@@ -346,6 +346,7 @@ Outcome<std::shared_ptr<const TlsServer>> make_tls_server(TlsServerSettings sett
   LBD_CHECK(context != nullptr);
   SSL_CTX_set_app_data(context, parts.get());
   parts->tickets = settings.tickets;
+  parts->describes_clients = settings.describes_clients;
   for (const std::string& each : settings.alpn) {
     parts->alpn.push_back(static_cast<unsigned char>(each.size()));
     parts->alpn.insert(parts->alpn.end(), each.begin(), each.end());

@@ -181,6 +181,18 @@ struct Writer {
 
 }  // namespace
 
+void vouch_for_certificate(const ClientInfo& client, http::RequestHead& head) {
+  constexpr auto kId = HeaderId::client_certificate;
+  std::erase_if(head.headers, [](const Header& each) { return each.id == kId; });
+  if (client.tls == nullptr || client.tls->client_certificate == nullptr) return;
+  const net::ClientCertificate& shown = *client.tls->client_certificate;
+  head.headers.push_back({"X-Amzn-Mtls-Clientcert-Serial-Number", shown.serial_number, kId});
+  head.headers.push_back({"X-Amzn-Mtls-Clientcert-Issuer", shown.issuer, kId});
+  head.headers.push_back({"X-Amzn-Mtls-Clientcert-Subject", shown.subject, kId});
+  head.headers.push_back({"X-Amzn-Mtls-Clientcert-Validity", shown.validity, kId});
+  head.headers.push_back({"X-Amzn-Mtls-Clientcert-Leaf", shown.leaf, kId});
+}
+
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out) {
   const auto& [request, client, policy, request_id, via, host] = source;
   out.clear();
@@ -213,6 +225,9 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
       case HeaderId::x_request_id:
       case HeaderId::forwarded:
       case HeaderId::via:
+        continue;
+      case HeaderId::client_certificate:
+        out.push_back(header);
         continue;
       default:
         break;
