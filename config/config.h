@@ -19,9 +19,16 @@ struct Admin {
   std::optional<Address> metrics = Address{"127.0.0.1", 9600};  // `off` turns it off
 };
 
+enum class LogFormat : std::uint8_t { json, clf, combined, alb };
+
 struct AccessLog {
   bool enabled = true;
-  std::string path = "-";  // "-" is stdout
+  std::string path = "-";  // a file, "-" for stdout, or "unix:PATH" for a stream socket
+  LogFormat format = LogFormat::json;
+  double sample = 1;         // share of requests; errors and slow ones are always kept
+  milliseconds slow{1'000};  // from here on a request is slow
+
+  bool operator==(const AccessLog&) const = default;
 };
 
 struct Node {
@@ -48,6 +55,17 @@ struct ForwardedHeaders {
       trusted_proxies;    // peers whose X-Forwarded-*, Forwarded and x-request-id are believed
   bool forwarded = true;  // add RFC 7239 Forwarded
   bool via = true;        // add Via
+};
+
+/// What becomes of a request's trace context: as it came; made where there is none; taken away.
+enum class TraceMode : std::uint8_t { pass, make, remove };
+
+struct TraceHeaders {
+  TraceMode traceparent = TraceMode::pass;  // W3C Trace Context, with tracestate
+  TraceMode x_amzn_trace_id = TraceMode::pass;
+  double sampled = 1;  // share of the traces begun here that say so
+
+  bool operator==(const TraceHeaders&) const = default;
 };
 
 struct ListenerTimeouts {
@@ -121,6 +139,7 @@ struct Listener {
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
+  TraceHeaders trace;
   ListenerTimeouts timeouts;
   ListenerLimits limits;
   Upgrade upgrade = Upgrade::websocket;

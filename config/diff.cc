@@ -223,8 +223,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);
-  changes.changed("access_log", before.access_log.enabled != after.access_log.enabled ||
-                                    before.access_log.path != after.access_log.path);
+  changes.changed("access_log", !(before.access_log == after.access_log));
   changes.number("connections_max", before.connections_max, after.connections_max);
   changes.duration("drain_deadline", before.drain_deadline, after.drain_deadline);
   changes.number("log_level", before.log_level, after.log_level);
@@ -322,6 +321,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));
   changes.changed("rate_limits", text_of(before.rate_limits) != text_of(after.rate_limits));

@@ -29,6 +29,26 @@ Table forwarded_headers_table(ForwardedHeaders& headers) {
           .after = {}};
 }
 
+Table trace_table(TraceHeaders& trace) {
+  const auto mode = [](TraceMode& out) {
+    return word(out, {.words = {"pass", "make", "remove"}, .later = {}});
+  };
+  return {.doc = "Fields by which a request is followed from service to service.",
+          .fields =
+              {
+                  {"traceparent", mode(trace.traceparent),
+                   "W3C Trace Context: `pass` on what comes, `make` one where none or a wrong one "
+                   "comes, or `remove` it; tracestate goes with it."},
+                  {"x_amzn_trace_id", mode(trace.x_amzn_trace_id),
+                   "X-Amzn-Trace-Id: `pass`, `make` as an ALB does (Root, or Self before what "
+                   "comes), or `remove`."},
+                  {"sampled", ratio(trace.sampled, {0, 1}),
+                   "Share of the traces made here whose `sampled` flag is set."},
+              },
+          .later = {},
+          .after = {}};
+}
+
 Table timeouts_table(ListenerTimeouts& timeouts) {
   return {.doc = "Deadlines of a client connection.",
           .fields =
@@ -103,6 +123,8 @@ Table listener_table(Listener& listener) {
               {"forwarded_headers",
                object([&listener] { return forwarded_headers_table(listener.forwarded_headers); }),
                "What targets learn about the client."},
+              {"trace", object([&listener] { return trace_table(listener.trace); }),
+               "Fields by which a request is followed from service to service."},
               {"timeouts", object([&listener] { return timeouts_table(listener.timeouts); }),
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),

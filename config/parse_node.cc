@@ -51,12 +51,20 @@ Table admin_table(Admin& admin) {
 }
 
 Table access_log_table(AccessLog& log) {
-  return {.doc = "One JSON line per request, or `off`.",
+  return {.doc = "One line per request, or `off`.",
           .fields =
               {
                   {"enabled", flag(log.enabled), "Whether requests are logged."},
                   {"path", required_text(log.path, "a path"),
-                   "File to append to; `-` is standard output."},
+                   "File to append to; `-` is standard output, `unix:PATH` a stream socket."},
+                  {"format",
+                   word(log.format, {.words = {"json", "clf", "combined", "alb"}, .later = {}}),
+                   "What a line holds: see docs/operations/access-log.md."},
+                  {"sample", ratio(log.sample, {0, 1}),
+                   "Share of requests that are logged; answers from 500 on, cut ones and slow ones "
+                   "always are."},
+                  {"slow", duration(log.slow, {.least = 1ms}),
+                   "From which duration on a request is slow."},
               },
           .later = {},
           .after = {}};

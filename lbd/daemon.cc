@@ -142,7 +142,7 @@ int run_daemon(const DaemonOptions& options) {
   }
   std::unique_ptr<worker::AccessLog> access_log;
   if (node.access_log.enabled) {
-    auto opened = worker::AccessLog::open(node.access_log.path, control::worker_count(node));
+    auto opened = worker::AccessLog::open(node.access_log, control::worker_count(node));
     if (!opened) return fail(opened.error().message);
     access_log = std::move(*opened);
   }

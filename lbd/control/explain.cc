@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "lbd/control/plane.h"
+#include "lbd/http/target.h"
 #include "lbd/route/changes.h"
 
 namespace lbd::control {
@@ -20,13 +21,6 @@ using route::Table;
 std::string lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return text;
-}
-
-/// Without the port.
-std::string host_of(const std::string& authority) {
-  const std::size_t colon = authority.rfind(':');
-  const bool has_port = colon != authority.npos && authority.find(']', colon) == authority.npos;
-  return authority.substr(0, has_port ? colon : authority.npos);
 }
 
 /// "http://host:8080/path?query"; false when it is not one.
@@ -134,7 +128,7 @@ std::string rewritten(const config::Rule& rule, const ExplainQuestion& question,
   const route::Rewrite rewrite(rule.rewrite);
   if (rewrite.empty()) return {};
   using config::Variable;
-  const std::string host = host_of(std::string(head.authority));
+  const std::string host(http::host_of(head.authority));
   route::Variables values;
   const auto set = [&values](Variable variable, std::string_view value) {
     values[static_cast<std::size_t>(variable)] = value;
@@ -234,7 +228,7 @@ Outcome<ExplainQuestion> explain_question(const std::map<std::string, std::strin
   if (!question.source.empty() && !route::ip_bytes(question.source)) {
     return failure(fmt::format("'{}' is not an IP address", question.source));
   }
-  const std::string host = lower(host_of(question.authority));
+  const std::string host = lower(std::string(http::host_of(question.authority)));
   const bool literal = host.starts_with('[') || route::ip_bytes(host).has_value();
   question.server_name = lower(value("sni"));
   if (question.server_name.empty() && question.scheme == "https" && !literal) {

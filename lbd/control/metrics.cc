@@ -252,6 +252,8 @@ void collect_config(Plane& plane, Families& out) {
     out.counter("lbd_access_log_dropped_total",
                 "Access log lines dropped because the log could not keep up.", {},
                 static_cast<double>(plane.access_log()->dropped()));
+    out.counter("lbd_access_log_sampled_out_total", "Requests that sampling left out of the log.",
+                {}, static_cast<double>(plane.access_log()->left_out()));
   }
 }
 

@@ -265,7 +265,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");
-  if (next.node.access_log.path != now.access_log.path) keys.emplace_back("node.access_log");
+  if (!(next.node.access_log == now.access_log)) keys.emplace_back("node.access_log");
   if (next.node.connections_max != now.connections_max) keys.emplace_back("node.connections_max");
   return keys;
 }

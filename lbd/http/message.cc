@@ -28,7 +28,10 @@ constexpr std::array kKnown{
     Known{"proxy-authenticate", HeaderId::proxy_authenticate},
     Known{"proxy-authorization", HeaderId::proxy_authorization},
     Known{"proxy-connection", HeaderId::proxy_connection},
+    Known{"referer", HeaderId::referer},
     Known{"te", HeaderId::te},
+    Known{"traceparent", HeaderId::traceparent},
+    Known{"tracestate", HeaderId::tracestate},
     Known{"trailer", HeaderId::trailer},
     Known{"transfer-encoding", HeaderId::transfer_encoding},
     Known{"upgrade", HeaderId::upgrade},
@@ -40,6 +43,7 @@ constexpr std::array kKnown{
     Known{"x-amzn-mtls-clientcert-serial-number", HeaderId::client_certificate},
     Known{"x-amzn-mtls-clientcert-subject", HeaderId::client_certificate},
     Known{"x-amzn-mtls-clientcert-validity", HeaderId::client_certificate},
+    Known{"x-amzn-trace-id", HeaderId::x_amzn_trace_id},
     Known{"x-forwarded-for", HeaderId::x_forwarded_for},
     Known{"x-forwarded-host", HeaderId::x_forwarded_host},
     Known{"x-forwarded-port", HeaderId::x_forwarded_port},
@@ -53,7 +57,7 @@ constexpr std::size_t kSlots = 256;
 constexpr std::size_t slot_of(std::string_view name) noexcept {
   const auto first = static_cast<unsigned char>(lower(name.front()));
   const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
-  return (name.size() * 1U + first * 3U + late * 7U) % kSlots;
+  return (name.size() + first * 3U + late * 31U) % kSlots;
 }
 
 constexpr std::array<std::int8_t, kSlots> make_slots() {
@@ -99,6 +103,13 @@ HeaderId header_id(std::string_view name) noexcept {
   if (index < 0) return HeaderId::other;
   const Known& known = kKnown[static_cast<std::size_t>(index)];
   return equals_ignoring_case(name, known.name) ? known.id : HeaderId::other;
+}
+
+std::string_view first_value(const std::vector<Header>& headers, HeaderId id) noexcept {
+  for (const Header& each : headers) {
+    if (each.id == id) return each.value;
+  }
+  return {};
 }
 
 Method method_of(std::string_view text) noexcept {

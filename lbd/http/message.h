@@ -42,12 +42,16 @@ enum class HeaderId : std::uint8_t {
   proxy_authenticate,
   proxy_authorization,
   proxy_connection,
+  referer,
   te,
+  traceparent,
+  tracestate,
   trailer,
   transfer_encoding,
   upgrade,
   user_agent,
   via,
+  x_amzn_trace_id,
   x_forwarded_for,
   x_forwarded_host,
   x_forwarded_port,
@@ -124,6 +128,9 @@ struct HeadLimits {
 
 /// Case-insensitive look-up by a perfect match on length and letters.
 [[nodiscard]] HeaderId header_id(std::string_view name) noexcept;
+/// The value of the first field of that name; empty when there is none.
+[[nodiscard]] std::string_view first_value(const std::vector<Header>& headers,
+                                           HeaderId id) noexcept;
 [[nodiscard]] Method method_of(std::string_view text) noexcept;
 /// RFC 9110 §9.2.2, and QUERY (RFC 10008).
 [[nodiscard]] bool is_idempotent(Method method) noexcept;

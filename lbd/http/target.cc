@@ -112,6 +112,12 @@ bool is_authority(std::string_view text) noexcept {
   return is_port(text.substr(end)) && (end > 0 || text.empty());
 }
 
+std::string_view host_of(std::string_view authority) noexcept {
+  const std::size_t colon = authority.rfind(':');
+  const bool has_port = colon != authority.npos && authority.find(']', colon) == authority.npos;
+  return has_port ? authority.substr(0, colon) : authority;
+}
+
 bool split_target(RequestHead& out) noexcept {
   std::string_view rest = out.target;
   std::uint8_t seen = 0;

@@ -9,6 +9,9 @@ namespace lbd::http {
 /// brackets. No commas, although the grammar has them: some readers take a list.
 [[nodiscard]] bool is_authority(std::string_view text) noexcept;
 
+/// An authority without its port.
+[[nodiscard]] std::string_view host_of(std::string_view authority) noexcept;
+
 /// Splits `out.target` into authority, path and query, in origin-form, absolute-form or "*", and
 /// notes in `out.desync` what is odd about it. False: not a target we accept.
 [[nodiscard]] bool split_target(RequestHead& out) noexcept;

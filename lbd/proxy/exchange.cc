@@ -80,6 +80,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   turns_ = pinned_.turns[group].get();
   group_load_ = &group_->live->loads[worker_.index];
   record_.group = group_->settings.name;
+  record_.action = RequestRecord::Action::forward;
   group_load_->requests.add(1);
   if (group_->fail_open) group_load_->fail_open.add(1);
   const Lease in_flight(group_load_->in_flight);

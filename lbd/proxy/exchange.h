@@ -29,14 +29,15 @@ struct LocalReply {
 /// Buffers and heads of one exchange, reused by the worker for the next.
 struct ExchangeState {
   explicit ExchangeState(BufferPool& pool)
-      : scratch(pool), url(pool), request_text(pool), response_text(pool) {}
+      : scratch(pool), url(pool), trace(pool), request_text(pool), response_text(pool) {}
   http::ResponseHead response;
   std::vector<http::Header> upstream_headers;
   std::vector<http::Header> client_headers;
   Buffer scratch;
   // For rules that rewrite: the request as the target gets it, and what was written for it.
   http::RequestHead rewritten;
-  Buffer url;
+  Buffer url;  // or of a redirect's Location
+  Buffer trace;
   Buffer request_text;
   Buffer response_text;
 };
@@ -98,6 +99,7 @@ class Exchange {
   void note_result(const Choice& choice, const Error& error);
   void start_record();
   void finish_record();
+  void describe_request();
   [[nodiscard]] const config::TargetGroup& group_settings() const noexcept {
     return group_->settings;
   }

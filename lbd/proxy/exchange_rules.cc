@@ -2,21 +2,13 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lbd/http/target.h"
 #include "lbd/proxy/believed.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/headers.h"
+#include "lbd/proxy/trace.h"
 
 namespace lbd::proxy {
-namespace {
-
-/// Without the port.
-std::string_view host_of(std::string_view authority) noexcept {
-  const std::size_t colon = authority.rfind(':');
-  const bool has_port = colon != authority.npos && authority.find(']', colon) == authority.npos;
-  return has_port ? authority.substr(0, colon) : authority;
-}
-
-}  // namespace
 
 std::size_t Exchange::find_rule() {
   const http::RequestHead& request = client_.head();
@@ -87,7 +79,7 @@ route::Variables Exchange::variables() noexcept {
   const auto port = std::to_chars(port_storage_.data(), port_storage_.data() + port_storage_.size(),
                                   client.local.port());
   set(Variable::protocol, client.scheme);
-  set(Variable::host, host_of(request.authority));
+  set(Variable::host, http::host_of(request.authority));
   set(Variable::port,
       {port_storage_.data(), static_cast<std::size_t>(port.ptr - port_storage_.data())});
   set(Variable::path, request.path.substr(std::min<std::size_t>(1, request.path.size())));
@@ -120,6 +112,8 @@ void Exchange::compose_request(const upstream::SnapshotRoute& route) {
       request,    client_.client(),      listener_.settings.forwarded_headers,
       record_.id, pinned_.snapshot->via, outgoing_->authority};
   request_headers(source, state_->scratch, state_->upstream_headers);
+  edit_trace({listener_.settings.trace, record_.id, worker_.clock, worker_.rng}, state_->trace,
+             state_->upstream_headers);
   if (!route.request_headers.empty()) {
     route.request_headers.apply(variables(), state_->request_text, state_->upstream_headers);
   }

@@ -78,13 +78,6 @@ std::string_view appended(const std::vector<Header>& headers, HeaderId id, std::
   return scribe.text();
 }
 
-std::string_view first_value(const std::vector<Header>& headers, HeaderId id) noexcept {
-  for (const Header& header : headers) {
-    if (header.id == id) return header.value;
-  }
-  return {};
-}
-
 /// The second word of a member of Via: "1.1 name (comment)".
 std::string_view received_by(std::string_view member) noexcept {
   for (int word = 0;; ++word) {
@@ -122,8 +115,8 @@ struct Writer {
 
   /// Proto, Port and Host say how the first proxy was reached: an earlier trusted one knows better.
   void x_forwarded_rest() {
-    const std::string_view proto = first_value(request.headers, HeaderId::x_forwarded_proto);
-    const std::string_view port = first_value(request.headers, HeaderId::x_forwarded_port);
+    const std::string_view proto = http::first_value(request.headers, HeaderId::x_forwarded_proto);
+    const std::string_view port = http::first_value(request.headers, HeaderId::x_forwarded_port);
     out.push_back({"X-Forwarded-Proto", client.trusted && !proto.empty() ? proto : client.scheme,
                    HeaderId::x_forwarded_proto});
     if (client.trusted && !port.empty()) {
@@ -280,7 +273,7 @@ void response_headers(const http::ResponseHead& response, std::string_view via,
 }
 
 std::string_view given_request_id(const http::RequestHead& request) noexcept {
-  const std::string_view id = first_value(request.headers, HeaderId::x_request_id);
+  const std::string_view id = http::first_value(request.headers, HeaderId::x_request_id);
   if (id.empty() || id.size() > 128) return {};
   const bool visible =
       std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });

@@ -22,6 +22,7 @@ struct AttemptRecord {
 
 /// Views hold only during RecordSink::write.
 struct RequestRecord {
+  enum class Action : std::uint8_t { none, forward, redirect, fixed_response };
   static constexpr std::size_t kAttemptsMax = 4;
 
   WallTime started{};
@@ -37,11 +38,20 @@ struct RequestRecord {
   std::string_view authority;
   std::string_view target;  // request-target
   std::string_view user_agent;
+  std::string_view referer;
   std::string_view tls_version;  // empty: plain
   std::string_view tls_cipher;
+  std::string_view server_name;    // SNI
+  std::string_view trace_id;       // 32 hex digits, of traceparent; empty: none
+  std::string_view amzn_trace_id;  // X-Amzn-Trace-Id as the target got it; empty: none
+  std::string_view redirect_url;
+  std::int32_t rule_number = -1;  // from 1; 0: the default; -1: none
+  std::uint16_t local_port = 0;
   int status = 0;          // what the client got; 0: nothing
   bool by_target = false;  // the status is the target's
   bool cut = false;        // the response began but could not be finished
+  bool tunnel = false;
+  Action action = Action::none;
   Fault reason = Fault::none;
   http::DesyncReason desync = http::DesyncReason::none;
   std::uint64_t generation = 0;

@@ -8,6 +8,7 @@
 
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/headers.h"
+#include "lbd/proxy/trace.h"
 
 namespace lbd::proxy {
 namespace {
@@ -146,11 +147,30 @@ void Exchange::finish_record() {
   if (const net::TlsInfo* tls = client_.client().tls.get()) {
     record_.tls_version = tls->version;
     record_.tls_cipher = tls->cipher;
+    record_.server_name = tls->server_name;
   }
+  describe_request();
+  worker_.records->write(record_);
+}
+
+/// What only the log asks for.
+void Exchange::describe_request() {
+  const http::RequestHead& request = client_.head();
+  record_.local_port = client_.client().local.port();
   for (const http::Header& header : request.headers) {
     if (header.id == http::HeaderId::user_agent) record_.user_agent = header.value;
+    if (header.id == http::HeaderId::referer) record_.referer = header.value;
   }
-  worker_.records->write(record_);
+  const bool forwarded = outgoing_ != nullptr;
+  for (const http::Header& header : forwarded ? state_->upstream_headers : request.headers) {
+    if (header.id == http::HeaderId::traceparent) record_.trace_id = trace_id_of(header.value);
+    if (header.id == http::HeaderId::x_amzn_trace_id) record_.amzn_trace_id = header.value;
+  }
+  record_.tunnel = tunnelling_;
+  if (route_ == nullptr) return;
+  const bool otherwise = listener_.otherwise && route_ == &*listener_.otherwise;
+  record_.rule_number =
+      otherwise ? 0 : static_cast<std::int32_t>(route_ - listener_.routes.data()) + 1;
 }
 
 /// An answer of our own that the client did not take.
@@ -167,6 +187,7 @@ Task<Result<void>> Exchange::reply(LocalReply local) {
 }
 
 Task<> Exchange::reply_fixed(const config::FixedResponse& fixed) {
+  record_.action = RequestRecord::Action::fixed_response;
   record_.status = fixed.status;
   const LocalReply local{
       .status = fixed.status, .content_type = fixed.content_type, .body = fixed.body};
@@ -182,12 +203,24 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   const std::string query = expand(redirect.query, values);
   const bool usual_port =
       (protocol == "http" && port == "80") || (protocol == "https" && port == "443");
-  std::string location = fmt::format("{}://{}", protocol, expand(redirect.host, values));
-  if (!usual_port && !port.empty()) location += ":" + port;
-  location += expand(redirect.path, values);
-  if (!query.empty()) location += "?" + query;
+  Buffer& location = state_->url;
+  location.clear();
+  location.append(protocol);
+  location.append("://");
+  route::Template(redirect.host).append(values, route::Encoding::line, location);
+  if (!usual_port && !port.empty()) {
+    location.append(':');
+    location.append(port);
+  }
+  route::Template(redirect.path).append(values, route::Encoding::line, location);
+  if (!query.empty()) {
+    location.append('?');
+    location.append(query);
+  }
+  record_.action = RequestRecord::Action::redirect;
   record_.status = redirect.status;
-  const LocalReply local{.status = redirect.status, .location = location};
+  record_.redirect_url = location.view();
+  const LocalReply local{.status = redirect.status, .location = location.view()};
   const Result<void> sent = co_await reply(local);
   if (!sent) note_unsent(sent.error());
 }

@@ -16,12 +16,20 @@
 namespace lbd::worker {
 namespace {
 
+config::AccessLog to(const std::string& path, config::LogFormat format = config::LogFormat::json) {
+  config::AccessLog settings;
+  settings.path = path;
+  settings.format = format;
+  return settings;
+}
+
 /// What one record becomes.
-std::string line_of(const proxy::RequestRecord& record) {
+std::string line_of(const proxy::RequestRecord& record,
+                    config::LogFormat format = config::LogFormat::json) {
   const std::string path = ::testing::TempDir() + "lbd-access-log-" + std::to_string(::getpid());
   ::unlink(path.c_str());
   {
-    auto log = AccessLog::open(path, 1);
+    auto log = AccessLog::open(to(path, format), 1);
     if (!log) return log.error().message;
     (*log)->sink(0)->write(record);
     EXPECT_TRUE(eventually([&] { return (*log)->lines() == 1; }));
@@ -70,7 +78,7 @@ proxy::RequestRecord usual() {
 }
 
 TEST(AccessLog, LinesThatCannotBeWrittenAreNotCountedAsWritten) {
-  auto log = AccessLog::open("/dev/full", 1);
+  auto log = AccessLog::open(to("/dev/full"), 1);
   ASSERT_TRUE(log.has_value());
   for (int i = 0; i < 5; ++i) (*log)->sink(0)->write(usual());
   EXPECT_TRUE(eventually([&] { return (*log)->failures() >= 2; }));  // it keeps trying
@@ -118,7 +126,9 @@ TEST(AccessLog, TheLongestRecordThereCanBeIsOneWholeLine) {
   proxy::RequestRecord record;
   for (std::string_view* each :
        {&record.id, &record.client_ip, &record.listener, &record.rule, &record.group, &record.zone,
-        &record.method, &record.authority, &record.target, &record.user_agent}) {
+        &record.method, &record.authority, &record.target, &record.user_agent, &record.referer,
+        &record.tls_version, &record.tls_cipher, &record.server_name, &record.trace_id,
+        &record.redirect_url}) {
     *each = endless;
   }
   record.started = WallTime(std::chrono::hours(24 * 365 * 200));
@@ -133,6 +143,13 @@ TEST(AccessLog, TheLongestRecordThereCanBeIsOneWholeLine) {
     attempt = {endless, Fault::no_healthy_target, INT32_MAX, UINT32_MAX, UINT32_MAX};
   }
   EXPECT_TRUE(is_one_object(line_of(record)));
+  using config::LogFormat;
+  for (const LogFormat format : {LogFormat::clf, LogFormat::combined, LogFormat::alb}) {
+    const std::string line = line_of(record, format);
+    EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+    EXPECT_EQ(std::count(line.begin(), line.end(), '"') % 2, 0);
+    EXPECT_TRUE(line.ends_with('\n'));
+  }
 }
 
 TEST(AccessLog, AHalfFullRingIsWrittenAtOnce) {
@@ -140,7 +157,7 @@ TEST(AccessLog, AHalfFullRingIsWrittenAtOnce) {
       ::testing::TempDir() + "lbd-access-log-burst-" + std::to_string(::getpid());
   ::unlink(path.c_str());
   constexpr std::chrono::seconds kFlush{5};
-  auto log = AccessLog::open(path, 1, kFlush);
+  auto log = AccessLog::open(to(path), 1, kFlush);
   ASSERT_TRUE(log);
   const std::string agent(1500, 'a');
   proxy::RequestRecord record = usual();

@@ -276,7 +276,9 @@ TEST(Allocations, TenThousandRequestsMakeNone) {
 TEST(Allocations, TenThousandRequestsMakeNoneWithTheAccessLogOn) {
   if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
   const std::string path = ::testing::TempDir() + "lbd-alloc-access-" + std::to_string(::getpid());
-  auto log = worker::AccessLog::open(path, 1);
+  config::AccessLog settings;
+  settings.path = path;
+  auto log = worker::AccessLog::open(settings, 1);
   ASSERT_TRUE(log);
   expect_no_allocation((*log)->sink(0));
   EXPECT_TRUE(eventually([&] { return (*log)->lines() > 11'000; }));
