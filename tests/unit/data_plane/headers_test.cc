@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/support/heads.h"
 
@@ -28,9 +29,8 @@ struct Sent {
                 config::ForwardedHeaders policy = {}, std::string_view version = "1.1") {
     const std::string text =
         "GET /x HTTP/" + std::string(version) + "\r\n" + std::string(fields) + "\r\n";
-    http::ParsedRequest request = http::parse_request(text);
+    const http::ParsedRequest request = http::parse_request(text);
     EXPECT_EQ(request.fault, Fault::none) << text;
-    vouch_for_certificate(client, request.head);
     BufferPool pool;
     Buffer scratch(pool);
     std::vector<http::Header> out;
@@ -202,6 +202,23 @@ TEST(RequestHeaders, WhatAVerifiedCertificateSaysIsToldOnce) {
   EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Subject: CN=me"));
   EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Validity: NotBefore=x;NotAfter=y"));
   EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Leaf: -----BEGIN"));
+}
+
+TEST(RequestHeaders, RulesSeeOfACertificateWhatTargetsAreTold) {
+  for (const bool shown : {false, true}) {
+    const std::string text = "GET /x HTTP/1.1\r\n" + kForged + "\r\n";
+    http::ParsedRequest request = http::parse_request(text);
+    const ClientInfo client = shown ? client_with_certificate() : client_at("198.51.100.7");
+    vouch_for_certificate(client, request.head);
+    vouch_for_certificate(client, request.head);  // adds nothing
+    std::vector<std::string> values;
+    for (const http::Header& each : request.head.headers) {
+      if (each.id == http::HeaderId::client_certificate) values.emplace_back(each.value);
+    }
+    const std::vector<std::string> told{"03A5B1", "CN=ca", "CN=me", "NotBefore=x;NotAfter=y",
+                                        "-----BEGIN"};
+    EXPECT_EQ(values, shown ? told : std::vector<std::string>());
+  }
 }
 
 TEST(RequestHeaders, ConnectionCannotNameWhatACertificateSays) {
