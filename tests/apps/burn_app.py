@@ -159,11 +159,10 @@ class Connection:
                 raise ValueError("chunk without its end")
 
     def reply(self, request, status, body=b"", **headers):
-        self.head(request, status, {"content-length": str(len(body)), **headers})
-        if request.method != "HEAD":
-            self.writer.write(body)
+        sent = b"" if request.method == "HEAD" else body
+        self.head(request, status, {"content-length": str(len(body)), **headers}, sent)
 
-    def head(self, request, status, headers):
+    def head(self, request, status, headers, body=b""):
         app = self.app
         if app.stopping.is_set():
             request.keep_alive = False
@@ -175,7 +174,8 @@ class Connection:
             lines.append(f"endpoint-load-metrics: TEXT cpu_utilization={ratio:.4f}")
         if not request.keep_alive:
             lines.append("connection: close")
-        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        # At once: killed in between, it would have answered half.
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
 
 
 class App:

@@ -18,29 +18,29 @@ BEYOND_A_SCHEMA = set("""
     access_empty desired_out_of_bounds duplicate_group duplicate_key duplicate_key_flow
     duration_out_of_range ec2_instance_port ec2_reserved_tag ec2_subnet_twice
     ejection_longer_than_max error_page_variable forward_unknown forward_unknown_far
-    forward_weighted_unknown forward_weights_zero group_without_targets header_framing
-    header_hop_by_hop_removed header_host header_name_blank header_two_lines
-    header_variable_open header_variable_unknown health_codes health_path health_timeout_longer
-    http2_cleartext_on_https include_cycle include_missing include_same_name include_same_node
-    limits_head_smaller_than_line listen_metrics_port listen_port_too_large listen_twice
-    min_larger_than_max policy_add_and_remove policy_add_zero policy_adjustment_disagrees
-    policy_cooldown_of_step policy_cpu_without_percent policy_datapoints_to_alarm
-    policy_for_and_datapoints policy_for_not_a_multiple policy_latency_without_unit
-    policy_names_twice policy_over_a_day policy_period_of_parts policy_period_of_tracking
-    policy_period_too_short policy_statistic_of_tracking policy_step_with_target_key
-    policy_thresholds_overlap policy_without_adjustment process_zone_address provider_sections
-    rate_by_header_without_name rate_header_name rate_name_without_header rate_never_full
-    rate_too_fast ratio_forgotten_percent redirect_placeholder redirect_port redirect_same_url
-    respond_body_of_204 rewrite_both_paths rewrite_group_missing rewrite_host_url
-    rewrite_host_variable rewrite_of_a_redirect rewrite_path_with_query rewrite_prefix_relative
-    rewrite_query_name rewrite_regex_broken rule_body_larger_than_listener rule_cookie_name
-    rule_header_name rule_header_regex_lookahead rule_host_is_url rule_method_blank
-    rule_names_twice rule_nested_too_deep rule_not_empty rule_path_relative rule_percentage
-    rule_percentage_forgotten rule_regex_broken rule_source_empty rule_timeout_zero
-    scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards steps_gap
-    steps_mixed steps_overlap steps_two_open_ends tag target_ipv6_without_brackets target_twice
-    target_without_port tls_missing tls_no_certificate tls_on_http tls_trust_without_verify
-    tls_verify_without_trust version_missing zone_pause_longer_than_max
+    forward_weighted_unknown forward_weights_zero group_tls_on_http group_tls_server_name
+    group_tls_trust_without_verify group_without_targets header_framing header_hop_by_hop_removed
+    header_host header_name_blank header_two_lines header_variable_open header_variable_unknown
+    health_codes health_path health_timeout_longer http2_cleartext_on_https include_cycle
+    include_missing include_same_name include_same_node limits_head_smaller_than_line
+    listen_metrics_port listen_port_too_large listen_twice min_larger_than_max policy_add_and_remove
+    policy_add_zero policy_adjustment_disagrees policy_cooldown_of_step policy_cpu_without_percent
+    policy_datapoints_to_alarm policy_for_and_datapoints policy_for_not_a_multiple
+    policy_latency_without_unit policy_names_twice policy_over_a_day policy_period_of_parts
+    policy_period_of_tracking policy_period_too_short policy_statistic_of_tracking
+    policy_step_with_target_key policy_thresholds_overlap policy_without_adjustment
+    process_zone_address provider_sections rate_by_header_without_name rate_header_name
+    rate_name_without_header rate_never_full rate_too_fast ratio_forgotten_percent
+    redirect_placeholder redirect_port redirect_same_url respond_body_of_204 rewrite_both_paths
+    rewrite_group_missing rewrite_host_url rewrite_host_variable rewrite_of_a_redirect
+    rewrite_path_with_query rewrite_prefix_relative rewrite_query_name rewrite_regex_broken
+    rule_body_larger_than_listener rule_cookie_name rule_header_name rule_header_regex_lookahead
+    rule_host_is_url rule_method_blank rule_names_twice rule_nested_too_deep rule_not_empty
+    rule_path_relative rule_percentage rule_percentage_forgotten rule_regex_broken rule_source_empty
+    rule_timeout_zero scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards
+    steps_gap steps_mixed steps_overlap steps_two_open_ends tag target_ipv6_without_brackets
+    target_twice target_without_port tls_missing tls_no_certificate tls_on_http
+    tls_trust_without_verify tls_verify_without_trust version_missing zone_pause_longer_than_max
 """.split())
 
 
