@@ -141,8 +141,7 @@ int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& c
 
 /// Resuming verifies nothing: a client's certificate that has expired since must not live on in its
 /// session.
-SSL_TICKET_RETURN on_opened_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
-                                   SSL_TICKET_STATUS status, void*) {
+SSL_TICKET_RETURN judge_session(SSL_SESSION* session, SSL_TICKET_STATUS status) noexcept {
   if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
     return SSL_TICKET_RETURN_IGNORE_RENEW;
   }
@@ -213,7 +212,11 @@ void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
         return sealing == 1 ? seal_ticket(ring.keys.front(), call)
                             : open_ticket(ring.keys, call, SSL_version(ssl) >= TLS1_3_VERSION);
       });
-  SSL_CTX_set_session_ticket_cb(context, nullptr, &on_opened_ticket, nullptr);
+  SSL_CTX_set_session_ticket_cb(
+      context, nullptr,
+      [](SSL*, SSL_SESSION* session, const unsigned char*, std::size_t, SSL_TICKET_STATUS status,
+         void*) { return judge_session(session, status); },
+      nullptr);
 }
 
 /// Nothing in common is refused (RFC 7301 §3.2).
