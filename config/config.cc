@@ -5,6 +5,7 @@
 namespace lbd::config {
 
 std::string Address::text() const {
+  if (!path.empty()) return "unix:" + path;
   const bool v6 = ip.find(':') != std::string::npos;
   return (v6 ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
 }

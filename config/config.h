@@ -35,6 +35,7 @@ struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
   std::string state_dir = "/var/lib/lbd";
+  std::string cookie_key;  // signs sticky cookies; empty: one that is kept in the state directory
   std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
   AccessLog access_log;
@@ -130,12 +131,19 @@ struct ListenerHttp2 {
   std::uint32_t connection_window = 1024 * 1024;  // bytes
 };
 
+/// What connections must begin with: the PROXY protocol's header, version 1 or 2.
+struct ListenerProxyProtocol {
+  bool enabled = false;
+  std::vector<Cidr> trusted;  // peers that may send it; others are closed
+};
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
   std::optional<ListenerTls> tls;  // with protocol https
   ListenerHttp2 http2;
+  ListenerProxyProtocol proxy_protocol;
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
@@ -194,6 +202,15 @@ struct Retries {
   std::uint32_t budget_min = 3;  // a second, per worker
 };
 
+enum class StickyBy : std::uint8_t { lb_cookie, app_cookie };
+
+/// Requests of one session go to one target (docs/adr/0011).
+struct Stickiness {
+  StickyBy by = StickyBy::lb_cookie;
+  StickyCookie cookie;
+  std::string app_cookie;  // the application's, with by app_cookie
+};
+
 struct UpstreamTimeouts {
   milliseconds connect{2'000};
   milliseconds response_head{60'000};
@@ -207,6 +224,9 @@ struct UpstreamLimits {
   std::uint32_t idle_connections_max = 64;    // per worker and target
   std::uint32_t requests_per_target_max = 0;  // in flight per target, all workers; 0: no limit
 };
+
+/// The PROXY protocol's header that connections to targets begin with.
+enum class ProxyVersion : std::uint8_t { off, v1, v2 };
 
 struct Target {
   Address address;
@@ -232,10 +252,12 @@ struct TargetGroup {
   std::uint16_t port = 0;  // of instances, and of targets without one
   Balance balance = Balance::least_requests;
   ZonePreference zones = ZonePreference::local;
+  ProxyVersion proxy_protocol = ProxyVersion::off;
   HealthCheck health_check;
   Passive passive;
   bool fail_open = true;  // all down: balance over all (ALB); false: 503
   Retries retries;
+  std::optional<Stickiness> stickiness;
   UpstreamTimeouts timeouts;
   UpstreamLimits limits;
   std::vector<Target> targets;

@@ -64,6 +64,17 @@ std::string map_text(const std::map<std::string, std::string>& items) {
 
 // ---- a text per value: equal texts mean equal values
 
+std::string text_of(const StickyCookie& sticky) {
+  return list_text({sticky.cookie, std::to_string(sticky.duration.count()),
+                    std::to_string(static_cast<int>(sticky.same_site))});
+}
+
+std::string text_of(const std::optional<Stickiness>& stickiness) {
+  if (!stickiness) return "";
+  return list_text({std::to_string(static_cast<int>(stickiness->by)), stickiness->app_cookie,
+                    text_of(stickiness->cookie)});
+}
+
 std::string text_of(const Action& action) {
   if (const auto* forward = std::get_if<Forward>(&action)) {
     std::vector<std::string> parts{"forward", forward->target_group};
@@ -71,6 +82,7 @@ std::string text_of(const Action& action) {
       parts.push_back(each.target_group);
       parts.push_back(std::to_string(each.weight));
     }
+    if (forward->sticky) parts.push_back(text_of(*forward->sticky));
     return list_text(parts);
   }
   if (const auto* redirect = std::get_if<Redirect>(&action)) {
@@ -219,6 +231,7 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   Changes changes(out, "node");
   changes.number("zone", before.zone, after.zone);
   changes.number("workers", before.workers, after.workers);
+  changes.changed("cookie_key", before.cookie_key != after.cookie_key);
   changes.changed("deployment", before.deployment != after.deployment);
   changes.changed("state_dir", before.state_dir != after.state_dir);
   changes.changed("admin", before.admin.socket != after.admin.socket ||
@@ -304,6 +317,11 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   };
   changes.changed("http2", http2_text(before.http2) != http2_text(after.http2));
   changes.changed("tls", text_of(before.tls) != text_of(after.tls));
+  const auto proxy_text = [](const ListenerProxyProtocol& p) {
+    return p.enabled ? "on " + text_of(p.trusted) : "off";
+  };
+  changes.changed("proxy_protocol",
+                  proxy_text(before.proxy_protocol) != proxy_text(after.proxy_protocol));
   changes.changed("forwarded_headers",
                   text_of(before.forwarded_headers) != text_of(after.forwarded_headers));
   const auto& [a, b] = std::pair(before.timeouts, after.timeouts);
@@ -362,6 +380,7 @@ void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& chan
   changes.number("port", before.port, after.port);
   changes.changed("balance", before.balance != after.balance);
   changes.changed("zones", before.zones != after.zones);
+  changes.changed("proxy_protocol", before.proxy_protocol != after.proxy_protocol);
   changes.changed("health_check", text_of(before.health_check) != text_of(after.health_check));
   changes.changed("passive", text_of(before.passive) != text_of(after.passive));
   changes.number("fail_open", before.fail_open, after.fail_open);
@@ -370,6 +389,7 @@ void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& chan
                        g.retries.budget_min);
   };
   changes.changed("retries", rest(before) != rest(after));
+  changes.changed("stickiness", text_of(before.stickiness) != text_of(after.stickiness));
   const auto& [a, b] = std::pair(before.timeouts, after.timeouts);
   changes.duration("timeouts.connect", a.connect, b.connect);
   changes.duration("timeouts.response_head", a.response_head, b.response_head);

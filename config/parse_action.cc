@@ -111,6 +111,7 @@ struct ActionDraft {
   Forward forward;
   Redirect redirect;
   FixedResponse response;
+  std::optional<StickyCookie> sticky;
 };
 
 Table action_table(ActionDraft& draft) {
@@ -120,6 +121,9 @@ Table action_table(ActionDraft& draft) {
                   {"forward", forward(draft.forward),
                    "Target group that answers, or several with weights (0 to 999): each request "
                    "is drawn by lot."},
+                  {"stickiness",
+                   object([&draft] { return sticky_cookie_table(draft.sticky.emplace()); }),
+                   "With several groups: the lot is drawn once for each client."},
                   {"redirect", object([&draft] { return redirect_table(draft.redirect); }),
                    "Redirect the client."},
                   {"respond", object([&draft] { return respond_table(draft.response); }),
@@ -147,7 +151,14 @@ Kind action(std::function<void(Action)> set) {
                                 fmt::format("{}: exactly one of forward, redirect and respond is "
                                             "needed, found {}",
                                             at.path, count == 0 ? "none" : std::to_string(count)));
+                } else if (draft.sticky && draft.forward.weighted.empty()) {
+                  decoder.error(find_member(at.value, "stickiness")->place, "E2010",
+                                at.path +
+                                    ": 'stickiness' here keeps clients with one of several "
+                                    "target groups: there is only one",
+                                "to keep them with a target, put it into the target group");
                 } else if (forward != nullptr) {
+                  draft.forward.sticky = draft.sticky;
                   set(draft.forward);
                 } else if (redirect != nullptr) {
                   set(draft.redirect);
@@ -159,8 +170,11 @@ Kind action(std::function<void(Action)> set) {
               [] {
                 ActionDraft sample;
                 auto schema = schema_of(action_table(sample));
-                schema["minProperties"] = 1;
-                schema["maxProperties"] = 1;
+                json::array one;
+                for (const char* key : {"forward", "redirect", "respond"}) {
+                  one.push_back(json::object{{"required", json::array{key}}});
+                }
+                schema["oneOf"] = std::move(one);
                 return schema;
               },
           .fallback = ""};

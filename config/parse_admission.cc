@@ -39,6 +39,8 @@ void check_rate(Decoder& decoder, const Cursor& at, const RateLimit& limit) {
   }
 }
 
+}  // namespace
+
 /// Nobody at all is hardly what an empty list is meant to say.
 Kind some_networks(std::vector<Cidr>& out) {
   Kind kind = checked(networks(out), [](Decoder& decoder, const Cursor& at) {
@@ -48,8 +50,6 @@ Kind some_networks(std::vector<Cidr>& out) {
   kind.fallback.clear();
   return kind;
 }
-
-}  // namespace
 
 Table access_table(AccessList& access) {
   return {.doc = "Who may come in, by address.",

@@ -99,6 +99,19 @@ Table limits_table(ListenerLimits& limits) {
       .after = {}};
 }
 
+Table proxy_protocol_table(ListenerProxyProtocol& proxy) {
+  return {.doc =
+              "The PROXY protocol's header (version 1 or 2), with which every connection must "
+              "begin, or `off`. The address that it names is the client's for all purposes.",
+          .fields =
+              {
+                  {"trusted", some_networks(proxy.trusted),
+                   "Networks of the proxies that may connect; others are closed.", true},
+              },
+          .later = {},
+          .after = {}};
+}
+
 }  // namespace
 
 Table listener_table(Listener& listener) {
@@ -115,6 +128,11 @@ Table listener_table(Listener& listener) {
                "Certificates and how they are used; with protocol https."},
               {"http2", object([&listener] { return listener_http2_table(listener.http2); }),
                "HTTP/2 with clients."},
+              {"proxy_protocol", or_off(listener.proxy_protocol.enabled, object([&listener] {
+                                          return proxy_protocol_table(listener.proxy_protocol);
+                                        })),
+               "Whether connections come through a proxy that says who its client is (PROXY "
+               "protocol), or `off`."},
               {"rules", objects(listener.rules, &rule_table),
                "Rules, in order: the first that matches decides."},
               {"default",

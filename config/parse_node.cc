@@ -1,4 +1,6 @@
 // The root of a configuration and its `node` section.
+#include <fmt/format.h>
+
 #include "config/scalars.h"
 #include "config/tables.h"
 
@@ -90,6 +92,22 @@ Kind deployment(std::string& out) {
       .fallback = ""};
 }
 
+constexpr std::size_t kKeyBytesMin = 32;
+
+Kind cookie_key(std::string& out) {
+  Kind kind = text(out);
+  const auto read = kind.read;
+  kind.read = [&out, read](Decoder& decoder, const Cursor& at) {
+    read(decoder, at);
+    if (out.size() < kKeyBytesMin && !at.value.broken) {
+      decoder.error(
+          at.value.place, "E2005",
+          fmt::format("{}: a key of at least {} characters is needed", at.path, kKeyBytesMin));
+    }
+  };
+  return kind;
+}
+
 /// `version: 1`, the only one there is.
 Kind version(int& out) {
   return {.read =
@@ -129,33 +147,38 @@ Kind include() {
 }  // namespace
 
 Table node_table(Node& node) {
-  return {.doc = "This process and this host.",
-          .fields =
-              {
-                  {"zone", required_text(node.zone, "a zone"),
-                   "Availability Zone of this host; `auto` asks the instance metadata service."},
-                  {"workers", whole_or(node.workers, "auto", {1, 1024}),
-                   "Worker threads; `auto` is one per usable CPU."},
-                  {"state_dir", required_text(node.state_dir, "a path"),
-                   "Folder of the scaler's plan and history."},
-                  {"deployment", deployment(node.deployment),
-                   "Name that EC2 instances are owned under (tag `lbd:deployment`): lbd sees and "
-                   "ends only those of its own. Default: a random id kept in `state_dir`."},
-                  {"admin", object([&node] { return admin_table(node.admin); }),
-                   "Admin API and metrics."},
-                  {"access_log", or_off(node.access_log.enabled, object([&node] {
-                                          return access_log_table(node.access_log);
-                                        })),
-                   "One JSON line per request, or `off`."},
-                  {"connections_max", whole(node.connections_max, {1, 10'000'000}),
-                   "Client connections of the process; above it new ones are closed at once."},
-                  {"drain_deadline", duration(node.drain_deadline, {.least = 0s, .most = 24h}),
-                   "How long requests in flight may take to finish after SIGTERM."},
-                  {"log_level", word(node.log_level, {"debug", "info", "warning", "error"}),
-                   "Least severity that is logged."},
-              },
-          .later = {},
-          .after = {}};
+  return {
+      .doc = "This process and this host.",
+      .fields =
+          {
+              {"zone", required_text(node.zone, "a zone"),
+               "Availability Zone of this host; `auto` asks the instance metadata service."},
+              {"workers", whole_or(node.workers, "auto", {1, 1024}),
+               "Worker threads; `auto` is one per usable CPU."},
+              {"state_dir", required_text(node.state_dir, "a path"),
+               "Folder of the scaler's plan and history."},
+              {"cookie_key", cookie_key(node.cookie_key),
+               "Signs sticky cookies: the same on all hosts whose clients are to stay with their "
+               "targets. 32 characters or more, best from `${file:}`. Default: a random one kept "
+               "in `state_dir`."},
+              {"deployment", deployment(node.deployment),
+               "Name that EC2 instances are owned under (tag `lbd:deployment`): lbd sees and "
+               "ends only those of its own. Default: a random id kept in `state_dir`."},
+              {"admin", object([&node] { return admin_table(node.admin); }),
+               "Admin API and metrics."},
+              {"access_log", or_off(node.access_log.enabled, object([&node] {
+                                      return access_log_table(node.access_log);
+                                    })),
+               "One JSON line per request, or `off`."},
+              {"connections_max", whole(node.connections_max, {1, 10'000'000}),
+               "Client connections of the process; above it new ones are closed at once."},
+              {"drain_deadline", duration(node.drain_deadline, {.least = 0s, .most = 24h}),
+               "How long requests in flight may take to finish after SIGTERM."},
+              {"log_level", word(node.log_level, {"debug", "info", "warning", "error"}),
+               "Least severity that is logged."},
+          },
+      .later = {},
+      .after = {}};
 }
 
 Table config_table(Config& config) {

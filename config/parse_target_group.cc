@@ -135,13 +135,20 @@ Table zones_table(ZonePreference& zones) {
           .after = {}};
 }
 
-/// An address whose port may come from the group.
+constexpr std::string_view kUnix = "unix:";
+
+/// An address whose port may come from the group, or a Unix socket.
 Kind target_address(Address& out, std::uint16_t group_port) {
   return {.read =
               [&out, group_port](Decoder& decoder, const Cursor& at) {
                 const auto* found = scalar_of(decoder, at, "an address such as 10.0.1.10:8080");
                 if (found == nullptr) return;
-                auto address = parse_address(*found, group_port);
+                const bool unix_socket = found->starts_with(kUnix);
+                auto address = unix_socket ? parse_unix_address(found->substr(kUnix.size()))
+                                           : parse_address(*found, group_port);
+                if (!address && unix_socket) {
+                  return decoder.expected(at, address.error().message);
+                }
                 if (!address) {
                   const bool ip_only = parse_ip(*found).has_value();
                   const bool name =
@@ -151,12 +158,14 @@ Kind target_address(Address& out, std::uint16_t group_port) {
                                           : name  ? "names are not resolved: write the IP address"
                                                   : "");
                 }
-                if (address->port == 0) return decoder.expected(at, "a port from 1 to 65535");
+                if (!unix_socket && address->port == 0)
+                  return decoder.expected(at, "a port from 1 to 65535");
                 out = std::move(*address);
               },
           .schema =
               [] {
-                return json::object{{"type", "string"}, {"pattern", "^[][0-9a-fA-F:.]+$"}};
+                return json::object{{"type", "string"},
+                                    {"pattern", "^(unix:[/@].+|[][0-9a-fA-F:.]+)$"}};
               },
           .fallback = ""};
 }
@@ -166,7 +175,9 @@ Table target_table(Target& target, std::uint16_t group_port) {
           .fields =
               {
                   {"address", target_address(target.address, group_port),
-                   "Address, with port unless the group has one.", true},
+                   "Address, with port unless the group has one; or a Unix socket: "
+                   "`unix:/run/app.sock`, abstract `unix:@app`.",
+                   true},
                   {"zone", text(target.zone), "Its Availability Zone."},
                   {"weight", whole(target.weight, {0, 1000}),
                    "Share relative to others; 0 gets no new requests."},
@@ -223,6 +234,10 @@ Table target_group_table(TargetGroup& group) {
                    "How a target is picked."},
                   {"zones", object([&group] { return zones_table(group.zones); }),
                    "Which zone's targets are used."},
+                  {"proxy_protocol",
+                   word(group.proxy_protocol, {.words = {"off", "v1", "v2"}, .later = {}}),
+                   "PROXY protocol header that connections to targets begin with. Each client gets "
+                   "connections of its own."},
                   {"health_check", or_off(group.health_check.enabled, object([&group] {
                                             return health_check_table(group.health_check);
                                           })),
@@ -235,6 +250,9 @@ Table target_group_table(TargetGroup& group) {
                    "With every target down: use them all (true) or answer 503 (false)."},
                   {"retries", object([&group] { return retries_table(group.retries); }),
                    "Second attempts of requests that may be repeated."},
+                  {"stickiness",
+                   object([&group] { return stickiness_table(group.stickiness.emplace()); }),
+                   "Requests of one session go to one target: see docs/operations/sessions.md."},
                   {"timeouts", object([&group] { return timeouts_table(group.timeouts); }),
                    "Deadlines towards a target."},
                   {"limits", object([&group] { return limits_table(group.limits); }),

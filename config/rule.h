@@ -49,9 +49,18 @@ struct WeightedGroup {
   std::string target_group;
   std::uint32_t weight = 0;  // 0..999
 };
+enum class SameSite : std::uint8_t { unset, none, lax, strict };
+
+/// A cookie of lbd's own that keeps a client where it is.
+struct StickyCookie {
+  std::string cookie;                     // its name; empty: made of the group's or rule's
+  std::chrono::seconds duration{86'400};  // from the last response on; 0: while the browser runs
+  SameSite same_site = SameSite::unset;
+};
 struct Forward {
   std::string target_group;             // empty with several
   std::vector<WeightedGroup> weighted;  // drawn by lot for each request
+  std::optional<StickyCookie> sticky;   // with several: once for each client
 };
 struct Redirect {  // ALB semantics: #{protocol} #{host} #{port} #{path} #{query}
   std::string protocol = "#{protocol}";

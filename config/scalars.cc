@@ -151,6 +151,16 @@ Outcome<Address> parse_address(std::string_view text, std::uint16_t default_port
   return Address{std::move(*address), *number};
 }
 
+Outcome<Address> parse_unix_address(std::string_view path) {
+  constexpr std::size_t kPathMax = 107;  // of a Unix socket's address
+  if ((!path.starts_with('/') && !path.starts_with('@')) || path.size() < 2) {
+    return failure("a path such as unix:/run/app.sock, or unix:@app for an abstract name");
+  }
+  if (path.size() > kPathMax) return failure(fmt::format("a path of at most {} bytes", kPathMax));
+  if (path.find('\0') != std::string_view::npos) return failure("a path without NUL");
+  return Address{{}, 0, std::string(path)};
+}
+
 Outcome<Cidr> parse_cidr(std::string_view text) {
   const auto slash = text.find('/');
   auto ip = parse_ip(text.substr(0, slash));

@@ -23,6 +23,8 @@ namespace lbd::config {
 [[nodiscard]] Outcome<double> parse_number(std::string_view text);
 /// "10.0.0.1:80", "[::1]:80"; with `default_port` also without a port. 0 as default: required.
 [[nodiscard]] Outcome<Address> parse_address(std::string_view text, std::uint16_t default_port);
+/// What follows "unix:": "/run/app.sock", or "@app" for a name in the kernel's abstract namespace.
+[[nodiscard]] Outcome<Address> parse_unix_address(std::string_view path);
 /// "10.0.0.0/8", "fd00::/8", or one address.
 [[nodiscard]] Outcome<Cidr> parse_cidr(std::string_view text);
 /// "200-299,404".

@@ -18,9 +18,13 @@ void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor
 [[nodiscard]] Kind action(std::function<void(Action)> set);
 [[nodiscard]] Table rewrite_table(Rewrite& rewrite);
 [[nodiscard]] Table header_edits_table(HeaderEdits& edits);
+/// As `networks`, but at least one.
+[[nodiscard]] Kind some_networks(std::vector<Cidr>& out);
 [[nodiscard]] Table access_table(AccessList& access);
 [[nodiscard]] Table rate_limit_table(RateLimit& limit);
 [[nodiscard]] Kind error_pages(std::map<std::string, ErrorPage>& out);
+[[nodiscard]] Table sticky_cookie_table(StickyCookie& sticky);
+[[nodiscard]] Table stickiness_table(Stickiness& stickiness);
 [[nodiscard]] Table target_group_table(TargetGroup& group);
 [[nodiscard]] Table scaling_group_table(ScalingGroup& group);
 /// The list `policies`; names that are not given are derived from signal and position.

@@ -69,7 +69,7 @@ class Validator : Findings {
     std::map<Address, std::size_t> addresses;
     for (std::size_t i = 0; i < group.targets.size(); ++i) {
       const auto& address = group.targets[i].address;
-      if (address.ip.empty()) continue;  // reported as missing or wrong
+      if (address.empty()) continue;  // reported as missing or wrong
       const auto [first, is_new] = addresses.emplace(address, i);
       if (is_new) continue;
       error(fmt::format("{}.targets[{}].address", path, i), "E3008",
@@ -128,6 +128,15 @@ class Validator : Findings {
       error(path + ".timeout", "E3011",
             fmt::format("the health check's timeout ({}) is longer than its interval ({})",
                         duration_text(check.timeout), duration_text(check.interval)));
+    }
+    const auto local =
+        std::find_if(group.targets.begin(), group.targets.end(),
+                     [](const Target& target) { return !target.address.path.empty(); });
+    if (check.port && local != group.targets.end()) {
+      error(path + ".port", "E3050",
+            fmt::format("target {} is a Unix socket, which has no other port to check",
+                        local->address.text()),
+            "remove 'port', or give that target a group of its own");
     }
     if (check.protocol != CheckProtocol::tcp) return;
     for (const std::string_view key : {"path", "host", "codes", "body"}) {

@@ -19,11 +19,14 @@ struct Origin {
   int column = 0;
 };
 
-/// A literal socket address: IPv4 or IPv6 with port (port 0 binds a free one; tests only).
+/// A literal socket address: IPv4 or IPv6 with port (port 0 binds a free one; tests only), or, of
+/// targets, a Unix socket.
 struct Address {
-  std::string ip;  // "0.0.0.0", "::", "10.0.1.10"; never a name
+  std::string ip;  // "0.0.0.0", "::", "10.0.1.10"; never a name; empty with `path`
   std::uint16_t port = 0;
-  [[nodiscard]] std::string text() const;  // "10.0.1.10:80", "[::1]:80"
+  std::string path = {};                   // "/run/app.sock", or "@app": abstract
+  [[nodiscard]] std::string text() const;  // "10.0.1.10:80", "[::1]:80", "unix:/run/app.sock"
+  [[nodiscard]] bool empty() const noexcept { return ip.empty() && path.empty(); }
   friend bool operator==(const Address&, const Address&) = default;
   friend auto operator<=>(const Address&, const Address&) = default;
 };

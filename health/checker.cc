@@ -197,7 +197,7 @@ Task<> Checker::check(Checker& checker, std::shared_ptr<Entry> entry) {
   config::HealthCheck settings = entry->target.settings;
   if (entry->suspect()) settings = quick(std::move(settings), entry->usual);
   entry->urgent = entry->doubted = false;
-  net::TcpDial::To to{entry->target.address, entry->target.tls};
+  net::TcpDial::To to{entry->target.address, entry->target.tls, entry->target.greeting};
   CheckResult result = co_await probe.run(std::move(to), std::move(settings));
   entry->probe = nullptr;
   --checker.running_[static_cast<std::size_t>(entry->lane)];

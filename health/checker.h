@@ -35,9 +35,10 @@ struct Verdict {
 /// What to check.
 struct CheckedTarget {
   TargetKey key;
-  net::SocketAddress address;  // of the check: the target's, with the check's own port
+  net::Endpoint address;  // of the check: the target's, with the check's own port
   config::HealthCheck settings;
   std::shared_ptr<const net::TlsClient> tls = nullptr;  // of https checks
+  std::string greeting = {};                            // sent first
 };
 
 /// Thread: the control loop. `stop` must have run, and its tasks ended, before it is destroyed.

@@ -46,11 +46,12 @@ CheckResult connect_result(const net::DialFailure& failure) {
   return failed(CheckFailure::refused, std::strerror(failure.error));
 }
 
-std::string request_text(const net::SocketAddress& address, const config::HealthCheck& settings) {
+std::string request_text(const net::Endpoint& address, const config::HealthCheck& settings) {
+  const std::string own = address.is_unix() ? address.host() : address.text();
   return fmt::format(
       "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lbd-health/1\r\nAccept: */*\r\nConnection: "
       "close\r\n\r\n",
-      settings.path, settings.host.empty() ? address.text() : settings.host);
+      settings.path, settings.host.empty() ? own : settings.host);
 }
 
 /// Reads until `text` holds a whole head (ok), or the stream ends.
@@ -88,8 +89,7 @@ Task<bool> find_in_body(net::Stream& stream, std::string text, std::size_t head_
   co_return true;
 }
 
-Task<CheckResult> ask(net::Stream& stream, net::SocketAddress address,
-                      config::HealthCheck settings) {
+Task<CheckResult> ask(net::Stream& stream, net::Endpoint address, config::HealthCheck settings) {
   const std::string request = request_text(address, settings);
   const iovec piece{const_cast<char*>(request.data()), request.size()};
   const net::IoResult sent = co_await stream.write(std::span<const iovec>(&piece, 1));
@@ -146,7 +146,7 @@ void Probe::cancel() noexcept {
 }
 
 Task<CheckResult> Probe::run(net::TcpDial::To to, config::HealthCheck settings) {
-  const net::SocketAddress address = to.address;
+  const net::Endpoint address = to.address;
   const TimePoint started = loop_.clock().now();
   const TimePoint due = started + settings.timeout;
   CheckResult result;

@@ -16,6 +16,7 @@
 #include "config/files.h"
 #include "config/parse.h"
 #include "lbd/base/log.h"
+#include "lbd/control/cookie_key.h"
 #include "lbd/control/plane.h"
 #include "lbd/daemon_providers.h"
 #include "lbd/net/loop_asio.h"
@@ -113,6 +114,15 @@ Outcome<std::unique_ptr<scaler::Store>> open_store(StateDirectory& state, const 
   return std::unique_ptr<scaler::Store>(std::move(*opened));
 }
 
+std::string cookie_key_of(const config::Node& node, Log& log) {
+  if (!node.cookie_key.empty()) return node.cookie_key;
+  auto kept = control::kept_cookie_key(node.state_dir);
+  if (kept) return std::move(*kept);
+  log.warning("sticky cookies of this run are not known to the next",
+              {{"reason", kept.error().message}});
+  return control::random_cookie_key();
+}
+
 int fail(const std::string& sentence) {
   std::fprintf(stderr, "lbd: %s\n", sentence.c_str());
   return kExitFailed;
@@ -158,6 +168,7 @@ int run_daemon(const DaemonOptions& options) {
        .config_path = options.config_path,
        .store = store,
        .make_provider = [&](const config::ScalingGroup& group) { return providers.make(group); },
+       .cookie_key = cookie_key_of(node, log),
        .access_log = access_log.get(),
        .every_second = [&](control::Plane& running) { providers.every_second(running); },
        .collect = [&](control::Families& out) { providers.collect(out); },

@@ -61,6 +61,17 @@ void collect_handshakes(const std::string& listener, const upstream::HandshakeCo
   }
 }
 
+void collect_proxy_faults(const std::string& listener, const upstream::ListenerLoad& load,
+                          Families& out) {
+  for (std::size_t fault = 1; fault < load.proxy_refused.size(); ++fault) {
+    const std::string_view reason = net::proxy_fault_name(static_cast<net::ProxyFault>(fault));
+    out.counter("lbd_proxy_protocol_errors_total",
+                "Connections closed for want of a good PROXY protocol header, by reason.",
+                {{"listener", listener}, {"reason", std::string(reason)}},
+                static_cast<double>(load.proxy_refused[fault].get()));
+  }
+}
+
 void collect_certificates(const Certificates& certificates, Families& out) {
   for (const CertificateRow& row : certificates.rows()) {
     std::vector<Label> labels{{"name", row.name}, {"file", row.chain_file}};
@@ -96,12 +107,14 @@ void collect_listeners(Plane& plane, Families& out) {
   for (const auto& [name, listener] : plane.live().listeners()) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();
+    const bool proxied = found != configured.end() && found->second.proxy_protocol.enabled;
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
                 {{"listener", name}, {"protocol", https ? "https" : "http"}},
                 load.connections.get());
       if (https) collect_handshakes(name, load.handshakes, out);
+      if (proxied) collect_proxy_faults(name, load, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
       out.counter("lbd_http2_connections_total", "Client connections that spoke HTTP/2.", labels,
@@ -162,6 +175,17 @@ void collect_routes(const upstream::LiveState& live, Families& out) {
   }
 }
 
+void collect_sticky(const std::string& group, const upstream::GroupLoad& load, Families& out) {
+  const auto count = [&](const char* outcome, std::uint64_t requests) {
+    out.counter("lbd_sticky_requests_total",
+                "Requests of sticky groups: kept at the target of their cookie, new, or moved.",
+                {{"target_group", group}, {"outcome", outcome}}, static_cast<double>(requests));
+  };
+  count("kept", load.sticky_kept.get());
+  count("new", load.sticky_new.get());
+  count("moved", load.sticky_moved.get());
+}
+
 void collect_groups(Plane& plane, Families& out) {
   const auto& configured = plane.config().target_groups;
   for (const auto& [name, group] : plane.live().groups()) {
@@ -169,8 +193,10 @@ void collect_groups(Plane& plane, Families& out) {
     const auto found = configured.find(name);
     const bool https =
         found != configured.end() && found->second.protocol == config::TargetProtocol::https;
+    const bool sticky = found != configured.end() && found->second.stickiness;
     for (const upstream::GroupLoad& load : group->loads) {
       if (https) collect_target_handshakes(name, load.handshakes, out);
+      if (sticky) collect_sticky(name, load, out);
       out.gauge("lbd_requests_in_flight", "Requests at a target group now.", labels,
                 load.in_flight.get());
       out.counter("lbd_retries_total", "Attempts after the first.",

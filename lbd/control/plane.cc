@@ -76,6 +76,7 @@ Plane::~Plane() {
 
 Outcome<void> Plane::start() {
   started_ = clock().now();
+  live_.set_cookie_key(parts_.cookie_key);
   const std::size_t count = live_.workers();
   for (std::size_t i = 0; i < count; ++i) {
     const auto share =
@@ -262,6 +263,7 @@ std::vector<std::string> Plane::restart_needed(const config::Config& next) const
   const config::Node& now = config_->node;
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
+  if (next.node.cookie_key != now.cookie_key) keys.emplace_back("node.cookie_key");
   if (next.node.deployment != now.deployment) keys.emplace_back("node.deployment");
   if (next.node.admin.socket != now.admin.socket) keys.emplace_back("node.admin.socket");
   if (next.node.admin.metrics != now.admin.metrics) keys.emplace_back("node.admin.metrics");

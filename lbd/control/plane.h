@@ -34,6 +34,7 @@ struct PlaneParts {
   std::string config_path;
   scaler::Store& store;
   std::function<std::unique_ptr<scaler::Provider>(const config::ScalingGroup&)> make_provider;
+  std::string cookie_key;                    // signs sticky cookies
   worker::AccessLog* access_log = nullptr;   // null: off
   std::function<void(Plane&)> every_second;  // for what hangs on the providers
   std::function<void(Families&)> collect;    // their metrics

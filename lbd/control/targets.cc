@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "lbd/net/proxy_protocol.h"
+
 namespace lbd::control {
 
 using upstream::TargetState;
@@ -121,10 +123,16 @@ void Targets::apply_checks() {
     if (check.protocol == config::CheckProtocol::https && certificates_ != nullptr) {
       tls = certificates_->find_client(name);
     }
+    // A check port of its own is another server's, which knows nothing of the PROXY protocol.
+    const auto version = static_cast<net::ProxyVersion>(settings(name).proxy_protocol);
+    const net::ProxyHeader own(check.port ? net::ProxyVersion::off : version);
     for (const TargetRow& row : rows) {
-      const auto address =
-          net::SocketAddress::parse(row.address.ip, check.port.value_or(row.address.port));
-      if (address) checked.push_back({{name, row.address.text()}, *address, check, tls});
+      config::Address where = row.address;
+      where.port = check.port.value_or(where.port);
+      const auto address = upstream::endpoint_of(where);
+      if (!address) continue;
+      checked.push_back(
+          {{name, row.address.text()}, *address, check, tls, std::string(own.view())});
     }
   }
   checker_.apply(checked);

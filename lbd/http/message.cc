@@ -29,6 +29,7 @@ constexpr std::array kKnown{
     Known{"proxy-authorization", HeaderId::proxy_authorization},
     Known{"proxy-connection", HeaderId::proxy_connection},
     Known{"referer", HeaderId::referer},
+    Known{"set-cookie", HeaderId::set_cookie},
     Known{"te", HeaderId::te},
     Known{"traceparent", HeaderId::traceparent},
     Known{"tracestate", HeaderId::tracestate},

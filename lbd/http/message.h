@@ -43,6 +43,7 @@ enum class HeaderId : std::uint8_t {
   proxy_authorization,
   proxy_connection,
   referer,
+  set_cookie,
   te,
   traceparent,
   tracestate,

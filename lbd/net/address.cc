@@ -1,28 +1,13 @@
 #include "lbd/net/address.h"
 
 #include <arpa/inet.h>
+#include <sys/un.h>
 
-#include <array>
+#include <cstddef>
 #include <cstring>
+#include <utility>
 
 namespace lbd::net {
-namespace {
-
-/// The 16 bytes of an address in IPv6 form; IPv4 becomes ::ffff:a.b.c.d.
-std::array<std::uint8_t, 16> bytes_of(const sockaddr_in6& storage) noexcept {
-  std::array<std::uint8_t, 16> bytes{};
-  if (storage.sin6_family == AF_INET) {
-    sockaddr_in v4{};
-    std::memcpy(&v4, &storage, sizeof v4);
-    bytes[10] = bytes[11] = 0xff;
-    std::memcpy(bytes.data() + 12, &v4.sin_addr, 4);
-  } else {
-    std::memcpy(bytes.data(), &storage.sin6_addr, 16);
-  }
-  return bytes;
-}
-
-}  // namespace
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view ip, std::uint16_t port) {
   SocketAddress address;
@@ -40,6 +25,22 @@ std::optional<SocketAddress> SocketAddress::parse(std::string_view ip, std::uint
     return address;
   }
   return std::nullopt;
+}
+
+SocketAddress SocketAddress::of(std::span<const std::uint8_t> ip, std::uint16_t port) noexcept {
+  SocketAddress address;
+  if (ip.size() == 4) {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    std::memcpy(&v4.sin_addr, ip.data(), 4);
+    std::memcpy(&address.storage_, &v4, sizeof v4);
+  } else if (ip.size() == 16) {
+    address.storage_.sin6_family = AF_INET6;
+    address.storage_.sin6_port = htons(port);
+    std::memcpy(&address.storage_.sin6_addr, ip.data(), 16);
+  }
+  return address;
 }
 
 SocketAddress SocketAddress::peer_of(int fd) noexcept {
@@ -62,14 +63,27 @@ socklen_t SocketAddress::size() const noexcept {
 
 std::uint16_t SocketAddress::port() const noexcept { return ntohs(storage_.sin6_port); }
 
+std::array<std::uint8_t, 16> SocketAddress::bytes() const noexcept {
+  std::array<std::uint8_t, 16> bytes{};
+  if (family() == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &storage_, sizeof v4);
+    bytes[10] = bytes[11] = 0xff;
+    std::memcpy(bytes.data() + 12, &v4.sin_addr, 4);
+  } else {
+    std::memcpy(bytes.data(), &storage_.sin6_addr, 16);
+  }
+  return bytes;
+}
+
 std::string SocketAddress::ip() const {
-  const auto bytes = bytes_of(storage_);
+  const auto ip = bytes();
   const bool mapped = family() == AF_INET || IN6_IS_ADDR_V4MAPPED(&storage_.sin6_addr);
   char text[INET6_ADDRSTRLEN] = "";
   if (mapped) {
-    ::inet_ntop(AF_INET, bytes.data() + 12, text, sizeof text);
+    ::inet_ntop(AF_INET, ip.data() + 12, text, sizeof text);
   } else {
-    ::inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
+    ::inet_ntop(AF_INET6, ip.data(), text, sizeof text);
   }
   return text;
 }
@@ -81,14 +95,48 @@ std::string SocketAddress::text() const {
 }
 
 bool SocketAddress::in(const SocketAddress& network, int prefix_bits) const noexcept {
-  const auto mine = bytes_of(storage_);
-  const auto theirs = bytes_of(network.storage_);
+  const auto mine = bytes();
+  const auto theirs = network.bytes();
   int bits = prefix_bits + (network.family() == AF_INET ? 96 : 0);
   for (std::size_t i = 0; i < mine.size() && bits > 0; ++i, bits -= 8) {
     const auto mask = static_cast<std::uint8_t>(bits >= 8 ? 0xff : 0xff << (8 - bits));
     if (((mine[i] ^ theirs[i]) & mask) != 0) return false;
   }
   return true;
+}
+
+struct Endpoint::UnixAddress {
+  sockaddr_un address{};
+  socklen_t size = 0;
+};
+
+std::optional<Endpoint> Endpoint::of_unix(std::string_view path) {
+  auto made = std::make_shared<UnixAddress>();
+  if (path.size() < 2 || path.size() >= sizeof made->address.sun_path) return std::nullopt;
+  made->address.sun_family = AF_UNIX;
+  std::memcpy(made->address.sun_path, path.data(), path.size());
+  const bool abstract = path[0] == '@';
+  if (abstract) made->address.sun_path[0] = '\0';
+  // An abstract name is all bytes there are, a path ends with a NUL.
+  made->size =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
+  Endpoint endpoint;
+  endpoint.unix_ = std::move(made);
+  return endpoint;
+}
+
+const sockaddr* Endpoint::data() const noexcept {
+  return is_unix() ? reinterpret_cast<const sockaddr*>(&unix_->address) : address_.data();
+}
+
+socklen_t Endpoint::size() const noexcept { return is_unix() ? unix_->size : address_.size(); }
+
+std::string Endpoint::text() const {
+  if (!is_unix()) return address_.text();
+  const char* path = unix_->address.sun_path;
+  return path[0] == '\0'
+             ? "unix:@" + std::string(path + 1, unix_->size - 1 - offsetof(sockaddr_un, sun_path))
+             : "unix:" + std::string(path);
 }
 
 }  // namespace lbd::net

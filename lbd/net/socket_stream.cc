@@ -22,11 +22,12 @@ void SocketStream::adopt(int fd) noexcept {
   failure_ = core_.watch(fd_, *this, kReadEvents);
 }
 
-bool SocketStream::begin_dial(const SocketAddress& address, IoWait& wait) {
-  fd_ = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+bool SocketStream::begin_dial(const Endpoint& to, std::string_view greeting, IoWait& wait) {
+  greeting_ = greeting;
+  fd_ = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd_ < 0) return over(wait, errno);
-  no_delay();
-  connecting_ = ::connect(fd_, address.data(), address.size()) != 0;
+  if (!to.is_unix()) no_delay();
+  connecting_ = ::connect(fd_, to.data(), to.size()) != 0;
   if (connecting_ && errno != EINPROGRESS) return over(wait, errno);
   // Only now: an unconnected socket counts as hung up.
   writes_watched_ = connecting_;
@@ -41,7 +42,7 @@ bool SocketStream::begin_open(IoWait& wait) {
   if (fd_ < 0) return over(wait, ECANCELED);
   if (failure_ != 0) return over(wait, failure_);
   IoResult result;
-  if (shake_hands(result)) {
+  if (!greet(result) || shake_hands(result)) {
     wait.finish(result);
     return true;
   }
@@ -133,7 +134,7 @@ void SocketStream::go_on_opening() {
   IoResult result;
   if (std::exchange(open_cancelled_, false)) {
     result.fault = Fault::cancelled;
-  } else if (result = connected(); result.ok() && !shake_hands(result)) {
+  } else if (result = connected(); result.ok() && greet(result) && !shake_hands(result)) {
     return;
   }
   std::exchange(open_, nullptr)->finish(result);
@@ -161,6 +162,17 @@ void SocketStream::go_on_writing() {
     return;
   }
   std::exchange(write_, nullptr)->finish(result);
+}
+
+/// False: it failed. A new socket has room for it: if not, this machine is short of memory.
+bool SocketStream::greet(IoResult& result) noexcept {
+  if (greeting_.empty()) return true;
+  const std::string_view all = std::exchange(greeting_, {});
+  iovec piece{const_cast<char*>(all.data()), all.size()};
+  const ssize_t sent = send({&piece, 1});
+  if (sent == static_cast<ssize_t>(all.size())) return true;
+  result = {Fault::io_error, sent < 0 && sent != -EAGAIN ? static_cast<int>(-sent) : ENOBUFS, 0};
+  return false;
 }
 
 ssize_t SocketStream::receive(std::span<char> into) noexcept {

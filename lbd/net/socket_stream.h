@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 
 #include "lbd/net/address.h"
 #include "lbd/net/loop_core.h"
@@ -23,8 +24,9 @@ class SocketStream : public Stream, protected Watch {
   /// Takes over a connected descriptor. Should it not be watchable, each operation fails with the
   /// reason.
   void adopt(int fd) noexcept;
-  /// Connects, and on TLS shakes hands. As begin_write: true when it is over.
-  bool begin_dial(const SocketAddress& address, IoWait& wait);
+  /// Connects, sends `greeting` (at most a few hundred bytes, which live until it is over), and on
+  /// TLS shakes hands. As begin_write: true when it is over.
+  bool begin_dial(const Endpoint& to, std::string_view greeting, IoWait& wait);
 
   /// Of a handshake that failed; `none` when it never came to one.
   [[nodiscard]] virtual TlsFailure take_failure() { return {TlsFault::none, {}}; }
@@ -78,6 +80,7 @@ class SocketStream : public Stream, protected Watch {
   void go_on_reading();
   void go_on_writing();
   [[nodiscard]] IoResult connected() noexcept;
+  bool greet(IoResult& result) noexcept;
   void no_delay() const noexcept;
   void release() noexcept;
   static bool over(IoWait& wait, int error);
@@ -95,6 +98,7 @@ class SocketStream : public Stream, protected Watch {
   IoWait* open_ = nullptr;  // connect and handshake
   IoWait* read_ = nullptr;
   IoWait* write_ = nullptr;
+  std::string_view greeting_;
   std::span<char> into_;
   std::array<iovec, kPiecesMax> pieces_{};
   std::size_t first_ = 0;

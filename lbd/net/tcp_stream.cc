@@ -1,5 +1,6 @@
 #include "lbd/net/tcp_stream.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lbd/net/socket_stream.h"
@@ -7,6 +8,10 @@
 
 namespace lbd::net {
 namespace {
+
+// Between tries at a Unix socket whose queue is full.
+constexpr std::chrono::milliseconds kFirstPause{8};
+constexpr std::chrono::milliseconds kLongestPause{64};
 
 class TcpStream final : public SocketStream {
  public:
@@ -68,18 +73,36 @@ TcpDial::TcpDial(Loop& loop) : loop_(loop) {}
 TcpDial::~TcpDial() = default;
 
 void TcpDial::cancel() noexcept {
-  if (stream_) stream_->cancel();
+  if (stream_) {
+    stream_->cancel();
+  } else {
+    cancelled_.set();
+  }
 }
 
 Task<Dialled> TcpDial::run(To to, TimePoint deadline) {
+  Duration pause = kFirstPause;
+  for (;;) {
+    Dialled dialled = co_await try_once(to, deadline);
+    const bool full = !dialled && to.address.is_unix() && dialled.error().error == EAGAIN;
+    if (!full) co_return dialled;
+    const TimePoint again = std::min(loop_.clock().now() + pause, deadline);
+    const bool cancelled = co_await cancelled_.wait_until(loop_.clock(), again);
+    if (cancelled) co_return DialFailure{Fault::cancelled, ECANCELED, {}};
+    if (again == deadline) co_return DialFailure{Fault::connect_timeout, ETIMEDOUT, {}};
+    pause = std::min<Duration>(2 * pause, kLongestPause);
+  }
+}
+
+Task<Dialled> TcpDial::try_once(const To& to, TimePoint deadline) {
   if (to.tls == nullptr) {
     stream_ = std::make_unique<TcpStream>(loop_.core());
   } else {
-    stream_ = make_tls_dial(loop_.core(), std::move(to.tls), to.address);
+    stream_ = make_tls_dial(loop_.core(), to.tls, to.address);
   }
   IoWait dialled;
   bool late = false;
-  if (!stream_->begin_dial(to.address, dialled)) {
+  if (!stream_->begin_dial(to.address, to.greeting, dialled)) {
     StreamDeadline end(loop_.clock(), *stream_, deadline);
     co_await Finished(dialled);
     late = end.passed();

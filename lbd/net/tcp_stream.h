@@ -1,9 +1,11 @@
-// TCP, and TLS over it: dialling and wrapping accepted sockets as Streams.
+// TCP and Unix sockets, and TLS over them: dialling and wrapping accepted sockets as Streams.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "lbd/base/clock.h"
+#include "lbd/base/event.h"
 #include "lbd/base/task.h"
 #include "lbd/net/address.h"
 #include "lbd/net/loop.h"
@@ -40,18 +42,23 @@ class TcpDial {
   TcpDial& operator=(const TcpDial&) = delete;
 
   struct To {
-    SocketAddress address;
+    Endpoint address;
     std::shared_ptr<const TlsClient> tls = nullptr;  // null: plain
+    std::string greeting = {};                       // sent first, before TLS
   };
-  /// Connects, and with `tls` shakes hands, waiting for both at most until `deadline`; once. No
+  /// Connects, greets, and with `tls` shakes hands, waiting for all at most until `deadline`; once.
+  /// A Unix socket whose queue is full is asked again until then, as the network does for TCP. No
   /// request has been sent when it fails, so another try is always safe.
   [[nodiscard]] Task<Dialled> run(To to, TimePoint deadline);
   /// `run` ends with `cancelled` soon, not inside this call; nothing once it is over.
   void cancel() noexcept;
 
  private:
+  Task<Dialled> try_once(const To& to, TimePoint deadline);
+
   Loop& loop_;
   std::unique_ptr<SocketStream> stream_;
+  Event cancelled_;  // for the pauses between tries
 };
 
 /// TcpDial::run for whoever never calls it off.

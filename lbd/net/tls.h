@@ -12,6 +12,7 @@
 #include "lbd/base/result.h"
 #include "lbd/base/task.h"
 #include "lbd/net/loop.h"
+#include "lbd/net/opening.h"
 #include "lbd/net/stream.h"
 
 namespace lbd::net {
@@ -175,21 +176,11 @@ struct TlsAccepted {
   TlsInfo info;
 };
 
-/// A handshake with a client that was accepted; those under way form a list, so that their owner
-/// can call them off. Thread: the loop's.
-class TlsHandshake {
+/// A handshake with a client that was accepted. Thread: the loop's.
+class TlsHandshake : public Opening {
  public:
-  TlsHandshake() = default;
-  virtual ~TlsHandshake() = default;
-  TlsHandshake(const TlsHandshake&) = delete;
-  TlsHandshake& operator=(const TlsHandshake&) = delete;
-
   /// Once.
   [[nodiscard]] virtual Task<Result<TlsAccepted, TlsFailure>> run(TimePoint deadline) = 0;
-  virtual void cancel() noexcept = 0;
-
-  TlsHandshake* next = nullptr;
-  TlsHandshake* previous = nullptr;
 };
 
 /// Takes over the descriptor, whatever comes of it. `server` is kept as long as the stream lives.

@@ -11,6 +11,6 @@ namespace lbd::net {
 /// A stream to `peer` that shakes hands when it has connected.
 [[nodiscard]] std::unique_ptr<SocketStream> make_tls_dial(LoopCore& core,
                                                           std::shared_ptr<const TlsClient> client,
-                                                          const SocketAddress& peer);
+                                                          const Endpoint& peer);
 
 }  // namespace lbd::net

@@ -33,13 +33,13 @@ class TlsStream final : public SocketStream {
     attach(server_->parts().context.get());
     SSL_set_accept_state(ssl_.get());
   }
-  TlsStream(LoopCore& core, std::shared_ptr<const TlsClient> client, const SocketAddress& peer)
+  TlsStream(LoopCore& core, std::shared_ptr<const TlsClient> client, const Endpoint& peer)
       : SocketStream(core), client_(std::move(client)), peer_(peer.text()) {
     const TlsClient::Parts& ours = client_->parts();
     attach(ours.context.get());
     SSL_set_connect_state(ssl_.get());
     SSL_set_app_data(ssl_.get(), &peer_);
-    expect(ours.server_name.empty() ? peer.ip() : ours.server_name);
+    expect(ours.server_name.empty() ? peer.host() : ours.server_name);
     const TlsClient::Parts::Session session = ours.take(peer_);
     if (session) SSL_set_session(ssl_.get(), session.get());
   }
@@ -402,7 +402,7 @@ class Handshake final : public TlsHandshake {
 }  // namespace
 
 std::unique_ptr<SocketStream> make_tls_dial(LoopCore& core, std::shared_ptr<const TlsClient> client,
-                                            const SocketAddress& peer) {
+                                            const Endpoint& peer) {
   return std::make_unique<TlsStream>(core, std::move(client), peer);
 }
 

@@ -75,7 +75,7 @@ Task<> Exchange::run() {
 }
 
 Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
-  const std::size_t group = route.pick_group(worker_.rng);
+  const std::size_t group = choose_group(route);
   group_ = pinned_.snapshot->groups[group].get();
   turns_ = pinned_.turns[group].get();
   group_load_ = &group_->live->loads[worker_.index];
@@ -91,7 +91,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
   }
   compose_request(route);
   for (;;) {
-    const Choice choice = pick_target(worker_, *group_, *turns_, tried_);
+    const Choice choice = choose_target();
     Error error{choice.why_not, Side::self, false};
     if (choice.target != nullptr) error = co_await attempt(choice);
     if (error.fault == Fault::none) break;
@@ -210,8 +210,9 @@ AttemptRecord& Exchange::this_attempt() noexcept {
 Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream, bool fresh) {
   if (called_off_ != Fault::none) co_return called_off_error();
   if (!fresh) {
-    if (std::unique_ptr<upstream::Connection> kept =
-            worker_.idle.take(*choice.target->live, group_->tls.get())) {
+    const net::ProxyHeader owner = proxy_header();
+    const upstream::ConnectionUse use{group_->tls.get(), owner.view()};
+    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(*choice.target->live, use)) {
       upstream.start(std::move(kept), group_settings().limits);
       co_return Result<void>();
     }
@@ -219,11 +220,20 @@ Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream,
   co_return co_await dial(choice, upstream);
 }
 
+/// What connections of this request's begin with; each client has its own.
+net::ProxyHeader Exchange::proxy_header() const noexcept {
+  const config::ProxyVersion version = group_settings().proxy_protocol;
+  if (version == config::ProxyVersion::off) return {};
+  const ClientInfo& client = client_.client();
+  return {static_cast<net::ProxyVersion>(version), client.peer, client.local};
+}
+
 Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
   const TimePoint deadline =
       std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
+  std::string greeting(proxy_header().view());
   const boost::local_shared_ptr<upstream::Dial> dial = upstream::Dial::start(
-      worker_.tasks, {worker_.loop, {choice.target->address, group_->tls}, deadline});
+      worker_.tasks, {worker_.loop, {choice.target->address, group_->tls, greeting}, deadline});
   dial_ = dial.get();
   client_.look_ahead();
   co_await dial->wait();
@@ -248,9 +258,10 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
   load.connect.record(micros(took));
   load.connect_failures_at_success.set(load.connect_failures.get());
   this_attempt().connect_us = std::max(short_micros(took), 1U);
-  upstream.start(std::make_unique<upstream::Connection>(std::move(*dialled), choice.target->live,
-                                                        worker_.buffers, worker_.clock),
-                 group_settings().limits);
+  auto connection = std::make_unique<upstream::Connection>(std::move(*dialled), choice.target->live,
+                                                           worker_.buffers, worker_.clock);
+  connection->set_owner(std::move(greeting));
+  upstream.start(std::move(connection), group_settings().limits);
   co_return Result<void>();
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "lbd/net/proxy_protocol.h"
 #include "lbd/proxy/pick.h"
 #include "lbd/proxy/record.h"
 #include "lbd/proxy/retry.h"
@@ -29,7 +30,12 @@ struct LocalReply {
 /// Buffers and heads of one exchange, reused by the worker for the next.
 struct ExchangeState {
   explicit ExchangeState(BufferPool& pool)
-      : scratch(pool), url(pool), trace(pool), request_text(pool), response_text(pool) {}
+      : scratch(pool),
+        url(pool),
+        trace(pool),
+        cookies(pool),
+        request_text(pool),
+        response_text(pool) {}
   http::ResponseHead response;
   std::vector<http::Header> upstream_headers;
   std::vector<http::Header> client_headers;
@@ -38,6 +44,7 @@ struct ExchangeState {
   http::RequestHead rewritten;
   Buffer url;  // or of a redirect's Location
   Buffer trace;
+  Buffer cookies;
   Buffer request_text;
   Buffer response_text;
 };
@@ -62,6 +69,10 @@ class Exchange {
   [[nodiscard]] route::Variables variables() noexcept;
   [[nodiscard]] Fault admit();
   [[nodiscard]] Fault admit_to(const upstream::SnapshotGate& gate);
+  [[nodiscard]] std::size_t choose_group(const upstream::SnapshotRoute& route);
+  [[nodiscard]] Choice choose_target();
+  [[nodiscard]] std::uint32_t wanted_target() const;
+  void set_sticky_cookies(const Choice& choice);
   [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
   void edit_response();
@@ -73,9 +84,9 @@ class Exchange {
   Task<Result<void>> connect(const Choice& choice, H1Upstream& upstream, bool fresh);
   Task<Error> converse(H1Upstream& upstream, const Choice& choice);
   Task<Result<void>> receive(UpstreamSide& upstream, const Choice& choice);
-  Task<Error> relay(UpstreamSide& upstream);
+  Task<Error> relay(UpstreamSide& upstream, const Choice& choice);
   Task<> upload(UpstreamSide& upstream);
-  Task<Error> tunnel(UpstreamSide& upstream);
+  Task<Error> tunnel(UpstreamSide& upstream, const Choice& choice);
   Task<Error> pump_down(UpstreamSide& upstream);
   Task<> pump_up(UpstreamSide& upstream);
   void note_tunnel_use() noexcept;
@@ -85,6 +96,7 @@ class Exchange {
   Task<> reply_error(Error error);
   Task<Result<void>> reply(LocalReply local);
   Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
+  [[nodiscard]] net::ProxyHeader proxy_header() const noexcept;
   void start_upload(UpstreamSide& upstream);
   Task<> end_upload(UpstreamSide& upstream);
   [[nodiscard]] RetryAnswer ask_retry(const Error& error) const noexcept;
@@ -144,6 +156,9 @@ class Exchange {
   bool uploaded_ = false;            // and all of it went to the target
   bool response_started_ = false;
   bool tunnelling_ = false;
+  bool keep_cookie_ = false;  // its target is full: it goes elsewhere this once
+  bool sticky_share_known_ = false;
+  std::uint32_t sticky_share_ = 0;  // of a forward to several groups
   /// What ended the request from outside, the first of them: client_gone, drain_deadline,
   /// target_timeout (the total deadline) or tunnel_timeout.
   Fault called_off_ = Fault::none;

@@ -55,9 +55,9 @@ Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
   if (!received) {
     error = sent ? received.error() : sent.error();
   } else if (state_->response.status == 101) {
-    error = co_await tunnel(upstream);
+    error = co_await tunnel(upstream, choice);
   } else {
-    error = co_await relay(upstream);
+    error = co_await relay(upstream, choice);
   }
   co_await end_upload(upstream);
   current_ = nullptr;
@@ -88,12 +88,13 @@ Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choic
   co_return Result<void>();
 }
 
-Task<Error> Exchange::relay(UpstreamSide& upstream) {
+Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
   const http::ResponseHead& response = state_->response;
   Result<BodyPiece> piece = upstream.buffered_body();
   if (!piece) co_return piece.error();
   response_headers(response, via(), record_.id, state_->client_headers);
   add_date(state_->client_headers, worker_);
+  set_sticky_cookies(choice);
   edit_response();
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};

@@ -39,8 +39,9 @@ void Exchange::note_tunnel_use() noexcept {
 
 /// `none` when both sides have ended. How it ends says nothing of the target's health: no error is
 /// the upstream's.
-Task<Error> Exchange::tunnel(UpstreamSide& upstream) {
+Task<Error> Exchange::tunnel(UpstreamSide& upstream, const Choice& choice) {
   response_headers(state_->response, via(), record_.id, state_->client_headers);
+  set_sticky_cookies(choice);
   const ResponseOut head{101, state_->response.reason, &state_->client_headers, {}, false};
   const Duration most = listener_.settings.timeouts.tunnel_total;
   response_started_ = tunnelling_ = uploading_ = true;

@@ -201,6 +201,21 @@ const SnapshotTarget* large_round_robin(Search& search, std::size_t zone, std::u
 
 }  // namespace
 
+Kept look_at_kept(const SnapshotGroup& group, std::uint32_t index, const Tried& tried) noexcept {
+  using upstream::TargetState;
+  const SnapshotTarget& target = group.targets[index];
+  const bool may_serve = target.state == TargetState::healthy ||
+                         (group.fail_open && target.state != TargetState::draining);
+  const bool elsewhere =
+      group.settings.zones == config::ZonePreference::strict && target.zone != group.own_zone;
+  if (!may_serve || elsewhere || target.live->closed.load(std::memory_order_relaxed) ||
+      tried.has(target.live.get())) {
+    return Kept::gone;
+  }
+  const std::uint32_t most = group.settings.limits.requests_per_target_max;
+  return most > 0 && target.live->in_flight() >= most ? Kept::full : Kept::serves;
+}
+
 Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns& turns,
                    const Tried& tried) {
   const TimePoint now = worker.clock.now();

@@ -32,6 +32,12 @@ struct Tried {
   }
 };
 
+/// What has become of the target that a client is to be kept with.
+enum class Kept : std::uint8_t { serves, full, gone };
+/// `index`: into the group's targets. One of weight 0 serves those it has.
+[[nodiscard]] Kept look_at_kept(const upstream::SnapshotGroup& group, std::uint32_t index,
+                                const Tried& tried) noexcept;
+
 /// Never a closed (draining) target; a tried one only when no other is left. No allocation.
 [[nodiscard]] Choice pick_target(WorkerContext& worker, const upstream::SnapshotGroup& group,
                                  GroupTurns& turns, const Tried& tried);

@@ -73,11 +73,16 @@ Task<> Connection::retire() {
   }
 }
 
-std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target, const net::TlsClient* tls) {
+std::unique_ptr<Connection> IdleConnections::take(LiveTarget& target, const ConnectionUse& use) {
   Connection* connection = target.load(worker_).idle;
-  while (connection != nullptr && connection->stream_->tls_client() != tls) {
-    drop(*connection);
-    connection = target.load(worker_).idle;
+  while (connection != nullptr) {
+    Connection* next = connection->next_;
+    if (connection->stream_->tls_client() != use.tls) {
+      drop(*connection);
+    } else if (connection->owner_ == use.owner) {
+      break;
+    }
+    connection = next;
   }
   if (connection == nullptr) return nullptr;
   unlink(*connection);
@@ -91,11 +96,14 @@ void IdleConnections::give_back(std::unique_ptr<Connection> connection, Duration
                                 std::uint32_t most) {
   TargetLoad& load = connection->target_->load(worker_);
   Connection& kept = *connection;
-  if (kept.target_->closed.load(std::memory_order_relaxed) || load.idle_count >= most ||
-      kept.expired_ || kept.aborted_ || !kept.in_.empty() || (kept.reading_ && kept.read_.done)) {
+  const bool full = load.idle_count >= most;
+  if (kept.target_->closed.load(std::memory_order_relaxed) || most == 0 ||
+      (full && kept.owner_.empty()) || kept.expired_ || kept.aborted_ || !kept.in_.empty() ||
+      (kept.reading_ && kept.read_.done)) {
     tasks_.spawn(close(std::move(connection)));
     return;
   }
+  if (full) drop_oldest(load);
   if (!kept.reading_) {
     if (kept.in_.capacity() > kFirstCapacity) {  // idle, it needs no more
       kept.in_.release();
@@ -139,6 +147,12 @@ void IdleConnections::drop(Connection& connection) {
   connection.pool_ = nullptr;
   connection.read_.notify = nullptr;
   tasks_.spawn(close(std::unique_ptr<Connection>(&connection)));
+}
+
+void IdleConnections::drop_oldest(TargetLoad& load) {
+  Connection* oldest = load.idle;
+  while (oldest->next_ != nullptr) oldest = oldest->next_;
+  drop(*oldest);
 }
 
 void IdleConnections::read_ended(void* connection) {

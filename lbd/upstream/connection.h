@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "lbd/base/buffer.h"
@@ -30,6 +32,9 @@ class Connection {
   [[nodiscard]] net::Stream& stream() noexcept { return *stream_; }
   [[nodiscard]] LiveTarget& target() noexcept { return *target_; }
   [[nodiscard]] Buffer& in() noexcept { return in_; }
+  /// Whom it carries requests of; empty: of anyone.
+  [[nodiscard]] const std::string& owner() const noexcept { return owner_; }
+  void set_owner(std::string owner) noexcept { owner_ = std::move(owner); }
   /// Requests sent on it before this one.
   [[nodiscard]] bool reused() const noexcept { return reused_; }
 
@@ -63,6 +68,7 @@ class Connection {
 
   std::unique_ptr<net::Stream> stream_;
   std::shared_ptr<LiveTarget> target_;
+  std::string owner_;
   Buffer in_;
   net::IoWait read_;
   Timer watchdog_;
@@ -77,6 +83,12 @@ class Connection {
   Connection* previous_ = nullptr;
 };
 
+/// What a connection must be to carry a request.
+struct ConnectionUse {
+  const net::TlsClient* tls = nullptr;  // whose settings it goes by; null: plain
+  std::string_view owner;               // Connection::owner
+};
+
 /// One worker's idle connections, newest first per target (the newest is the least likely to be
 /// closed by the target). Thread: the worker's. `shut_down` must have run, and its tasks ended,
 /// before it is destroyed.
@@ -85,11 +97,12 @@ class IdleConnections {
   IdleConnections(std::size_t worker, Clock& clock, TaskGroup& tasks)
       : worker_(worker), clock_(clock), tasks_(tasks) {}
 
-  /// The newest idle connection to the target, or nothing. It goes by the TLS settings that are
-  /// wanted (null: plain); those of others are closed.
-  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target, const net::TlsClient* tls);
+  /// The newest idle connection of this use to the target, or nothing. Those that go by other TLS
+  /// settings are closed.
+  [[nodiscard]] std::unique_ptr<Connection> take(LiveTarget& target, const ConnectionUse& use);
   /// Keeps a connection whose response is complete for at most `idle`; closes it instead when the
-  /// target drains, has `most` already, or has sent bytes nobody asked for.
+  /// target drains, has `most` already, or has sent bytes nobody asked for. One with an owner takes
+  /// the place of the one that is unused the longest.
   void give_back(std::unique_ptr<Connection> connection, Duration idle, std::uint32_t most);
   /// Closes every idle connection whose target is closed to new requests, or not among `kept`
   /// (sorted).
@@ -102,6 +115,7 @@ class IdleConnections {
   static void idle_expired(void* connection);
   void unlink(Connection& connection) noexcept;
   void drop(Connection& connection);
+  void drop_oldest(TargetLoad& load);
   static Task<> close(std::unique_ptr<Connection> connection);
 
   std::size_t worker_;

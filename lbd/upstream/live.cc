@@ -1,5 +1,7 @@
 #include "lbd/upstream/live.h"
 
+#include "lbd/upstream/sticky.h"
+
 namespace lbd::upstream {
 
 std::shared_ptr<LiveTarget> LiveState::target(const std::string& group, const std::string& address,
@@ -35,6 +37,14 @@ std::shared_ptr<RateTable> LiveState::rates(const std::string& key, std::size_t 
   std::shared_ptr<RateTable>& found = rates_[key];
   if (!found) found = std::make_shared<RateTable>(keys_max, seed_);
   return found;
+}
+
+const std::string& LiveState::sticky_token(LiveTarget& target) const {
+  std::string& token = target.sticky_token;
+  if (token.empty()) {
+    token = upstream::sticky_token(cookie_key_, target.group(), target.address());
+  }
+  return token;
 }
 
 void ZoneTotals::add(const LiveTarget& target) noexcept {

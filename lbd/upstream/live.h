@@ -20,6 +20,7 @@
 #include "lbd/base/histogram.h"
 #include "lbd/base/relaxed.h"
 #include "lbd/base/result.h"
+#include "lbd/net/proxy_protocol.h"
 #include "lbd/net/tls.h"
 #include "lbd/upstream/rate_table.h"
 #include "lbd/upstream/retry_budget.h"
@@ -79,6 +80,8 @@ class LiveTarget {
     return sum;
   }
 
+  /// Of cookies that keep clients here; the control plane's.
+  std::string sticky_token;
   /// Set by the control plane when the target drains: no worker picks it again, not even a retry on
   /// an older snapshot.
   std::atomic<bool> closed{false};
@@ -141,6 +144,9 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> retries_refused;  // wanted, but over the budget
   Relaxed<std::uint64_t> fail_open;        // sent although no target was healthy
   Relaxed<std::uint64_t> cross_zone;       // sent outside the node's zone
+  Relaxed<std::uint64_t> sticky_kept;      // sent where their cookie says
+  Relaxed<std::uint64_t> sticky_new;       // without a cookie that is known
+  Relaxed<std::uint64_t> sticky_moved;     // their target could not serve
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
   HandshakeCounts handshakes;  // with targets
@@ -227,6 +233,8 @@ struct alignas(64) ListenerLoad {
   std::array<Relaxed<std::uint64_t>, kDesyncReasonsMax>
       desync;  // by http::DesyncReason; [0] unused
   HandshakeCounts handshakes;
+  std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::ProxyFault::kCount)>
+      proxy_refused;
   Relaxed<std::uint64_t> http2_connections;
   std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };
@@ -249,6 +257,11 @@ class LiveState {
   std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
                                      const std::string& zone);
   std::shared_ptr<LiveGroup> group(const std::string& name);
+  /// Before the first token; tokens do not change with it.
+  void set_cookie_key(std::string key) { cookie_key_ = std::move(key); }
+  [[nodiscard]] const std::string& cookie_key() const noexcept { return cookie_key_; }
+  /// A target's sticky token, made once.
+  const std::string& sticky_token(LiveTarget& target) const;
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
   /// The buckets of one rate limit, by whatever tells it from others.
@@ -268,6 +281,7 @@ class LiveState {
   using Key = std::pair<std::string, std::string>;
   std::size_t workers_;
   std::uint64_t seed_;
+  std::string cookie_key_;
   std::map<Key, std::shared_ptr<LiveTarget>> targets_;  // (group, address)
   std::vector<std::shared_ptr<LiveTarget>> replaced_;   // another machine has the address now
   std::map<Key, ZoneTotals> gone_;                      // (group, zone)

@@ -58,15 +58,23 @@ std::vector<SnapshotRate> compile_rates(const std::vector<config::RateLimit>& li
 }
 
 SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
-                            const std::map<std::string, std::size_t>& group_index) {
+                            const std::map<std::string, std::size_t>& group_index,
+                            const LiveState& live) {
   SnapshotRoute route(rule);
   if (const auto* forward = std::get_if<config::Forward>(&rule.then)) {
     if (forward->weighted.empty()) route.group = index_of(forward->target_group, group_index);
     std::uint32_t lots_end = 0;
+    std::vector<std::string> tokens;
     for (const config::WeightedGroup& each : forward->weighted) {
       const std::size_t group = index_of(each.target_group, group_index);
       lots_end += each.weight;
-      if (each.weight > 0) route.shares.push_back({lots_end, group});
+      if (each.weight == 0) continue;
+      route.shares.push_back({lots_end, group});
+      tokens.push_back(sticky_token(live.cookie_key(), "\n", each.target_group));
+    }
+    if (forward->sticky) {
+      route.sticky = std::make_shared<const StickyTokens>(
+          *forward->sticky, "lbd-group-" + rule.name, std::move(tokens));
     }
   }
   route.total_timeout = rule.total_timeout;
@@ -76,7 +84,24 @@ SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& li
   return route;
 }
 
+std::vector<std::pair<net::SocketAddress, int>> networks_of(
+    const std::vector<config::Cidr>& networks) {
+  std::vector<std::pair<net::SocketAddress, int>> found;
+  for (const config::Cidr& network : networks) {
+    const auto address = net::SocketAddress::parse(network.ip, 0);
+    if (address) found.emplace_back(*address, network.prefix_bits);
+  }
+  return found;
+}
+
 }  // namespace
+
+std::optional<net::Endpoint> endpoint_of(const config::Address& address) {
+  if (!address.path.empty()) return net::Endpoint::of_unix(address.path);
+  const auto found = net::SocketAddress::parse(address.ip, address.port);
+  if (!found) return std::nullopt;
+  return *found;
+}
 
 std::string_view state_name(TargetState state) noexcept {
   switch (state) {
@@ -94,12 +119,11 @@ std::string_view state_name(TargetState state) noexcept {
   return "unknown";
 }
 
-std::size_t SnapshotRoute::pick_group(Rng& rng) const noexcept {
-  if (shares.empty()) return group;
+std::uint32_t SnapshotRoute::draw_share(Rng& rng) const noexcept {
   const std::uint32_t lot = rng.below(shares.back().lots_end);
   const auto drawn = std::find_if(shares.begin(), shares.end(),
                                   [lot](const Share& share) { return lot < share.lots_end; });
-  return drawn->group;
+  return static_cast<std::uint32_t>(drawn - shares.begin());
 }
 
 std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
@@ -109,7 +133,7 @@ std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings
   group->settings = settings;
   group->live = live.group(settings.name);
   for (const TargetInput& input : targets) {
-    const auto address = net::SocketAddress::parse(input.address.ip, input.address.port);
+    const auto address = endpoint_of(input.address);
     if (!address) continue;  // parse.cc and the providers check addresses
     SnapshotTarget target;
     target.address = *address;
@@ -130,6 +154,14 @@ std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings
     group->fail_open =
         collect_usable(*group, only_zone, [](TargetState s) { return s != TargetState::draining; });
   }
+  if (settings.stickiness) {
+    std::vector<std::string> tokens;
+    for (const SnapshotTarget& target : group->targets) {
+      tokens.push_back(live.sticky_token(*target.live));
+    }
+    group->sticky = std::make_shared<const StickyTokens>(settings.stickiness->cookie,
+                                                         "lbd-" + settings.name, std::move(tokens));
+  }
   return group;
 }
 
@@ -139,25 +171,23 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   auto listener = std::make_shared<SnapshotListener>(settings, route::Table(settings.rules));
   listener->tls = std::move(tls);
   for (const config::Rule& rule : settings.rules) {
-    listener->routes.push_back(compile_route(rule, settings, group_index));
+    listener->routes.push_back(compile_route(rule, settings, group_index, live));
     listener->routes.back().live = live.route(settings.name, rule.name);
     listener->routes.back().gate.rates =
         compile_rates(rule.rate_limits, settings.name + '\n' + rule.name, live);
   }
   if (settings.otherwise) {
     config::Rule rule;
+    rule.name = "default";
     rule.then = *settings.otherwise;
-    listener->otherwise = compile_route(rule, settings, group_index);
+    listener->otherwise = compile_route(rule, settings, group_index, live);
     listener->otherwise->live = live.route(settings.name, "default");
   }
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
   listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
-  for (const config::Cidr& network : settings.forwarded_headers.trusted_proxies) {
-    if (const auto address = net::SocketAddress::parse(network.ip, 0)) {
-      listener->trusted.emplace_back(*address, network.prefix_bits);
-    }
-  }
+  listener->trusted = networks_of(settings.forwarded_headers.trusted_proxies);
+  listener->proxies = networks_of(settings.proxy_protocol.trusted);
   return listener;
 }
 

@@ -17,6 +17,7 @@
 #include "lbd/route/table.h"
 #include "lbd/route/template.h"
 #include "lbd/upstream/live.h"
+#include "lbd/upstream/sticky.h"
 
 namespace lbd::upstream {
 
@@ -30,7 +31,7 @@ enum class TargetState : std::uint8_t {
 [[nodiscard]] std::string_view state_name(TargetState state) noexcept;
 
 struct SnapshotTarget {
-  net::SocketAddress address;
+  net::Endpoint address;
   std::uint32_t weight = 1;
   std::uint32_t zone = 0;  // index into SnapshotGroup::zones
   TargetState state = TargetState::healthy;
@@ -47,6 +48,7 @@ struct SnapshotGroup {
   std::vector<std::uint32_t> heaviest;  // per zone: the largest weight in `usable`, at least 1
   /// Per zone: the sum of weights in `usable` up to and including each position.
   std::vector<std::vector<std::uint64_t>> weight_sums;
+  std::shared_ptr<const StickyTokens> sticky;  // by position in `targets`; null: not sticky
   bool fail_open = false;  // nobody is healthy: `usable` holds everyone not draining
   std::shared_ptr<LiveGroup> live;
   std::shared_ptr<const net::TlsClient> tls;  // null: plain
@@ -81,12 +83,13 @@ struct SnapshotRoute {
     std::uint32_t lots_end = 0;
     std::size_t group = 0;
   };
-  /// The group of this request, with a forward; by lot if there are several.
-  [[nodiscard]] std::size_t pick_group(Rng& rng) const noexcept;
+  /// The position in `shares` of this request's group, by lot; there are several.
+  [[nodiscard]] std::uint32_t draw_share(Rng& rng) const noexcept;
 
   config::Action action;
   std::size_t group = 0;      // into Snapshot::groups, of a forward to one
   std::vector<Share> shares;  // of a forward to several; groups of weight 0 are left out
+  std::shared_ptr<const StickyTokens> sticky;  // by position in `shares`; null: not sticky
   route::Rewrite rewrite;
   route::HeaderEdits request_headers;
   route::HeaderEdits response_headers;
@@ -113,6 +116,7 @@ struct SnapshotListener {
   std::shared_ptr<LiveRoute> no_route;
   std::shared_ptr<LiveListener> live;
   std::vector<std::pair<net::SocketAddress, int>> trusted;  // networks and prefix lengths
+  std::vector<std::pair<net::SocketAddress, int>> proxies;  // that may send a PROXY header
   std::shared_ptr<const net::TlsServer> tls;                // null: plain
 };
 
@@ -133,6 +137,8 @@ struct TargetInput {
   TargetState state = TargetState::initial;
 };
 
+/// Where connections to it go. Nothing for what is no address.
+[[nodiscard]] std::optional<net::Endpoint> endpoint_of(const config::Address& address);
 /// Pure but for the live state it looks up or makes. `tls` is left to the caller.
 [[nodiscard]] std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings,
                                                            const std::vector<TargetInput>& targets,

@@ -9,8 +9,10 @@
 
 #include "lbd/net/acceptor.h"
 #include "lbd/net/loop.h"
+#include "lbd/net/proxy_accept.h"
 #include "lbd/net/tcp_stream.h"
 #include "lbd/net/tls.h"
+#include "lbd/proxy/believed.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/h2_session.h"
@@ -57,13 +59,18 @@ struct Worker::Inside {
                       std::shared_ptr<upstream::LiveListener> listener);
   [[nodiscard]] const upstream::SnapshotListener* find(
       const upstream::LiveListener& listener) const noexcept;
+  void open(int fd, proxy::ClientInfo client,
+            const std::shared_ptr<upstream::LiveListener>& listener);
+  static Task<> hear_proxy(Inside& inside, std::unique_ptr<net::ProxyAccept> proxy,
+                           std::pair<proxy::ClientInfo, TimePoint> client,
+                           std::shared_ptr<upstream::LiveListener> listener);
   void start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
                      const std::shared_ptr<upstream::LiveListener>& listener);
   static Task<> shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
                             std::pair<proxy::ClientInfo, TimePoint> client,
                             std::shared_ptr<upstream::LiveListener> listener);
-  void link(net::TlsHandshake& handshake) noexcept;
-  void unlink(net::TlsHandshake& handshake) noexcept;
+  void link(net::Opening& opening) noexcept;
+  void unlink(net::Opening& opening) noexcept;
   void drain(Duration idle_grace);
   void kill_all();
   void check_drained();
@@ -75,8 +82,8 @@ struct Worker::Inside {
   net::Loop loop;
   proxy::WorkerContext context;
   std::list<Open> acceptors;
-  net::TlsHandshake* handshakes = nullptr;  // under way
-  std::uint32_t handshake_count = 0;
+  net::Opening* openings = nullptr;  // under way: PROXY headers, handshakes
+  std::uint32_t opening_count = 0;
   Timer heartbeat;
   Timer rescue_again;
   TaskGroup ending;
@@ -231,7 +238,7 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
   upstream::ListenerLoad& load = listener->loads[context.index];
   load.accepted.add(1);
   const upstream::SnapshotListener* settings = find(*listener);
-  const bool full = context.session_count + handshake_count >= owner.settings_.connections_max;
+  const bool full = context.session_count + opening_count >= owner.settings_.connections_max;
   if (full) load.shed.add(1);
   if (full || settings == nullptr) {
     ::close(fd);
@@ -240,6 +247,46 @@ void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListen
   proxy::ClientInfo client;
   client.peer = net::SocketAddress::peer_of(fd);
   client.local = net::SocketAddress::local_of(fd);
+  if (!settings->settings.proxy_protocol.enabled) {
+    open(fd, std::move(client), listener);
+  } else if (!proxy::is_trusted(client.peer, settings->proxies)) {
+    load.proxy_refused[static_cast<std::size_t>(net::ProxyFault::untrusted)].add(1);
+    ::close(fd);
+  } else {
+    const TimePoint due = loop.clock().now() + settings->settings.timeouts.request_head;
+    context.tasks.spawn(hear_proxy(*this, std::make_unique<net::ProxyAccept>(loop, fd),
+                                   {std::move(client), due}, listener));
+  }
+}
+
+Task<> Worker::Inside::hear_proxy(Inside& inside, std::unique_ptr<net::ProxyAccept> proxy,
+                                  std::pair<proxy::ClientInfo, TimePoint> client,
+                                  std::shared_ptr<upstream::LiveListener> listener) {
+  inside.link(*proxy);
+  const auto heard = co_await proxy->run(client.second);
+  inside.unlink(*proxy);
+  if (!heard) {
+    upstream::ListenerLoad& load = listener->loads[inside.context.index];
+    load.proxy_refused[static_cast<std::size_t>(heard.error())].add(1);
+  } else {
+    if (const std::optional<net::ProxyEndpoints>& stated = *heard) {
+      client.first.peer = stated->source;
+      client.first.local = stated->destination;
+    }
+    inside.open(proxy->release(), std::move(client.first), listener);
+  }
+  proxy.reset();
+  inside.check_drained();
+}
+
+/// What follows is the client's: TLS, or a session.
+void Worker::Inside::open(int fd, proxy::ClientInfo client,
+                          const std::shared_ptr<upstream::LiveListener>& listener) {
+  const upstream::SnapshotListener* settings = find(*listener);
+  if (settings == nullptr) {  // a reload has removed it since
+    ::close(fd);
+    return;
+  }
   client.peer_ip = client.peer.ip();
   if (!settings->tls) {
     start_session(net::adopt_tcp(loop, fd), std::move(client), listener);
@@ -314,17 +361,17 @@ void Worker::Inside::unlink(Session& session) noexcept {
   --context.session_count;
 }
 
-void Worker::Inside::link(net::TlsHandshake& handshake) noexcept {
-  handshake.next = handshakes;
-  if (handshakes != nullptr) handshakes->previous = &handshake;
-  handshakes = &handshake;
-  ++handshake_count;
+void Worker::Inside::link(net::Opening& opening) noexcept {
+  opening.next = openings;
+  if (openings != nullptr) openings->previous = &opening;
+  openings = &opening;
+  ++opening_count;
 }
 
-void Worker::Inside::unlink(net::TlsHandshake& handshake) noexcept {
-  if (handshake.next != nullptr) handshake.next->previous = handshake.previous;
-  (handshake.previous != nullptr ? handshake.previous->next : handshakes) = handshake.next;
-  --handshake_count;
+void Worker::Inside::unlink(net::Opening& opening) noexcept {
+  if (opening.next != nullptr) opening.next->previous = opening.previous;
+  (opening.previous != nullptr ? opening.previous->next : openings) = opening.next;
+  --opening_count;
 }
 
 void Worker::Inside::drain(Duration idle_grace) {
@@ -345,7 +392,7 @@ void Worker::Inside::kill_all() {
   for (Open& open : acceptors) open.acceptor->close();
   acceptors.clear();
   context.draining = true;
-  for (net::TlsHandshake* each = handshakes; each != nullptr; each = each->next) each->cancel();
+  for (net::Opening* each = openings; each != nullptr; each = each->next) each->cancel();
   for (Session* session = context.sessions; session != nullptr;) {
     Session* next = session->next;
     session->kill();
@@ -354,7 +401,7 @@ void Worker::Inside::kill_all() {
 }
 
 void Worker::Inside::check_drained() {
-  if (!context.draining || context.session_count > 0 || handshake_count > 0) return;
+  if (!context.draining || context.session_count > 0 || opening_count > 0) return;
   owner.drained_.store(true, std::memory_order_release);
   if (!stopping) return;
   stopping = false;

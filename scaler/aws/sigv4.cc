@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <string_view>
 
 #include "lbd/base/check.h"
+#include "lbd/net/digest.h"
 #include "scaler/aws/encoding.h"
 
 namespace lbd::aws {
@@ -60,16 +60,6 @@ std::string sha256_hex(std::string_view text) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
   return hex({reinterpret_cast<const char*>(digest.data()), digest.size()});
-}
-
-std::string hmac(std::string_view key, std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  const auto* done =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-           reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data(), &size);
-  LBD_CHECK(done != nullptr);
-  return {reinterpret_cast<const char*>(digest.data()), size};
 }
 
 /// RFC 3986's dot segments removed, runs of slashes made one.
@@ -163,11 +153,11 @@ std::string signature(const std::string& canonical, const Credentials& credentia
   const std::string time = basic_time(scope.at);
   const std::string to_sign = fmt::format("{}\n{}\n{}\n{}", kAlgorithm, time,
                                           scope_text(scope, time), sha256_hex(canonical));
-  std::string key = hmac("AWS4" + credentials.secret_access_key, time.substr(0, 8));
-  key = hmac(key, scope.region);
-  key = hmac(key, scope.service);
-  key = hmac(key, "aws4_request");
-  return hex(hmac(key, to_sign));
+  std::string key = net::keyed_digest("AWS4" + credentials.secret_access_key, time.substr(0, 8));
+  key = net::keyed_digest(key, scope.region);
+  key = net::keyed_digest(key, scope.service);
+  key = net::keyed_digest(key, "aws4_request");
+  return hex(net::keyed_digest(key, to_sign));
 }
 
 }  // namespace

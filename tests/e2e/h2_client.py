@@ -19,13 +19,14 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8, 11
 
 
-def dial(port, tls=False, receive_buffer=None):
-    """`tls`: False, True, or the context to use."""
+def dial(port, tls=False, receive_buffer=None, hello=b""):
+    """`tls`: False, True, or the context to use. `hello`: sent first, before TLS too."""
     wire = socket.socket()
     if receive_buffer:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     wire.settimeout(10)
     wire.connect(("127.0.0.1", port))
+    wire.sendall(hello)
     if not tls:
         return wire
     context = tls if isinstance(tls, ssl.SSLContext) else ssl.create_default_context()
@@ -61,8 +62,8 @@ class Answer:
 class H2Client:
     """One connection. `answers` by stream id."""
 
-    def __init__(self, port, tls=False, auto_window=True):
-        self.wire, self.auto_window = dial(port, tls), auto_window
+    def __init__(self, port, tls=False, auto_window=True, hello=b""):
+        self.wire, self.auto_window = dial(port, tls, hello=hello), auto_window
         config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
         config.validate_outbound_headers = config.normalize_outbound_headers = False
         self.h2 = h2.connection.H2Connection(config)

@@ -130,6 +130,14 @@ TEST(Diff, EverythingThatARuleChangesCounts) {
   EXPECT_EQ(diff(example(), pages), Sentences{"listener 'public': error_pages changed"});
 }
 
+TEST(Diff, TheProxyProtocolOfBothSidesCounts) {
+  auto after = example();
+  after.listeners.at("public").proxy_protocol.trusted.push_back({"192.0.2.0", 24});
+  after.target_groups.at("web").proxy_protocol = ProxyVersion::v2;
+  EXPECT_EQ(diff(example(), after), (Sentences{"listener 'public': proxy_protocol changed",
+                                               "target group 'web': proxy_protocol changed"}));
+}
+
 TEST(Diff, WholeThingsComeAndGo) {
   auto after = example();
   after.listeners.erase("jobs");

@@ -28,7 +28,7 @@ config::TargetGroup web() {
 std::vector<std::string> usable(const SnapshotGroup& group) {
   std::vector<std::string> all;
   for (const auto& zone : group.usable) {
-    for (const std::uint32_t index : zone) all.push_back(group.targets[index].address.ip());
+    for (const std::uint32_t index : zone) all.push_back(group.targets[index].address.host());
   }
   return all;
 }
@@ -92,11 +92,15 @@ TEST(CompileListener, AWeightedForwardIsDrawnByLotAndWeightZeroNever) {
   const auto compiled = compile_listener(listener, {{"a", 0}, {"b", 1}, {"never", 2}}, live);
   Rng rng(1);
   std::vector<int> drawn(3);
-  for (int i = 0; i < 40'000; ++i) ++drawn[compiled->routes[0].pick_group(rng)];
+  for (int i = 0; i < 40'000; ++i) {
+    const upstream::SnapshotRoute& route = compiled->routes[0];
+    ++drawn[route.shares[route.draw_share(rng)].group];
+  }
   EXPECT_NEAR(drawn[0], 30'000, 500);
   EXPECT_NEAR(drawn[1], 10'000, 500);
   EXPECT_EQ(drawn[2], 0);
-  EXPECT_EQ(compiled->routes[1].pick_group(rng), 1u);
+  EXPECT_TRUE(compiled->routes[1].shares.empty());
+  EXPECT_EQ(compiled->routes[1].group, 1u);
 }
 
 TEST(LiveState, InFlightCountsSurviveASnapshotSwap) {
@@ -189,7 +193,7 @@ struct Picker {
     for (int i = 0; i < times; ++i) {
       const proxy::Choice choice = proxy::pick_target(context, *group, turns, tried);
       ++got[choice.target == nullptr ? std::string(fault_name(choice.why_not))
-                                     : choice.target->address.ip()];
+                                     : choice.target->address.host()];
     }
     return got;
   }

@@ -31,6 +31,7 @@ const std::vector<std::pair<std::string, HeaderId>> kNames = {
     {"Proxy-Authorization", HeaderId::proxy_authorization},
     {"Proxy-Connection", HeaderId::proxy_connection},
     {"Referer", HeaderId::referer},
+    {"Set-Cookie", HeaderId::set_cookie},
     {"TE", HeaderId::te},
     {"traceparent", HeaderId::traceparent},
     {"tracestate", HeaderId::tracestate},

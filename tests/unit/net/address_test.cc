@@ -39,5 +39,27 @@ TEST(SocketAddress, LiesInANetworkByItsLeadingBits) {
   EXPECT_FALSE(at("2001:db8::1").in(at("0.0.0.0"), 0));  // all of IPv4 is not all of IPv6
 }
 
+TEST(Endpoint, IsAnIpAddressOrAUnixSocket) {
+  const Endpoint ip = at("192.0.2.1");
+  EXPECT_FALSE(ip.is_unix());
+  EXPECT_EQ(ip.text(), "192.0.2.1:80");
+  EXPECT_EQ(ip.family(), AF_INET);
+  for (const std::string_view path : {"/run/app.sock", "@app"}) {
+    const auto local = Endpoint::of_unix(path);
+    ASSERT_TRUE(local);
+    EXPECT_TRUE(local->is_unix());
+    EXPECT_EQ(local->text(), "unix:" + std::string(path));
+    EXPECT_EQ(local->family(), AF_UNIX);
+  }
+}
+
+TEST(Endpoint, APathHasRoomInItsAddressOrIsNone) {
+  EXPECT_TRUE(Endpoint::of_unix("/" + std::string(106, 'x')));
+  EXPECT_FALSE(Endpoint::of_unix("/" + std::string(107, 'x')));
+  EXPECT_EQ(Endpoint::of_unix("@" + std::string(106, 'x'))->size(), sizeof(sa_family_t) + 107);
+  EXPECT_FALSE(Endpoint::of_unix(""));
+  EXPECT_FALSE(Endpoint::of_unix("@"));
+}
+
 }  // namespace
 }  // namespace lbd::net
