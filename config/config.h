@@ -105,7 +105,8 @@ enum class TlsPolicy : std::uint8_t { intermediate, modern };
 enum class ClientVerification : std::uint8_t { off, optional, required };
 struct ClientCertificates {
   ClientVerification verify = ClientVerification::off;
-  std::string trust;  // PEM file of the authorities
+  std::string trust;     // PEM file of the authorities
+  bool headers = false;  // X-Amzn-Mtls-Clientcert-* for targets
 };
 struct ListenerTls {
   TlsPolicy policy = TlsPolicy::intermediate;

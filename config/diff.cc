@@ -244,10 +244,10 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
 
 std::string text_of(const std::optional<ListenerTls>& tls) {
   if (!tls) return "";
-  std::vector<std::string> parts{fmt::format("{} {} {} {} {}", static_cast<int>(tls->policy),
-                                             tls->session_tickets, tls->handshake_timeout.count(),
-                                             static_cast<int>(tls->client_certificates.verify),
-                                             tls->client_certificates.trust)};
+  std::vector<std::string> parts{
+      fmt::format("{} {} {} {} {} {}", static_cast<int>(tls->policy), tls->session_tickets,
+                  tls->handshake_timeout.count(), static_cast<int>(tls->client_certificates.verify),
+                  tls->client_certificates.headers, tls->client_certificates.trust)};
   for (const CertificateFiles& each : tls->certificates) {
     parts.push_back(each.chain);
     parts.push_back(each.key);
