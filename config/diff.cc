@@ -250,10 +250,10 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
 
 std::string text_of(const std::optional<ListenerTls>& tls) {
   if (!tls) return "";
-  std::vector<std::string> parts{fmt::format("{} {} {} {} {}", static_cast<int>(tls->policy),
-                                             tls->session_tickets, tls->handshake_timeout.count(),
-                                             static_cast<int>(tls->client_certificates.verify),
-                                             tls->client_certificates.trust)};
+  std::vector<std::string> parts{
+      fmt::format("{} {} {} {} {} {}", static_cast<int>(tls->policy), tls->session_tickets,
+                  tls->handshake_timeout.count(), static_cast<int>(tls->client_certificates.verify),
+                  tls->client_certificates.headers, tls->client_certificates.trust)};
   for (const CertificateFiles& each : tls->certificates) {
     parts.push_back(each.chain);
     parts.push_back(each.key);
@@ -345,6 +345,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("compression", !(before.compression == after.compression));
   changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));

@@ -33,8 +33,11 @@ Table client_certificates_table(ClientCertificates& clients) {
                    "Whether clients are asked for one, and whether they must have it."},
                   {"trust", required_text(clients.trust, "a path"),
                    "PEM file of the authorities that sign them."},
+                  {"headers", flag(clients.headers),
+                   "Whether targets are told whose certificate it was, in "
+                   "X-Amzn-Mtls-Clientcert-*; holds for connections made from then on."},
               },
-          .later = {"headers"},
+          .later = {},
           .after = {}};
 }
 

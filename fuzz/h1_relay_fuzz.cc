@@ -12,6 +12,7 @@
 #include "fuzz/second_reader.h"
 #include "lbd/http/body_reader.h"
 #include "lbd/http/h1_write.h"
+#include "lbd/http/target.h"
 #include "lbd/proxy/headers.h"
 #include "tests/support/heads.h"
 
@@ -97,6 +98,11 @@ void check_sent(const std::string& sent, const RequestHead& head, const Body& bo
   require(plain->body == body.data && plain->trailers == body.trailers, "another body is sent");
   for (const char* name : {"keep-alive", "proxy-connection", "expect", "content_length"}) {
     require(second::all(plain->fields, name).empty(), "a field of this hop is sent on");
+  }
+  for (const auto& [name, value] : plain->fields) {
+    const HeaderId id = header_id(name);
+    require(id != HeaderId::client_certificate, "a client vouches for itself");
+    require(id != HeaderId::other || !is_lookalike(name), "a look-alike is sent on");
   }
   for (const auto& [name, value] : plain->trailers) {
     const bool frames = name == "content-length" || name == "transfer-encoding" || name == "host";

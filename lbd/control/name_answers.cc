@@ -84,7 +84,8 @@ std::vector<NameAddress> service_addresses(const std::vector<net::DnsService>& s
     }
   }
   std::vector<NameAddress> addresses;
-  for (auto& [text, each] : by_text) addresses.push_back(std::move(each));
+  addresses.reserve(by_text.size());
+  for (const auto& [text, each] : by_text) addresses.push_back(each);
   return addresses;
 }
 

@@ -7,10 +7,13 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "lbd/http/h1_head.h"
+#include "lbd/proxy/headers.h"
 #include "lbd/worker/access_log.h"
 #include "tests/support/loopback.h"
 #include "tests/support/plant.h"
@@ -149,7 +152,8 @@ class BusyOrigin {
 const std::string& request_of(std::size_t kind) {
   static const std::string upload(5000, 'u');
   static const std::string requests[] = {
-      "GET /small HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nCookie: a=b; c=d\r\n\r\n",
+      "GET /small HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nCookie: a=b; c=d\r\n"
+      "X-Amzn-Mtls-Clientcert-Subject: CN=me\r\n\r\n",
       "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
       "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + upload,
       "GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -236,6 +240,32 @@ void expect_no_allocation(proxy::RecordSink* log) {
     EXPECT_TRUE(fresh.read_all().ends_with("ok"));
     EXPECT_GT(allocations.load(), before);
   }
+}
+
+TEST(Allocations, TellingOfACertificateMakesNone) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  auto tls = std::make_shared<net::TlsInfo>();
+  const std::string text(3000, 'x');
+  tls->client_certificate = std::make_unique<const net::ClientCertificate>(
+      net::ClientCertificate{text, text, text, text, text});
+  proxy::ClientInfo client;
+  client.tls = tls;
+  const std::string_view bytes = "GET / HTTP/1.1\r\nHost: a\r\nX-Amzn-Mtls-Clientcert: b\r\n\r\n";
+  BufferPool pool;
+  Buffer scratch(pool);
+  http::RequestHead head;
+  std::vector<http::Header> out;
+  std::uint64_t before = 0;
+  for (int i = 0; i < 1000; ++i) {
+    if (i == 1) before = allocations.load();  // the room is there
+    counted_thread = true;
+    ASSERT_EQ(http::parse_request_head(bytes, head), Fault::none);
+    proxy::vouch_for_certificate(client, head);
+    proxy::request_headers({head, client, {}, "id", "1.1 lbd"}, scratch, out);
+    counted_thread = false;
+  }
+  EXPECT_GE(out.size(), 5u);
+  EXPECT_EQ(allocations.load(), before);
 }
 
 TEST(Allocations, TenThousandRequestsMakeNone) {
