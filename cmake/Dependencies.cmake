@@ -44,6 +44,9 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 add_library(lbd_codings INTERFACE)
 target_link_libraries(lbd_codings INTERFACE ZLIB::ZLIB PkgConfig::BROTLI PkgConfig::ZSTD)
 
+# Names of targets.
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
+
 # llhttp: Debian 13 packages a library; Debian 12 ships the C sources inside node-llhttp.
 find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp /usr/include)
 find_library(LLHTTP_LIBRARY NAMES llhttp)

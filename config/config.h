@@ -31,6 +31,13 @@ struct AccessLog {
   bool operator==(const AccessLog&) const = default;
 };
 
+/// How names of targets are looked up.
+struct Dns {
+  std::vector<Address> resolvers;  // empty: those of the host, and its hosts file
+  milliseconds min_ttl{5'000};     // answers hold at least and at most this long
+  milliseconds max_ttl{300'000};
+};
+
 struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
@@ -38,6 +45,7 @@ struct Node {
   std::string cookie_key;  // signs sticky cookies; empty: one that is kept in the state directory
   std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
+  Dns dns;
   AccessLog access_log;
   std::uint32_t connections_max =
       50'000;                      // client connections per process; above it new ones are shed
@@ -255,11 +263,18 @@ struct UpstreamLimits {
 /// The PROXY protocol's header that connections to targets begin with.
 enum class ProxyVersion : std::uint8_t { off, v1, v2 };
 
+/// An address, or a name that is looked up: of a host, or of a service.
 struct Target {
-  Address address;
+  Address address;           // empty with a name
   std::string zone;          // empty: unknown
   std::uint32_t weight = 1;  // 0: gets no new requests
   Origin origin;
+  std::string name = {};   // with A and AAAA records
+  std::uint16_t port = 0;  // with `name`
+  std::string srv = {};    // with SRV records, which have ports and weights
+  [[nodiscard]] bool by_name() const noexcept { return !name.empty() || !srv.empty(); }
+  /// What it is called: an address, "app.internal:8080", "_http._tcp.app.internal".
+  [[nodiscard]] std::string text() const;
 };
 
 enum class TargetProtocol : std::uint8_t { http, https };

@@ -68,8 +68,8 @@ Table upstream_tls_table(UpstreamTls& tls) {
                    "PEM file of the authorities that sign them. Default: the system's."},
                   {"server_name", server_name(tls.server_name),
                    "Name that is asked for (SNI) and that certificates must be good for. Default: "
-                   "none is asked for, and they must name the target's IP address; of a Unix "
-                   "socket, `localhost` is asked for."},
+                   "the target's `name`; of one by address, none is asked for, and they must name "
+                   "the IP address; of a Unix socket, `localhost`."},
                   {"certificate", object([&tls] {
                      tls.certificate.emplace();
                      return certificate_table(*tls.certificate);

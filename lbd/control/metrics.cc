@@ -163,6 +163,27 @@ void collect_listeners(Plane& plane, Families& out) {
   }
 }
 
+void collect_names(const Names& names, Families& out) {
+  for (const auto& [group, counts] : names.counts()) {
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      const auto fault = static_cast<net::DnsFault>(i);
+      if (fault == net::DnsFault::cancelled) continue;
+      const std::string result =
+          fault == net::DnsFault::none ? "ok" : std::string(net::dns_fault_name(fault));
+      out.counter("lbd_name_lookups_total", "Look-ups of targets' names, by how they ended.",
+                  {{"target_group", group}, {"result", result}}, static_cast<double>(counts[i]));
+    }
+  }
+  std::map<std::string, double> failing;
+  for (const NameRow& row : names.rows()) {
+    failing[row.group] += row.fault == net::DnsFault::none ? 0 : 1;
+  }
+  for (const auto& [group, count] : failing) {
+    out.gauge("lbd_names_failing", "Names whose last look-up failed; they keep what they had.",
+              {{"target_group", group}}, count);
+  }
+}
+
 void collect_routes(const upstream::LiveState& live, Families& out) {
   for (const auto& entry : live.routes()) {
     const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
@@ -321,6 +342,7 @@ void collect_process(Plane& plane, Families& out) {
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
   Families out;
   collect_listeners(plane_, out);
+  collect_names(plane_.names(), out);
   collect_certificates(plane_.certificates(), out);
   collect_routes(plane_.live(), out);
   collect_groups(plane_, out);

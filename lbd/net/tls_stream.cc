@@ -34,7 +34,7 @@ class TlsStream final : public SocketStream {
     SSL_set_accept_state(ssl_.get());
   }
   TlsStream(LoopCore& core, std::shared_ptr<const TlsClient> client, const Endpoint& peer)
-      : SocketStream(core), client_(std::move(client)), peer_(peer.text()) {
+      : SocketStream(core), client_(std::move(client)), peer_(peer.host() + " " + peer.text()) {
     const TlsClient::Parts& ours = client_->parts();
     attach(ours.context.get());
     SSL_set_connect_state(ssl_.get());

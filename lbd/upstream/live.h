@@ -72,6 +72,9 @@ class LiveTarget {
   [[nodiscard]] const std::string& group() const noexcept { return group_; }
   [[nodiscard]] const std::string& address() const noexcept { return address_; }
   [[nodiscard]] const std::string& zone() const noexcept { return zone_; }
+  /// The name it was found by; empty: by its address.
+  [[nodiscard]] const std::string& host() const noexcept { return host_; }
+  void set_host(std::string host) noexcept { host_ = std::move(host); }  // before anyone sees it
   [[nodiscard]] TargetLoad& load(std::size_t worker) noexcept { return loads_[worker]; }
   [[nodiscard]] const std::vector<TargetLoad>& loads() const noexcept { return loads_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept {
@@ -92,6 +95,7 @@ class LiveTarget {
   std::string group_;
   std::string address_;
   std::string zone_;
+  std::string host_;
   std::vector<TargetLoad> loads_;
 };
 
@@ -265,7 +269,7 @@ class LiveState {
 
   [[nodiscard]] std::size_t workers() const noexcept { return workers_; }
   std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
-                                     const std::string& zone);
+                                     const std::string& zone, const std::string& host = {});
   std::shared_ptr<LiveGroup> group(const std::string& name);
   /// Before the first token; tokens do not change with it.
   void set_cookie_key(std::string key) { cookie_key_ = std::move(key); }

@@ -139,6 +139,7 @@ struct TargetInput {
   std::string zone;
   std::uint32_t weight = 1;
   TargetState state = TargetState::initial;
+  std::string host = {};  // the name it was found by
 };
 
 /// Where connections to it go. Nothing for what is no address.

@@ -44,6 +44,8 @@ BEYOND_A_SCHEMA = set("""
     target_unix_too_long target_unix_twice target_without_port tls_missing tls_no_certificate
     tls_on_http tls_trust_without_verify tls_verify_without_trust version_missing
     zone_pause_longer_than_max
+    dns_ttl_limits target_address_with_port target_name_is_ip target_name_twice
+    target_name_without_port target_srv_with_port target_srv_with_weight
 """.split())
 
 
