@@ -115,9 +115,13 @@ void Names::configure(const config::Config& config) {
   entries_ = std::move(next);
   std::erase_if(counts_,
                 [&](const auto& each) { return !config.target_groups.contains(each.first); });
+  const TimePoint now = loop_.clock().now();
+  const TimePoint latest = now + next_look(std::chrono::seconds::max(), 0, limits_, 1);
   for (auto& [key, entry] : entries_) {
     if (others || (!entry->looking && !entry->again.is_set())) {
-      entry->again.set(loop_.clock().now());
+      entry->again.set(now);
+    } else if (entry->again.is_set() && entry->again.due() > latest) {
+      entry->again.set(latest);
     }
   }
 }
@@ -200,11 +204,15 @@ void Names::take(Entry& entry, Found found) {
   const auto fault = static_cast<std::size_t>(found.fault);
   ++counts_[entry.group][fault];
   entry.looked = true;
-  entry.services = std::move(found.services);
-  entry.hosts = std::move(found.hosts);
-  std::vector<NameAddress> addresses = service_addresses(entry.services, entry.hosts);
+  std::vector<NameAddress> addresses = service_addresses(found.services, found.hosts);
   if (addresses.size() > kNameAddressesMax) addresses.resize(kNameAddressesMax);
-  const std::vector<NameAddress> before = std::exchange(entry.addresses, std::move(addresses));
+  const std::vector<NameAddress> before = entry.addresses;
+  // Services whose hosts are all unknown are no reason to have nobody.
+  if (!addresses.empty() || found.fault == DnsFault::none) {
+    entry.services = std::move(found.services);
+    entry.hosts = std::move(found.hosts);
+    entry.addresses = std::move(addresses);
+  }
   const DnsFault fault_before = std::exchange(entry.fault, found.fault);
   const bool first_failure = found.fault != DnsFault::none && entry.failures == 0;
   const bool recovered = found.fault == DnsFault::none && fault_before != DnsFault::none;
