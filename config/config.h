@@ -131,6 +131,32 @@ struct ListenerHttp2 {
   std::uint32_t connection_window = 1024 * 1024;  // bytes
 };
 
+enum class Coding : std::uint8_t { gzip, br, zstd };
+enum class Effort : std::uint8_t { low, medium, high };
+
+/// Bodies of responses in a coding that the client accepts.
+struct Compression {
+  std::vector<Coding> algorithms{Coding::zstd, Coding::br, Coding::gzip};  // the best liked first
+  std::vector<std::string> types{"text/*",
+                                 "application/json",
+                                 "application/javascript",
+                                 "application/xml",
+                                 "application/*+json",
+                                 "application/*+xml",
+                                 "image/svg+xml",
+                                 "application/wasm",
+                                 "application/manifest",
+                                 "font/ttf",
+                                 "font/otf",
+                                 "application/vnd.ms-fontobject",
+                                 "image/bmp",
+                                 "application/x-javascript"};
+  std::uint64_t bytes_min = 1024;
+  Effort effort = Effort::medium;
+
+  bool operator==(const Compression&) const = default;
+};
+
 /// What connections must begin with: the PROXY protocol's header, version 1 or 2.
 struct ListenerProxyProtocol {
   bool enabled = false;
@@ -144,6 +170,7 @@ struct Listener {
   std::optional<ListenerTls> tls;  // with protocol https
   ListenerHttp2 http2;
   ListenerProxyProtocol proxy_protocol;
+  std::optional<Compression> compression;
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;

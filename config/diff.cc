@@ -339,6 +339,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("compression", !(before.compression == after.compression));
   changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));

@@ -87,6 +87,23 @@ void collect_certificates(const Certificates& certificates, Families& out) {
   }
 }
 
+void collect_compression(const std::string& listener, const upstream::CompressionCounts& counts,
+                         Families& out) {
+  for (std::size_t i = 1; i < upstream::kCodings; ++i) {
+    const std::string coding(http::coding_name(static_cast<http::Coding>(i)));
+    const std::vector<Label> labels{{"listener", listener}, {"coding", coding}};
+    out.counter("lbd_compressed_responses_total", "Responses compressed, by coding.", labels,
+                static_cast<double>(counts.responses[i].get()));
+    out.counter("lbd_compression_in_bytes_total", "Bytes of bodies before compression.", labels,
+                static_cast<double>(counts.bytes_in[i].get()));
+    out.counter("lbd_compression_out_bytes_total", "Bytes of bodies after compression.", labels,
+                static_cast<double>(counts.bytes_out[i].get()));
+  }
+  out.counter("lbd_compression_skipped_total",
+              "Responses not compressed because too many were at once.", {{"listener", listener}},
+              static_cast<double>(counts.skipped.get()));
+}
+
 void collect_desync(const std::string& listener, const upstream::ListenerLoad& load,
                     Families& out) {
   for (std::size_t i = 1; i < static_cast<std::size_t>(http::DesyncReason::kCount); ++i) {
@@ -108,6 +125,7 @@ void collect_listeners(Plane& plane, Families& out) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();
     const bool proxied = found != configured.end() && found->second.proxy_protocol.enabled;
+    const bool compresses = found != configured.end() && found->second.compression;
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
@@ -132,6 +150,7 @@ void collect_listeners(Plane& plane, Families& out) {
       out.counter("lbd_tunnels_total", "Tunnels (WebSocket) opened.", labels,
                   static_cast<double>(load.tunnels_opened.get()));
       collect_desync(name, load, out);
+      if (compresses) collect_compression(name, load.compression, out);
       for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
         const auto count = static_cast<double>(load.failures[fault].get());
         if (count == 0) continue;

@@ -58,7 +58,7 @@ constexpr std::size_t kSlots = 256;
 constexpr std::size_t slot_of(std::string_view name) noexcept {
   const auto first = static_cast<unsigned char>(lower(name.front()));
   const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
-  return (name.size() + first * 3U + late * 31U) % kSlots;
+  return (name.size() + first * 3U + late * 21U) % kSlots;
 }
 
 constexpr std::array<std::int8_t, kSlots> make_slots() {

@@ -15,6 +15,7 @@
 #include "lbd/base/buffer.h"
 #include "lbd/base/rng.h"
 #include "lbd/base/task.h"
+#include "lbd/http/encoder.h"
 #include "lbd/net/loop.h"
 #include "lbd/proxy/record.h"
 #include "lbd/upstream/connection.h"
@@ -66,6 +67,9 @@ struct WorkerContext {
 
   std::unique_ptr<H1Upstream> take_upstream();
   void give_back(std::unique_ptr<H1Upstream> upstream) noexcept;
+  /// Null: as many as may be are in use, or no memory is left.
+  std::unique_ptr<http::Encoder> take_encoder(http::Coding coding, http::Effort effort);
+  void give_back(std::unique_ptr<http::Encoder> encoder) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
 
@@ -74,6 +78,8 @@ struct WorkerContext {
   std::int64_t date_second_ = -1;
   std::vector<std::unique_ptr<H1Upstream>> free_upstreams_;
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
+  std::vector<std::unique_ptr<http::Encoder>> free_encoders_;
+  std::size_t encoders_ = 0;  // in use
 };
 
 }  // namespace lbd::proxy

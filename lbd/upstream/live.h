@@ -222,6 +222,15 @@ inline constexpr std::size_t kDesyncReasonsMax = 32;
 
 inline constexpr std::size_t kHttp2Floods = 4;
 
+inline constexpr std::size_t kCodings = 4;  // of http::Coding
+
+struct CompressionCounts {
+  std::array<Relaxed<std::uint64_t>, kCodings> responses;
+  std::array<Relaxed<std::uint64_t>, kCodings> bytes_in;
+  std::array<Relaxed<std::uint64_t>, kCodings> bytes_out;
+  Relaxed<std::uint64_t> skipped;  // too many at once
+};
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint32_t> tunnels;      // open now
@@ -235,6 +244,7 @@ struct alignas(64) ListenerLoad {
   HandshakeCounts handshakes;
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::ProxyFault::kCount)>
       proxy_refused;
+  CompressionCounts compression;
   Relaxed<std::uint64_t> http2_connections;
   std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };
