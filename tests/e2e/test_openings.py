@@ -1,4 +1,4 @@
-"""Connections that have no session yet: in their TLS handshake, or with their PROXY header to come."""
+"""Connections without a session: in their TLS handshake, or with their PROXY header to come."""
 
 import contextlib
 import copy
@@ -80,7 +80,7 @@ def test_a_removed_listener_serves_those_it_had_accepted(rig):
 
 @test(timeout=40)
 def test_a_stop_waits_no_longer_for_who_has_said_nothing(rig):
-    """Half the drain deadline or 5 s, whichever is less, as for idle connections; not 10 s and more."""
+    """Half the drain deadline or 5 s, whichever is less, as for idle connections; not 10 s."""
     lbd, port = secure(rig)
     lbd.config["node"] = {"drain_deadline": "4s"}
     lbd.stop()
