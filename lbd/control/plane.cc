@@ -18,6 +18,8 @@ namespace {
 constexpr std::chrono::milliseconds kSweep{20};
 constexpr std::chrono::seconds kSecond{1};
 constexpr std::chrono::seconds kCertificatesEvery{3};
+/// A reload's verdict waits so long for workers in the middle of something.
+constexpr std::chrono::milliseconds kAdoption{500};
 /// READY=1 is sent when the first round of checks is over, or after this.
 constexpr std::chrono::seconds kReadyAfter{2};
 /// In a stop a kept connection may carry one more request this long after its last one; half the
@@ -319,6 +321,9 @@ ReloadVerdict Plane::reload() {
   names_.configure(*config_);
   targets_.set_named(names_.targets());
   publish_now();
+  if (!publisher_.await_adoption(clock().now() + kAdoption)) {
+    parts_.log.warning("a worker is slow to take the new configuration", {});
+  }
   scaler_.apply(*config_);
   for (const std::string& change : changes) verdict.text += change + "\n";
   if (!restart.empty()) {

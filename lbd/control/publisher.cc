@@ -87,6 +87,11 @@ void Publisher::publish(const Targets& targets, const std::set<std::string>& gro
   }
 }
 
+bool Publisher::await_adoption(TimePoint until) {
+  return std::all_of(workers_.begin(), workers_.end(),
+                     [&](const auto& worker) { return worker->await_adoption(serial_, until); });
+}
+
 std::uint64_t Publisher::adopted() const noexcept {
   std::uint64_t oldest = UINT64_MAX;
   for (const auto& worker : workers_) oldest = std::min(oldest, worker->adopted());

@@ -46,6 +46,8 @@ class Publisher {
   /// As they were published last.
   [[nodiscard]] const auto& listeners() const noexcept { return listeners_; }
   [[nodiscard]] const std::string& own_zone() const noexcept { return own_zone_; }
+  /// Blocks until every worker uses what was published last. False: one has not by `until`.
+  [[nodiscard]] bool await_adoption(TimePoint until);
   /// The oldest snapshot serial any worker may still pick from.
   [[nodiscard]] std::uint64_t adopted() const noexcept;
   /// "public 0.0.0.0:80", for each bound address.

@@ -150,7 +150,16 @@ void Worker::Inside::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
   purge_idle();
   rescue(this);
   listen(std::move(sockets), before);
-  owner.adopted_.store(serial, std::memory_order_release);
+  {
+    const std::lock_guard lock(owner.adopting_);
+    owner.adopted_.store(serial, std::memory_order_release);
+  }
+  owner.adoption_.notify_all();
+}
+
+bool Worker::await_adoption(std::uint64_t serial, TimePoint until) {
+  std::unique_lock lock(adopting_);
+  return adoption_.wait_until(lock, until, [&] { return adopted() >= serial; });
 }
 
 void Worker::Inside::repin(std::shared_ptr<const upstream::Snapshot> snapshot) {

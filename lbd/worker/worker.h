@@ -3,9 +3,11 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -70,6 +72,8 @@ class Worker {
   [[nodiscard]] std::uint64_t adopted() const noexcept {
     return adopted_.load(std::memory_order_acquire);
   }
+  /// Blocks until it has adopted `serial` or a newer one. False: it has not by `until`.
+  [[nodiscard]] bool await_adoption(std::uint64_t serial, TimePoint until);
   [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
   /// Counts loop turns (one a second at least while healthy): a value that stands still means a
   /// stuck worker.
@@ -82,6 +86,8 @@ class Worker {
 
   WorkerSettings settings_;
   std::atomic<std::uint64_t> adopted_{0};
+  std::mutex adopting_;
+  std::condition_variable adoption_;
   std::atomic<bool> drained_{false};
   Relaxed<std::uint64_t> heartbeat_;
   Relaxed<std::uint32_t> connections_;

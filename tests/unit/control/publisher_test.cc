@@ -103,6 +103,25 @@ TEST(Publisher, APortThatIsTakenFailsTheWholeAndChangesNothing) {
   EXPECT_EQ(Rig::ask(rig.port_of("public")), "public");
 }
 
+TEST(Publisher, WhenAdoptionWasAwaitedEveryWorkerUsesWhatWasPublished) {
+  Rig rig(3);
+  ASSERT_TRUE(rig.take(config_with({{"public", 0}})));
+  for (int i = 0; i < 100; ++i) {
+    rig.publisher->publish(rig.targets, {});
+    ASSERT_TRUE(rig.publisher->await_adoption(rig.loop.clock().now() + std::chrono::seconds(10)));
+    ASSERT_EQ(rig.publisher->adopted(), rig.publisher->serial());
+  }
+}
+
+TEST(Publisher, AdoptionIsNotAwaitedForLongerThanSaid) {
+  Rig rig(2);
+  ASSERT_TRUE(rig.take(config_with({{"public", 0}})));
+  rig.workers[1]->stop();
+  rig.publisher->publish(rig.targets, {});
+  EXPECT_FALSE(
+      rig.publisher->await_adoption(rig.loop.clock().now() + std::chrono::milliseconds(20)));
+}
+
 TEST(Publisher, AnUnchangedGroupIsSharedWithTheSnapshotBefore) {
   Rig rig(1);
   auto config = config_with({{"public", 0}});
