@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "lbd/proxy/exchange.h"
-#include "lbd/proxy/h1_upstream.h"
 #include "lbd/proxy/headers.h"
 
 namespace lbd::proxy {
@@ -35,7 +34,7 @@ void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
 }  // namespace
 
 /// Sends the request and relays the response. `none` when the client has it whole.
-Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
+Task<Error> Exchange::converse(UpstreamSide& upstream, const Choice& choice) {
   current_ = &upstream;
   upstream.set_deadline(worker_.clock.now() + response_head_timeout());
   if (!first_.last) {

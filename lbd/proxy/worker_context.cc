@@ -23,14 +23,14 @@ std::string_view WorkerContext::date() noexcept {
   return http::http_date(now, date_);
 }
 
-std::unique_ptr<H1Upstream> WorkerContext::take_upstream() {
+std::unique_ptr<UpstreamSide> WorkerContext::take_upstream() {
   if (free_upstreams_.empty()) return std::make_unique<H1Upstream>(buffers);
-  std::unique_ptr<H1Upstream> upstream = std::move(free_upstreams_.back());
+  std::unique_ptr<UpstreamSide> upstream = std::move(free_upstreams_.back());
   free_upstreams_.pop_back();
   return upstream;
 }
 
-void WorkerContext::give_back(std::unique_ptr<H1Upstream> upstream) noexcept {
+void WorkerContext::give_back(std::unique_ptr<UpstreamSide> upstream) noexcept {
   free_upstreams_.push_back(std::move(upstream));
 }
 

@@ -22,7 +22,7 @@
 
 namespace lbd::proxy {
 
-class H1Upstream;
+class UpstreamSide;
 class Session;
 struct ExchangeState;
 
@@ -64,15 +64,15 @@ struct WorkerContext {
   /// Now, for a Date field. Holds until the next call.
   [[nodiscard]] std::string_view date() noexcept;
 
-  std::unique_ptr<H1Upstream> take_upstream();
-  void give_back(std::unique_ptr<H1Upstream> upstream) noexcept;
+  std::unique_ptr<UpstreamSide> take_upstream();
+  void give_back(std::unique_ptr<UpstreamSide> upstream) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
 
  private:
   std::array<char, 29> date_{};
   std::int64_t date_second_ = -1;
-  std::vector<std::unique_ptr<H1Upstream>> free_upstreams_;
+  std::vector<std::unique_ptr<UpstreamSide>> free_upstreams_;
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
 };
 
