@@ -167,7 +167,8 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   this_attempt().target = live.address();
   record_.zone = live.zone();
   client_.watch(&Exchange::client_gone, this);
-  std::unique_ptr<UpstreamSide> upstream = worker_.take_upstream();
+  const config::HttpVersion version = group_settings().http_version;
+  std::unique_ptr<UpstreamSide> upstream = worker_.take_upstream(version);
   Error error{};
   for (bool fresh = false;; fresh = true) {
     attempt_started_ = worker_.clock.now();
@@ -186,16 +187,19 @@ Task<Error> Exchange::attempt(const Choice& choice) {
     if (!again) break;
   }
   waiting_.leave();
-  worker_.give_back(std::move(upstream));
+  worker_.give_back(std::move(upstream), version);
   note_result(choice, error);
   co_return error;
 }
 
 /// It closed a kept connection under a request that it has not begun to answer.
 bool Exchange::is_stale(const Error& error, const UpstreamSide& upstream) const noexcept {
-  return error.fault == Fault::target_reset && upstream.reused() && !upstream.answered() &&
-         first_.last && !response_started_ && called_off_ == Fault::none &&
-         http::is_idempotent(client_.head().method);
+  if (error.fault != Fault::target_reset || !upstream.reused() || upstream.answered() ||
+      response_started_ || called_off_ != Fault::none) {
+    return false;
+  }
+  return (error.retry_safe && !uploading_) ||
+         (first_.last && http::is_idempotent(client_.head().method));
 }
 
 /// Counted over all attempts; see RequestRecord.

@@ -1,5 +1,5 @@
-// The two sides of a request as the exchange sees them: heads and bodies, no protocol. HTTP/1.1
-// implements both (h1_session, h1_upstream); HTTP/2 and HTTP/3 drop in as further implementations.
+// The two sides of a request as the exchange sees them: heads and bodies, no protocol. HTTP/1.1 and
+// HTTP/2 implement both (h1_session, h1_upstream; h2_stream, h2_upstream).
 #pragma once
 
 #include <cstdint>

@@ -18,6 +18,7 @@
 #include "lbd/net/loop.h"
 #include "lbd/proxy/record.h"
 #include "lbd/upstream/connection.h"
+#include "lbd/upstream/h2_connections.h"
 #include "lbd/upstream/snapshot.h"
 
 namespace lbd::proxy {
@@ -53,6 +54,7 @@ struct WorkerContext {
   BufferPool buffers;
   TaskGroup tasks;
   upstream::IdleConnections idle;
+  upstream::H2Connections http2;
   boost::local_shared_ptr<Pinned> pinned;
   std::unordered_map<const upstream::LiveGroup*, boost::local_shared_ptr<GroupTurns>> turns;
   RecordSink* records = nullptr;  // access log; may be null
@@ -64,15 +66,15 @@ struct WorkerContext {
   /// Now, for a Date field. Holds until the next call.
   [[nodiscard]] std::string_view date() noexcept;
 
-  std::unique_ptr<UpstreamSide> take_upstream();
-  void give_back(std::unique_ptr<UpstreamSide> upstream) noexcept;
+  std::unique_ptr<UpstreamSide> take_upstream(config::HttpVersion version);
+  void give_back(std::unique_ptr<UpstreamSide> upstream, config::HttpVersion version) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
 
  private:
   std::array<char, 29> date_{};
   std::int64_t date_second_ = -1;
-  std::vector<std::unique_ptr<UpstreamSide>> free_upstreams_;
+  std::array<std::vector<std::unique_ptr<UpstreamSide>>, 2> free_upstreams_;  // by version
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
 };
 

@@ -41,7 +41,7 @@ const std::map<std::string, std::set<std::string>>& include_table() {
       {"lbd/net", {"lbd/base", "lbd/http"}},
       {"lbd/route", {"lbd/base", "lbd/http", "config"}},
       {"lbd/balance", {"lbd/base", "lbd/http", "config"}},
-      {"lbd/upstream", {"lbd/base", "lbd/net", "lbd/route", "lbd/balance", "config"}},
+      {"lbd/upstream", {"lbd/base", "lbd/http", "lbd/net", "lbd/route", "lbd/balance", "config"}},
       {"health", {"lbd/base", "lbd/http", "lbd/net", "config"}},
       {"scaler", {"lbd/base", "lbd/http", "lbd/net", "config"}},
       {"lbd/proxy",
