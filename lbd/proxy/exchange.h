@@ -105,6 +105,10 @@ class Exchange {
   void note_unsent(const Error& error) noexcept;
   [[nodiscard]] AttemptRecord& this_attempt() noexcept;
   void note_head(const Choice& choice);
+  void note_success(upstream::TargetLoad& load, bool failed);
+  void note_grpc(const Choice& choice, const std::vector<http::Header>* trailers);
+  void count_grpc() noexcept;
+  Task<Result<void>> reply_grpc(int status);
   void note_tls(const Choice& choice, net::TlsFailure failure);
   void note_result(const Choice& choice, const Error& error);
   void start_record();
@@ -154,6 +158,7 @@ class Exchange {
   bool uploaded_ = false;     // and all of it went to the target
   bool response_started_ = false;
   bool tunnelling_ = false;
+  bool grpc_ = false;         // the request is one of gRPC
   bool keep_cookie_ = false;  // its target is full: it goes elsewhere this once
   bool sticky_share_known_ = false;
   std::uint32_t sticky_share_ = 0;  // of a forward to several groups

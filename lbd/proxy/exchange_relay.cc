@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/grpc.h"
 #include "lbd/proxy/headers.h"
 
 namespace lbd::proxy {
@@ -106,12 +107,14 @@ Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
   record_.status = response.status;
   record_.by_target = true;
   record_.response_bytes += piece->bytes.size();
+  if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
   Result<void> sent = co_await client_.send_head(out, *piece);
   while (sent && !piece->last) {
     upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.body_idle);
     piece = co_await upstream.read_body();
     if (!piece) co_return piece.error();
     record_.response_bytes += piece->bytes.size();
+    if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
     sent = co_await client_.send_body(*piece);
   }
   if (!sent) co_return sent.error();
@@ -167,6 +170,26 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
   }
 }
 
+/// A response of the target is there, and says whether it failed.
+void Exchange::note_success(upstream::TargetLoad& load, bool failed) {
+  if (failed) {
+    load.errors.add(1);
+    group_load_->trouble.add(1);
+  } else {
+    load.errors_at_success.set(load.errors.get());
+  }
+}
+
+/// The response is whole: its status stands in the trailers, or, without a body, in the head.
+void Exchange::note_grpc(const Choice& choice, const std::vector<http::Header>* trailers) {
+  int status = trailers != nullptr ? grpc_status(*trailers) : -1;
+  if (status < 0) status = grpc_status(state_->response.headers);
+  record_.grpc_status = status;
+  if (state_->response.status == 200) {
+    note_success(choice.target->live->load(worker_.index), is_grpc_failure(status));
+  }
+}
+
 void Exchange::note_head(const Choice& choice) {
   waiting_.leave();
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
@@ -177,12 +200,8 @@ void Exchange::note_head(const Choice& choice) {
   load.response.record(micros(took));
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
   note_latency(load, static_cast<float>(micros(took)));
-  if (response.status >= 500) {
-    load.errors.add(1);
-    group_load_->trouble.add(1);
-  } else {
-    load.errors_at_success.set(load.errors.get());
-  }
+  // What a 200 of gRPC means comes with its status.
+  if (!grpc_ || response.status != 200) note_success(load, response.status >= 500);
   this_attempt().status = response.status;
   this_attempt().response_us = short_micros(took);
   for (const http::Header& header : response.headers) {
