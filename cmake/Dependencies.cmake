@@ -36,6 +36,17 @@ pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
 add_library(lbd_nghttp2 INTERFACE)
 target_link_libraries(lbd_nghttp2 INTERFACE PkgConfig::NGHTTP2)
 
+# Content codings.
+find_package(ZLIB REQUIRED)
+pkg_check_modules(BROTLI REQUIRED IMPORTED_TARGET libbrotlienc)
+pkg_check_modules(BROTLI_DECODER REQUIRED IMPORTED_TARGET libbrotlidec)  # of tests
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+add_library(lbd_codings INTERFACE)
+target_link_libraries(lbd_codings INTERFACE ZLIB::ZLIB PkgConfig::BROTLI PkgConfig::ZSTD)
+
+# Names of targets.
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
+
 # llhttp: Debian 13 packages a library; Debian 12 ships the C sources inside node-llhttp.
 find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp /usr/include)
 find_library(LLHTTP_LIBRARY NAMES llhttp)

@@ -10,6 +10,11 @@ std::string Address::text() const {
   return (v6 ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
 }
 
+std::string Target::text() const {
+  if (!srv.empty()) return srv;
+  return name.empty() ? address.text() : name + ":" + std::to_string(port);
+}
+
 milliseconds default_period(milliseconds window) {
   using std::chrono::minutes;
   const std::int64_t whole = std::max<std::int64_t>(1, std::chrono::ceil<seconds>(window).count());

@@ -31,6 +31,13 @@ struct AccessLog {
   bool operator==(const AccessLog&) const = default;
 };
 
+/// How names of targets are looked up.
+struct Dns {
+  std::vector<Address> resolvers;  // empty: those of the host, and its hosts file
+  milliseconds min_ttl{5'000};     // answers hold at least and at most this long
+  milliseconds max_ttl{300'000};
+};
+
 struct Node {
   std::string zone = "auto";  // auto: IMDSv2, else none
   std::uint32_t workers = 0;  // 0 (auto): one per usable CPU
@@ -38,6 +45,7 @@ struct Node {
   std::string cookie_key;  // signs sticky cookies; empty: one that is kept in the state directory
   std::string deployment;  // owner of EC2 instances; empty: the state directory's own random id
   Admin admin;
+  Dns dns;
   AccessLog access_log;
   std::uint32_t connections_max =
       50'000;                      // client connections per process; above it new ones are shed
@@ -105,7 +113,8 @@ enum class TlsPolicy : std::uint8_t { intermediate, modern };
 enum class ClientVerification : std::uint8_t { off, optional, required };
 struct ClientCertificates {
   ClientVerification verify = ClientVerification::off;
-  std::string trust;  // PEM file of the authorities
+  std::string trust;     // PEM file of the authorities
+  bool headers = false;  // X-Amzn-Mtls-Clientcert-* for targets
 };
 struct ListenerTls {
   TlsPolicy policy = TlsPolicy::intermediate;
@@ -130,6 +139,32 @@ struct ListenerHttp2 {
   std::uint32_t connection_window = 1024 * 1024;  // bytes
 };
 
+enum class Coding : std::uint8_t { gzip, br, zstd };
+enum class Effort : std::uint8_t { low, medium, high };
+
+/// Bodies of responses in a coding that the client accepts.
+struct Compression {
+  std::vector<Coding> algorithms{Coding::zstd, Coding::br, Coding::gzip};  // the best liked first
+  std::vector<std::string> types{"text/*",
+                                 "application/json",
+                                 "application/javascript",
+                                 "application/xml",
+                                 "application/*+json",
+                                 "application/*+xml",
+                                 "image/svg+xml",
+                                 "application/wasm",
+                                 "application/manifest",
+                                 "font/ttf",
+                                 "font/otf",
+                                 "application/vnd.ms-fontobject",
+                                 "image/bmp",
+                                 "application/x-javascript"};
+  std::uint64_t bytes_min = 1024;
+  Effort effort = Effort::medium;
+
+  bool operator==(const Compression&) const = default;
+};
+
 /// What connections must begin with: the PROXY protocol's header, version 1 or 2.
 struct ListenerProxyProtocol {
   bool enabled = false;
@@ -143,6 +178,7 @@ struct Listener {
   std::optional<ListenerTls> tls;  // with protocol https
   ListenerHttp2 http2;
   ListenerProxyProtocol proxy_protocol;
+  std::optional<Compression> compression;
   std::vector<Rule> rules;          // in order, first match wins
   std::optional<Action> otherwise;  // YAML key `default`; absent: 404 no_route
   ForwardedHeaders forwarded_headers;
@@ -230,11 +266,18 @@ struct UpstreamLimits {
 /// The PROXY protocol's header that connections to targets begin with.
 enum class ProxyVersion : std::uint8_t { off, v1, v2 };
 
+/// An address, or a name that is looked up: of a host, or of a service.
 struct Target {
-  Address address;
+  Address address;           // empty with a name
   std::string zone;          // empty: unknown
   std::uint32_t weight = 1;  // 0: gets no new requests
   Origin origin;
+  std::string name = {};   // with A and AAAA records
+  std::uint16_t port = 0;  // with `name`
+  std::string srv = {};    // with SRV records, which have ports and weights
+  [[nodiscard]] bool by_name() const noexcept { return !name.empty() || !srv.empty(); }
+  /// What it is called: an address, "app.internal:8080", "_http._tcp.app.internal".
+  [[nodiscard]] std::string text() const;
 };
 
 enum class TargetProtocol : std::uint8_t { http, https };

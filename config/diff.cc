@@ -234,6 +234,12 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
   changes.changed("cookie_key", before.cookie_key != after.cookie_key);
   changes.changed("deployment", before.deployment != after.deployment);
   changes.changed("state_dir", before.state_dir != after.state_dir);
+  const auto dns_text = [](const Dns& dns) {
+    std::vector<std::string> parts{fmt::format("{} {}", dns.min_ttl.count(), dns.max_ttl.count())};
+    for (const Address& each : dns.resolvers) parts.push_back(each.text());
+    return list_text(parts);
+  };
+  changes.changed("dns", dns_text(before.dns) != dns_text(after.dns));
   changes.changed("admin", before.admin.socket != after.admin.socket ||
                                before.admin.metrics != after.admin.metrics);
   changes.changed("access_log", !(before.access_log == after.access_log));
@@ -244,10 +250,10 @@ void diff_node(const Node& before, const Node& after, std::vector<std::string>& 
 
 std::string text_of(const std::optional<ListenerTls>& tls) {
   if (!tls) return "";
-  std::vector<std::string> parts{fmt::format("{} {} {} {} {}", static_cast<int>(tls->policy),
-                                             tls->session_tickets, tls->handshake_timeout.count(),
-                                             static_cast<int>(tls->client_certificates.verify),
-                                             tls->client_certificates.trust)};
+  std::vector<std::string> parts{
+      fmt::format("{} {} {} {} {} {}", static_cast<int>(tls->policy), tls->session_tickets,
+                  tls->handshake_timeout.count(), static_cast<int>(tls->client_certificates.verify),
+                  tls->client_certificates.headers, tls->client_certificates.trust)};
   for (const CertificateFiles& each : tls->certificates) {
     parts.push_back(each.chain);
     parts.push_back(each.key);
@@ -339,6 +345,7 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.duration("timeouts.tunnel_idle", a.tunnel_idle, b.tunnel_idle);
   changes.duration("timeouts.tunnel_total", a.tunnel_total, b.tunnel_total);
   changes.changed("upgrade", before.upgrade != after.upgrade);
+  changes.changed("compression", !(before.compression == after.compression));
   changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));
@@ -350,8 +357,8 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
 void diff_targets(const TargetGroup& before, const TargetGroup& after, Changes& changes) {
   std::map<std::string, const Target*> old_targets;
   std::map<std::string, const Target*> new_targets;
-  for (const auto& target : before.targets) old_targets[target.address.text()] = &target;
-  for (const auto& target : after.targets) new_targets[target.address.text()] = &target;
+  for (const auto& target : before.targets) old_targets[target.text()] = &target;
+  for (const auto& target : after.targets) new_targets[target.text()] = &target;
   for (const auto& [address, target] : old_targets) {
     const auto found = new_targets.find(address);
     if (found == new_targets.end()) {

@@ -143,6 +143,10 @@ Table listener_table(Listener& listener) {
                "What targets learn about the client."},
               {"trace", object([&listener] { return trace_table(listener.trace); }),
                "Fields by which a request is followed from service to service."},
+              {"compression",
+               object([&listener] { return compression_table(listener.compression.emplace()); }),
+               "Bodies of responses in a coding that the client accepts; without it none. See "
+               "docs/operations/compression.md."},
               {"timeouts", object([&listener] { return timeouts_table(listener.timeouts); }),
                "Deadlines of a client connection."},
               {"limits", object([&listener] { return limits_table(listener.limits); }),

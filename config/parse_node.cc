@@ -52,6 +52,46 @@ Table admin_table(Admin& admin) {
           .after = {}};
 }
 
+/// Servers whose port is 53 unless it is written.
+Kind resolvers(std::vector<Address>& out) {
+  constexpr std::uint16_t kDnsPort = 53;
+  constexpr std::string_view kWhat = "an address such as 10.0.0.2 or 10.0.0.2:53";
+  return list(
+      {.read =
+           [&out, kWhat](Decoder& decoder, const Cursor& at) {
+             const auto* found = scalar_of(decoder, at, kWhat);
+             if (found == nullptr) return;
+             auto address = parse_address(*found, kDnsPort);
+             if (!address || address->port == 0) return decoder.expected(at, kWhat);
+             out.push_back(std::move(*address));
+           },
+       .sample =
+           [] {
+             return boost::json::object{{"type", "string"}, {"pattern", "^[][0-9a-fA-F:.]+$"}};
+           }});
+}
+
+Table dns_table(Dns& dns) {
+  return {.doc = "How names of targets are looked up.",
+          .fields =
+              {
+                  {"resolvers", resolvers(dns.resolvers),
+                   "DNS servers that are asked, instead of those of the host and its hosts file."},
+                  {"min_ttl", duration(dns.min_ttl, {.least = 100ms, .most = 24h}),
+                   "Answers hold at least this long, whatever their time to live says."},
+                  {"max_ttl", duration(dns.max_ttl, {.least = 100ms, .most = 24h}),
+                   "And at most this long."},
+              },
+          .later = {},
+          .after = [&dns](Decoder& decoder, const Cursor& at) {
+            if (dns.min_ttl <= dns.max_ttl) return;
+            const auto own = member_of(at, "min_ttl");
+            decoder.error(
+                own ? own->value.place : at.label, "E3051",
+                "node.dns: min_ttl is longer than max_ttl (" + duration_text(dns.max_ttl) + ")");
+          }};
+}
+
 Table access_log_table(AccessLog& log) {
   return {.doc = "One line per request, or `off`.",
           .fields =
@@ -166,6 +206,8 @@ Table node_table(Node& node) {
                "ends only those of its own. Default: a random id kept in `state_dir`."},
               {"admin", object([&node] { return admin_table(node.admin); }),
                "Admin API and metrics."},
+              {"dns", object([&node] { return dns_table(node.dns); }),
+               "How names of targets are looked up."},
               {"access_log", or_off(node.access_log.enabled, object([&node] {
                                       return access_log_table(node.access_log);
                                     })),

@@ -34,7 +34,7 @@ Table health_check_table(HealthCheck& check) {
               {"path", required_text(check.path, "a path"), "Path that is asked for."},
               {"host", text(check.host),
                "Host header of the probe. Default: `tls.server_name` over https, else the target's "
-               "address."},
+               "name or address."},
               {"port", optional_port(check.port), "Port of the probe. Default: the target's."},
               {"interval", duration(check.interval, {.least = 10ms, .most = 24h}),
                "Time between two probes of a target."},
@@ -143,6 +143,27 @@ Table zones_table(ZonePreference& zones) {
 
 constexpr std::string_view kUnix = "unix:";
 
+/// RFC 1035 §2.3.4, and underscores (RFC 2782).
+bool is_dns_name(std::string_view text) {
+  if (text.ends_with('.')) text.remove_suffix(1);
+  if (text.empty() || text.size() > 253) return false;
+  std::size_t label = 0;
+  for (const char c : text) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (c == '.' ? label == 0 : !letter && c != '-' && c != '_') return false;
+    label = c == '.' ? 0 : label + 1;
+    if (label > 63) return false;
+  }
+  return label > 0;
+}
+
+/// A name with a last dot is whole: the search list is not for it.
+std::string lower_name(std::string_view text) {
+  std::string made(text);
+  for (char& c : made) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  return made;
+}
+
 /// An address whose port may come from the group, or a Unix socket.
 Kind target_address(Address& out, std::uint16_t group_port) {
   return {.read =
@@ -161,8 +182,8 @@ Kind target_address(Address& out, std::uint16_t group_port) {
                       found->find_first_of("ghijklmnopqrstuvwxyz") != std::string::npos;
                   return decoder.expected(at, address.error().message,
                                           ip_only ? "add a port here, or 'port' to the target group"
-                                          : name  ? "names are not resolved: write the IP address"
-                                                  : "");
+                                          : name ? "a name goes under 'name', its port under 'port'"
+                                                 : "");
                 }
                 if (!unix_socket && address->port == 0)
                   return decoder.expected(at, "a port from 1 to 65535");
@@ -176,20 +197,78 @@ Kind target_address(Address& out, std::uint16_t group_port) {
           .fallback = ""};
 }
 
-Table target_table(Target& target, std::uint16_t group_port) {
-  return {.doc = "One target.",
-          .fields =
-              {
-                  {"address", target_address(target.address, group_port),
-                   "Address, with port unless the group has one; or a Unix socket: "
-                   "`unix:/run/app.sock`, abstract `unix:@app`.",
-                   true},
-                  {"zone", text(target.zone), "Its Availability Zone."},
-                  {"weight", whole(target.weight, {0, 1000}),
-                   "Share relative to others; 0 gets no new requests."},
+/// A host's name, with a service's underscores.
+Kind dns_name(std::string& out, std::string_view what) {
+  return {.read =
+              [&out, what](Decoder& decoder, const Cursor& at) {
+                const auto* found = scalar_of(decoder, at, what);
+                if (found == nullptr) return;
+                if (parse_ip(*found)) {
+                  return decoder.expected(at, what, "an IP address goes under 'address'");
+                }
+                if (!is_dns_name(*found)) return decoder.expected(at, what);
+                out = lower_name(*found);
               },
-          .later = {},
-          .after = {}};
+          .schema =
+              [] {
+                return json::object{
+                    {"type", "string"},
+                    {"pattern", R"(^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$)"}};
+              },
+          .fallback = ""};
+}
+
+/// One of the three ways to say where a target is, with what belongs to it.
+void check_place(Target& target, std::uint16_t group_port, Decoder& decoder, const Cursor& at) {
+  const auto address = member_of(at, "address");
+  const auto name = member_of(at, "name");
+  const auto srv = member_of(at, "srv");
+  const auto own_port = member_of(at, "port");
+  const int places = (address ? 1 : 0) + (name ? 1 : 0) + (srv ? 1 : 0);
+  if (places != 1) {
+    return decoder.error(at.label, places == 0 ? "E2004" : "E2010",
+                         at.path + (places == 0 ? ": required key 'address' is missing"
+                                                : ": more than one of address, name and srv"),
+                         places == 0 ? "or 'name', or 'srv', for one that is looked up" : "");
+  }
+  if (!name && own_port) {
+    decoder.error(own_port->label, "E2010", at.path + ": only a target by name has a port",
+                  srv ? "SRV records say it" : "write it behind the address");
+  }
+  if (const auto weight = member_of(at, "weight"); srv && weight) {
+    decoder.error(weight->label, "E2010", at.path + ": SRV records say the weight");
+  }
+  if (!target.name.empty() && target.port == 0) target.port = group_port;
+  if (!target.name.empty() && target.port == 0 && !own_port) {
+    decoder.error(at.label, "E2004", at.path + ": required key 'port' is missing",
+                  "add it here, or to the target group");
+  }
+}
+
+Table target_table(Target& target, std::uint16_t group_port) {
+  return {
+      .doc = "One target, or those that a name has.",
+      .fields =
+          {
+              {"address", target_address(target.address, group_port),
+               "Address, with port unless the group has one; or a Unix socket: "
+               "`unix:/run/app.sock`, abstract `unix:@app`."},
+              {"name", dns_name(target.name, "a host name such as app.internal"),
+               "Name whose addresses (A and AAAA records) are targets, looked up as their time to "
+               "live says."},
+              {"port", port(target.port), "Port of a target by `name`. Default: the group's."},
+              {"srv", dns_name(target.srv, "a service name such as _http._tcp.app.internal"),
+               "Name whose SRV records name targets, with port and weight; those of the lowest "
+               "priority."},
+              {"zone", text(target.zone), "Its Availability Zone."},
+              {"weight", whole(target.weight, {0, 1000}),
+               "Share relative to others; 0 gets no new requests."},
+          },
+      .later = {},
+      .after = [&target, group_port](
+                   Decoder& decoder,
+                   const Cursor& at) { check_place(target, group_port, decoder, at); },
+      .one_of = {"address", "name", "srv"}};
 }
 
 /// `targets` needs the group's port, which may stand below it: look it up first.
@@ -277,7 +356,7 @@ Table target_group_table(TargetGroup& group) {
                    "Deadlines towards a target."},
                   {"limits", object([&group] { return limits_table(group.limits); }),
                    "What a target may send and be sent."},
-                  {"targets", targets(group), "Targets with fixed addresses."},
+                  {"targets", targets(group), "Targets with fixed addresses, or names of such."},
                   {"scaling_group", text(group.scaling_group),
                    "Scaling group whose instances are targets too."},
               },

@@ -33,8 +33,11 @@ Table client_certificates_table(ClientCertificates& clients) {
                    "Whether clients are asked for one, and whether they must have it."},
                   {"trust", required_text(clients.trust, "a path"),
                    "PEM file of the authorities that sign them."},
+                  {"headers", flag(clients.headers),
+                   "Whether targets are told whose certificate it was, in "
+                   "X-Amzn-Mtls-Clientcert-*; holds for connections made from then on."},
               },
-          .later = {"headers"},
+          .later = {},
           .after = {}};
 }
 
@@ -65,8 +68,8 @@ Table upstream_tls_table(UpstreamTls& tls) {
                    "PEM file of the authorities that sign them. Default: the system's."},
                   {"server_name", server_name(tls.server_name),
                    "Name that is asked for (SNI) and that certificates must be good for. Default: "
-                   "none is asked for, and they must name the target's IP address; of a Unix "
-                   "socket, `localhost` is asked for."},
+                   "the target's `name`; of one by address, none is asked for, and they must name "
+                   "the IP address; of a Unix socket, `localhost`."},
                   {"certificate", object([&tls] {
                      tls.certificate.emplace();
                      return certificate_table(*tls.certificate);

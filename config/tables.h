@@ -23,6 +23,7 @@ void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor
 [[nodiscard]] Table access_table(AccessList& access);
 [[nodiscard]] Table rate_limit_table(RateLimit& limit);
 [[nodiscard]] Kind error_pages(std::map<std::string, ErrorPage>& out);
+[[nodiscard]] Table compression_table(Compression& compression);
 [[nodiscard]] Table sticky_cookie_table(StickyCookie& sticky);
 [[nodiscard]] Table stickiness_table(Stickiness& stickiness);
 [[nodiscard]] Table target_group_table(TargetGroup& group);

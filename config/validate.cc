@@ -66,14 +66,17 @@ class Validator : Findings {
 
   void check_target_group(const TargetGroup& group) {
     const std::string path = "target_groups." + group.name;
-    std::map<Address, std::size_t> addresses;
+    std::map<std::string, std::size_t> known;
     for (std::size_t i = 0; i < group.targets.size(); ++i) {
-      const auto& address = group.targets[i].address;
-      if (address.empty()) continue;  // reported as missing or wrong
-      const auto [first, is_new] = addresses.emplace(address, i);
+      const Target& target = group.targets[i];
+      if (target.address.empty() && !target.by_name()) continue;  // reported as missing or wrong
+      const auto [first, is_new] = known.emplace(target.text(), i);
       if (is_new) continue;
-      error(fmt::format("{}.targets[{}].address", path, i), "E3008",
-            fmt::format("target {} is twice in target group '{}'", address.text(), group.name),
+      const std::string_view key = !target.srv.empty()    ? "srv"
+                                   : !target.name.empty() ? "name"
+                                                          : "address";
+      error(fmt::format("{}.targets[{}].{}", path, i, key), "E3008",
+            fmt::format("target {} is twice in target group '{}'", target.text(), group.name),
             fmt::format("the other is on line {}", group.targets[first->second].origin.line));
     }
     const bool idle = std::all_of(group.targets.begin(), group.targets.end(),

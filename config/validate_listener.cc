@@ -108,6 +108,11 @@ class ListenerValidator : Findings {
             clients.trust.empty() ? "verifying clients needs 'trust'"
                                   : "'trust' without 'verify' has no effect");
     }
+    if (clients.headers && clients.verify == ClientVerification::off) {
+      error(path + ".tls.client_certificates.headers", "E3023",
+            "without 'verify' no client is asked for a certificate, and 'headers' has no effect",
+            "add 'verify: required' and 'trust'");
+    }
   }
 
   /// Where its absence makes the conditions fail.

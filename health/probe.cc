@@ -48,11 +48,10 @@ CheckResult connect_result(const net::DialFailure& failure) {
 }
 
 std::string request_text(const net::Endpoint& address, const config::HealthCheck& settings) {
-  const std::string own = address.is_unix() ? address.host() : address.text();
   return fmt::format(
       "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lbd-health/1\r\nAccept: */*\r\nConnection: "
       "close\r\n\r\n",
-      settings.path, settings.host.empty() ? own : settings.host);
+      settings.path, settings.host.empty() ? address.authority() : settings.host);
 }
 
 /// Reads until `text` holds a whole head (ok), or the stream ends.

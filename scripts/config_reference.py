@@ -41,8 +41,8 @@ methods and cookies exactly. Paths and queries are compared as they were sent, n
 pattern is any run of characters, `?` any one; expressions are RE2's and match anywhere unless `^`
 and `$` anchor them. A `percentage` is drawn for each request, and for each condition by itself.
 
-"The client's address" is the peer's or, behind proxies of `trusted_proxies`, the last one in
-X-Forwarded-For that is not such a proxy.
+"The client's address" is the peer's (with `proxy_protocol`, the one that its header states) or,
+behind proxies of `trusted_proxies`, the last one in X-Forwarded-For that is not such a proxy.
 
 A request that has found its rule must pass the listener's `access` and `rate_limits`, then the
 rule's; then the body limit holds, then it is forwarded, redirected or answered. What is rewritten

@@ -10,7 +10,8 @@ packages_of() {
       echo "g++ cmake ninja-build ccache pkg-config git ca-certificates"
       echo "libssl-dev libyaml-cpp-dev prometheus-cpp-dev libgtest-dev libgmock-dev"
       echo "libcurl4-openssl-dev|libcurl4-gnutls-dev libpugixml-dev libsqlite3-dev libcli11-dev"
-      echo "libfmt-dev libnghttp2-dev libre2-dev libxxhash-dev libbenchmark-dev zlib1g-dev"
+      echo "libfmt-dev libnghttp2-dev libc-ares-dev libre2-dev libxxhash-dev libbenchmark-dev"
+      echo "zlib1g-dev libbrotli-dev libzstd-dev"
       if [ "$debian" = 12 ]; then
         echo "libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev node-llhttp"
       else

@@ -119,13 +119,24 @@ std::string show_status(const json::value& answer) {
 
 std::string show_targets(const json::value& answer) {
   std::vector<std::vector<std::string>> rows{
-      {"TARGET GROUP", "ADDRESS", "ZONE", "STATE", "IN FLIGHT", "REQUESTS", "INSTANCE", "REASON"}};
+      {"TARGET GROUP", "ADDRESS", "ZONE", "STATE", "IN FLIGHT", "REQUESTS", "FROM", "REASON"}};
   for (const json::value& row : rows_of(answer, "targets")) {
     rows.push_back({text_of(row, "target_group"), text_of(row, "address"), text_of(row, "zone"),
                     text_of(row, "state"), text_of(row, "in_flight"), text_of(row, "requests"),
-                    text_of(row, "instance"), text_of(row, "reason")});
+                    text_of(row, "name") != "-" ? text_of(row, "name") : text_of(row, "instance"),
+                    text_of(row, "reason")});
   }
-  return table(rows);
+  std::string out = table(rows);
+  for (const json::value& name : rows_of(answer, "names")) {
+    const std::string failure = text_of(name, "failure");
+    if (failure == "none") continue;
+    out += fmt::format("{}: {} cannot be looked up ({}): ", text_of(name, "target_group"),
+                       text_of(name, "name"), failure);
+    const std::string answered = text_of(name, "answered_at");
+    out += answered == "-" ? "no answer yet\n"
+                           : fmt::format("its addresses are those of {}\n", answered);
+  }
+  return out;
 }
 
 std::string show_scale_status(const json::value& answer) {

@@ -70,6 +70,21 @@ json::value status(Plane& plane) {
             {"last_error", state.last_error}}}};
 }
 
+json::array names(Plane& plane) {
+  json::array rows;
+  for (const NameRow& row : plane.names().rows()) {
+    json::object made{{"target_group", row.group},
+                      {"name", row.name},
+                      {"addresses", row.addresses},
+                      {"failure", net::dns_fault_name(row.fault)},
+                      {"failures", row.failures},
+                      {"again_in_seconds", std::chrono::duration<double>(row.again_in).count()}};
+    made["answered_at"] = row.answered ? json::value(rfc3339(row.answered_at)) : json::value();
+    rows.push_back(std::move(made));
+  }
+  return rows;
+}
+
 json::value targets(Plane& plane) {
   json::array rows;
   for (const auto& [group, group_rows] : plane.targets().rows()) {
@@ -88,6 +103,7 @@ json::value targets(Plane& plane) {
                       {"zone", row.zone},
                       {"weight", row.weight},
                       {"instance", row.instance},
+                      {"name", row.name},
                       {"state", upstream::state_name(row.state)},
                       {"reason", row.reason},
                       {"since", rfc3339(row.since)},
@@ -95,7 +111,7 @@ json::value targets(Plane& plane) {
                       {"requests", requests}});
     }
   }
-  return {{"schema_version", 1}, {"targets", std::move(rows)}};
+  return {{"schema_version", 1}, {"targets", std::move(rows)}, {"names", names(plane)}};
 }
 
 json::value seconds_or_null(const std::optional<Duration>& value) {

@@ -98,6 +98,7 @@ Outcome<void> Certificates::build(const std::string& name, Listener& listener) c
   const config::ClientCertificates& clients = listener.settings.client_certificates;
   settings.client_certificates = static_cast<net::ClientCertificates>(clients.verify);
   settings.client_trust_file = clients.trust;
+  settings.describes_clients = clients.headers;
   // Who was let in under other rules has to show itself again.
   settings.session_context = fmt::format("{} {} {} {}", name, static_cast<int>(clients.verify),
                                          clients.trust, listener.trust.changed_ns);

@@ -87,6 +87,23 @@ void collect_certificates(const Certificates& certificates, Families& out) {
   }
 }
 
+void collect_compression(const std::string& listener, const upstream::CompressionCounts& counts,
+                         Families& out) {
+  for (std::size_t i = 1; i < upstream::kCodings; ++i) {
+    const std::string coding(http::coding_name(static_cast<http::Coding>(i)));
+    const std::vector<Label> labels{{"listener", listener}, {"coding", coding}};
+    out.counter("lbd_compressed_responses_total", "Responses compressed, by coding.", labels,
+                static_cast<double>(counts.responses[i].get()));
+    out.counter("lbd_compression_in_bytes_total", "Bytes of bodies before compression.", labels,
+                static_cast<double>(counts.bytes_in[i].get()));
+    out.counter("lbd_compression_out_bytes_total", "Bytes of bodies after compression.", labels,
+                static_cast<double>(counts.bytes_out[i].get()));
+  }
+  out.counter("lbd_compression_skipped_total",
+              "Responses not compressed because too many were at once.", {{"listener", listener}},
+              static_cast<double>(counts.skipped.get()));
+}
+
 void collect_desync(const std::string& listener, const upstream::ListenerLoad& load,
                     Families& out) {
   for (std::size_t i = 1; i < static_cast<std::size_t>(http::DesyncReason::kCount); ++i) {
@@ -108,6 +125,7 @@ void collect_listeners(Plane& plane, Families& out) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();
     const bool proxied = found != configured.end() && found->second.proxy_protocol.enabled;
+    const bool compresses = found != configured.end() && found->second.compression;
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
@@ -132,6 +150,7 @@ void collect_listeners(Plane& plane, Families& out) {
       out.counter("lbd_tunnels_total", "Tunnels (WebSocket) opened.", labels,
                   static_cast<double>(load.tunnels_opened.get()));
       collect_desync(name, load, out);
+      if (compresses) collect_compression(name, load.compression, out);
       for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
         const auto count = static_cast<double>(load.failures[fault].get());
         if (count == 0) continue;
@@ -141,6 +160,27 @@ void collect_listeners(Plane& plane, Families& out) {
             count);
       }
     }
+  }
+}
+
+void collect_names(const Names& names, Families& out) {
+  for (const auto& [group, counts] : names.counts()) {
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      const auto fault = static_cast<net::DnsFault>(i);
+      if (fault == net::DnsFault::cancelled) continue;
+      const std::string result =
+          fault == net::DnsFault::none ? "ok" : std::string(net::dns_fault_name(fault));
+      out.counter("lbd_name_lookups_total", "Look-ups of targets' names, by how they ended.",
+                  {{"target_group", group}, {"result", result}}, static_cast<double>(counts[i]));
+    }
+  }
+  std::map<std::string, double> failing;
+  for (const NameRow& row : names.rows()) {
+    failing[row.group] += row.fault == net::DnsFault::none ? 0 : 1;
+  }
+  for (const auto& [group, count] : failing) {
+    out.gauge("lbd_names_failing", "Names whose last look-up failed; they keep what they had.",
+              {{"target_group", group}}, count);
   }
 }
 
@@ -333,6 +373,7 @@ void collect_process(Plane& plane, Families& out) {
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
   Families out;
   collect_listeners(plane_, out);
+  collect_names(plane_.names(), out);
   collect_certificates(plane_.certificates(), out);
   collect_routes(plane_.live(), out);
   collect_groups(plane_, out);

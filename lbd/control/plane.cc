@@ -44,6 +44,11 @@ Plane::Plane(PlaneParts parts, std::shared_ptr<const config::Config> config)
       live_(worker_count(config_->node), parts_.rng.next()),
       certificates_(parts_.log),
       targets_(parts_.loop, parts_.log, Rng(parts_.rng.next()), live_),
+      names_(parts_.loop, parts_.log, Rng(parts_.rng.next()),
+             [this] {
+               targets_.set_named(names_.targets());
+               publish_changes();
+             }),
       overdue_(parts_.loop.clock(), live_, targets_.checker()),
       publisher_(live_, workers_, certificates_, fmt::format("1.1 lbd-{:016x}", parts_.rng.next())),
       demand_(parts_.loop.clock(), targets_, publisher_, live_),
@@ -100,6 +105,7 @@ Outcome<void> Plane::start() {
   state_.last_success = clock().wall();
   publisher_.commit(config_, state_.generation,
                     config_->node.zone == "auto" ? "" : config_->node.zone);
+  names_.configure(*config_);
   targets_.configure(config_, &certificates_);
   for (const auto& worker : workers_) worker->start();
   publish_now();
@@ -139,8 +145,8 @@ void Plane::sweep() {
   sweep_timer_.set(clock().now() + kSweep);
   publish_changes();
   overdue_.look();
-  if (!ready_ && (targets_.first_round_done() || clock().now() - started_ > kReadyAfter))
-    become_ready();
+  const bool looked = names_.first_round_done() && targets_.first_round_done();
+  if (!ready_ && (looked || clock().now() - started_ > kReadyAfter)) become_ready();
   if (stopping_) check_stopped();
 }
 
@@ -310,6 +316,8 @@ ReloadVerdict Plane::reload() {
   certificates_.commit();
   publisher_.commit(config_, state_.generation, zone);
   targets_.configure(config_, &certificates_);
+  names_.configure(*config_);
+  targets_.set_named(names_.targets());
   publish_now();
   scaler_.apply(*config_);
   for (const std::string& change : changes) verdict.text += change + "\n";
@@ -349,13 +357,15 @@ void Plane::stop(std::function<void()> done) {
                   {{"deadline", fmt::format("{}s", config_->node.drain_deadline.count())}});
   scaler_.stop();
   targets_.checker().stop();
+  names_.stop();
   publisher_.close_listeners();
   const Duration idle_grace = std::min<Duration>(kIdleGrace, config_->node.drain_deadline / 2);
   for (const auto& worker : workers_) worker->drain(idle_grace);
 }
 
 bool Plane::quiet() noexcept {
-  return tasks_.running() == 0 && targets_.checker().tasks().running() == 0;
+  return tasks_.running() == 0 && targets_.checker().tasks().running() == 0 &&
+         names_.running() == 0;
 }
 
 void Plane::check_stopped() {

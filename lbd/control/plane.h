@@ -12,6 +12,7 @@
 #include "lbd/control/certificates.h"
 #include "lbd/control/demand.h"
 #include "lbd/control/http_server.h"
+#include "lbd/control/names.h"
 #include "lbd/control/notify.h"
 #include "lbd/control/overdue.h"
 #include "lbd/control/publisher.h"
@@ -76,6 +77,7 @@ class Plane {
   [[nodiscard]] const config::Config& config() const noexcept { return *config_; }
   [[nodiscard]] const ConfigState& state() const noexcept { return state_; }
   [[nodiscard]] Targets& targets() noexcept { return targets_; }
+  [[nodiscard]] const Names& names() const noexcept { return names_; }
   [[nodiscard]] const Publisher& publisher() const noexcept { return publisher_; }
   [[nodiscard]] const Certificates& certificates() const noexcept { return certificates_; }
   [[nodiscard]] upstream::LiveState& live() noexcept { return live_; }
@@ -126,6 +128,7 @@ class Plane {
   upstream::LiveState live_;
   Certificates certificates_;
   Targets targets_;
+  Names names_;
   Overdue overdue_;
   Publisher publisher_;
   Demand demand_;

@@ -62,56 +62,114 @@ bool Targets::set_drain(const std::string& group, const std::string& address, bo
   return found;
 }
 
-/// Rows anew from configuration and instances; states of rows that stay are kept.
-void Targets::rebuild() {
-  std::map<std::string, std::vector<TargetRow>> next;
-  for (const auto& [name, group] : config_->target_groups) {
-    std::vector<TargetRow> rows;
-    for (const config::Target& target : group.targets) {
+void Targets::set_named(std::map<std::string, std::vector<NamedTarget>> named) {
+  named_ = std::move(named);
+  if (config_) rebuild();
+}
+
+/// As configuration, scaler and names have them; of two with one address the first counts.
+std::vector<TargetRow> Targets::rows_of(const config::TargetGroup& group) const {
+  std::vector<TargetRow> rows;
+  for (const config::Target& target : group.targets) {
+    if (target.by_name()) continue;
+    TargetRow row;
+    row.address = target.address;
+    row.zone = target.zone;
+    row.weight = target.weight;
+    rows.push_back(std::move(row));
+  }
+  const auto scaled = instances_.find(group.scaling_group);
+  if (!group.scaling_group.empty() && scaled != instances_.end()) {
+    for (const scaler::InstanceTarget& instance : scaled->second) {
       TargetRow row;
-      row.address = target.address;
-      row.zone = target.zone;
-      row.weight = target.weight;
+      row.address = {instance.address, instance.port != 0 ? instance.port : group.port};
+      row.zone = instance.zone;
+      row.instance = instance.id;
+      row.drained_by_scaler = instance.state == scaler::TargetState::draining;
       rows.push_back(std::move(row));
     }
-    const auto scaled = instances_.find(group.scaling_group);
-    if (!group.scaling_group.empty() && scaled != instances_.end()) {
-      for (const scaler::InstanceTarget& instance : scaled->second) {
-        TargetRow row;
-        row.address = {instance.address, instance.port != 0 ? instance.port : group.port};
-        row.zone = instance.zone;
-        row.instance = instance.id;
-        row.drained_by_scaler = instance.state == scaler::TargetState::draining;
-        rows.push_back(std::move(row));
-      }
+  }
+  const auto named = named_.find(group.name);
+  if (named == named_.end()) return rows;
+  std::set<config::Address> known;
+  for (const TargetRow& row : rows) known.insert(row.address);
+  for (const NamedTarget& target : named->second) {
+    if (!known.insert(target.address).second) continue;
+    TargetRow row;
+    row.address = target.address;
+    row.zone = target.zone;
+    row.weight = target.weight;
+    row.name = target.name;
+    row.host = target.host;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+bool Targets::busy(const TargetRow& row) const {
+  const auto live = live_.targets().find({row.group, row.address.text()});
+  return live != live_.targets().end() && live->second->in_flight() > 0;
+}
+
+/// What stays keeps its state; what a name has no more stays while it has requests. True when
+/// nothing that a snapshot shows is other than before.
+bool Targets::take_over(std::vector<TargetRow>& rows, const std::vector<TargetRow>& before) {
+  const auto is_of = [](const TargetRow& row) {
+    return [&row](const TargetRow& each) {
+      return each.address == row.address && each.zone == row.zone && each.instance == row.instance;
+    };
+  };
+  for (const TargetRow& old : before) {
+    const bool known = std::any_of(rows.begin(), rows.end(), [&old](const TargetRow& each) {
+      return each.address == old.address;
+    });
+    if (old.name.empty() || known || !busy(old)) continue;
+    any_leaving_ = true;
+    rows.push_back(old);
+    rows.back().leaving = true;
+  }
+  bool same = before.size() == rows.size();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    TargetRow& row = rows[i];
+    const auto old = std::find_if(before.begin(), before.end(), is_of(row));
+    if (old == before.end()) {
+      row.since = loop_.clock().wall();
+      same = false;
+      continue;
     }
-    const std::vector<TargetRow>& before = rows_[name];
-    bool same = before.size() == rows.size();
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      TargetRow& row = rows[i];
+    row.state = old->state;
+    row.reason = old->reason;
+    row.since = old->since;
+    same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) &&
+           old->weight == row.weight && old->host == row.host && old->leaving == row.leaving;
+  }
+  return same;
+}
+
+/// Rows anew from configuration, instances and names.
+void Targets::rebuild() {
+  std::map<std::string, std::vector<TargetRow>> next;
+  any_leaving_ = false;
+  for (const auto& [name, group] : config_->target_groups) {
+    std::vector<TargetRow> rows = rows_of(group);
+    for (TargetRow& row : rows) {
       row.group = name;
       row.drained_by_admin = admin_drains_.contains({name, row.address.text()});
-      const auto old = std::find_if(before.begin(), before.end(), [&](const TargetRow& each) {
-        return each.address == row.address && each.zone == row.zone &&
-               each.instance == row.instance;
-      });
-      if (old == before.end()) {
-        row.since = loop_.clock().wall();
-        same = false;
-      } else {
-        row.state = old->state;
-        row.reason = old->reason;
-        row.since = old->since;
-        same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) &&
-               old->weight == row.weight;
-      }
     }
-    if (!same) changed_.insert(name);
+    if (!take_over(rows, rows_[name])) changed_.insert(name);
     next[name] = std::move(rows);
     dirty_.insert(name);
   }
   rows_ = std::move(next);
   apply_checks();
+}
+
+void Targets::end_leaving() {
+  for (const auto& [group, rows] : rows_) {
+    for (const TargetRow& row : rows) {
+      if (row.leaving && !busy(row)) return rebuild();
+    }
+  }
 }
 
 void Targets::apply_checks() {
@@ -130,9 +188,12 @@ void Targets::apply_checks() {
       config::Address where = row.address;
       where.port = check.port.value_or(where.port);
       const auto address = upstream::endpoint_of(where);
-      if (!address) continue;
-      checked.push_back(
-          {{name, row.address.text()}, *address, check, tls, std::string(own.view())});
+      if (!address || row.leaving) continue;
+      checked.push_back({{name, row.address.text()},
+                         row.host.empty() ? *address : address->named(row.host),
+                         check,
+                         tls,
+                         std::string(own.view())});
     }
   }
   checker_.apply(checked);
@@ -195,9 +256,11 @@ bool Targets::derive(const std::string& group, TargetRow& row) {
   std::string reason;
   const bool ejected = outliers_[group].is_ejected(row.address.text());
   const health::Verdict* verdict = checker_.find({group, row.address.text()});
-  if (row.drained_by_scaler || row.drained_by_admin) {
+  if (row.drained_by_scaler || row.drained_by_admin || row.leaving) {
     state = TargetState::draining;
-    reason = row.drained_by_admin ? "drained by an admin" : "drained by the scaler";
+    reason = row.leaving            ? row.name + " has this address no more"
+             : row.drained_by_admin ? "drained by an admin"
+                                    : "drained by the scaler";
   } else if (verdict != nullptr && !verdict->checked) {
     state = TargetState::initial;
     reason = "waiting for its first check";
@@ -233,6 +296,7 @@ bool Targets::wants_look(const std::string& group) {
 }
 
 bool Targets::sweep() {
+  if (any_leaving_) end_leaving();
   for (auto& [group, rows] : rows_) {
     if (wants_look(group)) observe_outliers(group, rows);
     if (dirty_.erase(group) == 0) continue;
@@ -250,7 +314,7 @@ std::vector<upstream::TargetInput> Targets::inputs(const std::string& group) con
   const auto found = rows_.find(group);
   if (found == rows_.end()) return inputs;
   for (const TargetRow& row : found->second)
-    inputs.push_back({row.address, row.zone, row.weight, row.state});
+    inputs.push_back({row.address, row.zone, row.weight, row.state, row.host});
   return inputs;
 }
 

@@ -26,11 +26,24 @@ struct TargetRow {
   std::string zone;
   std::uint32_t weight = 1;
   std::string instance;  // of a scaling group; empty for a static target
+  std::string name;      // the entry that was looked up (config::Target::text); empty: none
+  std::string host;      // the host it has the address of, then
+  bool leaving = false;  // its name has it no more: gone when its last request is over
   bool drained_by_scaler = false;
   bool drained_by_admin = false;
   upstream::TargetState state = upstream::TargetState::initial;
   std::string reason;  // why it is not healthy
   WallTime since{};
+};
+
+/// An address that a name has.
+struct NamedTarget {
+  config::Address address;
+  std::string zone;
+  std::uint32_t weight = 1;
+  std::string name;  // TargetRow::name
+  std::string host;
+  friend bool operator==(const NamedTarget&, const NamedTarget&) = default;
 };
 
 /// Thread: the control loop.
@@ -46,6 +59,8 @@ class Targets {
   /// The instances of one scaling group.
   void set_instances(const std::string& scaling_group,
                      std::vector<scaler::InstanceTarget> instances);
+  /// What names of each group stand for now; groups that are not named have none.
+  void set_named(std::map<std::string, std::vector<NamedTarget>> named);
   /// Drains or undrains by address, in every group or one. False: no such target.
   bool set_drain(const std::string& group, const std::string& address, bool drained);
 
@@ -65,6 +80,10 @@ class Targets {
 
  private:
   void rebuild();
+  [[nodiscard]] std::vector<TargetRow> rows_of(const config::TargetGroup& group) const;
+  bool take_over(std::vector<TargetRow>& rows, const std::vector<TargetRow>& before);
+  [[nodiscard]] bool busy(const TargetRow& row) const;
+  void end_leaving();
   void apply_checks();
   void observe_outliers(const std::string& group, std::vector<TargetRow>& rows);
   [[nodiscard]] bool wants_look(const std::string& group);
@@ -78,6 +97,7 @@ class Targets {
   std::shared_ptr<const config::Config> config_;
   const Certificates* certificates_ = nullptr;
   std::map<std::string, std::vector<scaler::InstanceTarget>> instances_;  // by scaling group
+  std::map<std::string, std::vector<NamedTarget>> named_;                 // by target group
   std::map<std::string, std::vector<TargetRow>> rows_;                    // by target group
   std::map<std::string, health::Outliers> outliers_;
   std::set<std::pair<std::string, std::string>> admin_drains_;  // (group, address)
@@ -86,6 +106,7 @@ class Targets {
   std::map<std::string, std::uint64_t> trouble_;                // GroupLoad::trouble as last seen
   std::map<std::string, TimePoint> look_again_;                 // groups with somebody ejected
   std::uint64_t ejections_ = 0;
+  bool any_leaving_ = false;
   health::Checker checker_;
 };
 

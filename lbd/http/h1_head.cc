@@ -169,6 +169,7 @@ struct Fields {  // what framing and connection handling need, from one pass ove
 /// how this hop is read.
 bool is_for_all(std::string_view name) noexcept {
   switch (header_id(name)) {
+    case HeaderId::client_certificate:
     case HeaderId::content_length:
     case HeaderId::content_type:
     case HeaderId::expect:

@@ -38,6 +38,12 @@ constexpr std::array kKnown{
     Known{"upgrade", HeaderId::upgrade},
     Known{"user-agent", HeaderId::user_agent},
     Known{"via", HeaderId::via},
+    Known{"x-amzn-mtls-clientcert", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-issuer", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-leaf", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-serial-number", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-subject", HeaderId::client_certificate},
+    Known{"x-amzn-mtls-clientcert-validity", HeaderId::client_certificate},
     Known{"x-amzn-trace-id", HeaderId::x_amzn_trace_id},
     Known{"x-forwarded-for", HeaderId::x_forwarded_for},
     Known{"x-forwarded-host", HeaderId::x_forwarded_host},
@@ -52,7 +58,7 @@ constexpr std::size_t kSlots = 256;
 constexpr std::size_t slot_of(std::string_view name) noexcept {
   const auto first = static_cast<unsigned char>(lower(name.front()));
   const auto late = static_cast<unsigned char>(lower(name[name.size() - 2]));
-  return (name.size() + first * 3U + late * 14U) % kSlots;
+  return (name.size() + first * 3U + late * 21U) % kSlots;
 }
 
 constexpr std::array<std::int8_t, kSlots> make_slots() {

@@ -29,6 +29,7 @@ enum class Version : std::uint8_t { http_1_0, http_1_1, http_2 };
 /// Header fields that lbd itself acts on; every other one is passed through as `other`.
 enum class HeaderId : std::uint8_t {
   other,
+  client_certificate,  // X-Amzn-Mtls-Clientcert, -Leaf and so on: what a proxy says of it
   connection,
   content_length,
   content_type,

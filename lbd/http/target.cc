@@ -61,7 +61,7 @@ bool hides_control(std::string_view path) noexcept {
   return false;
 }
 
-constexpr std::size_t kFoldedMax = 24;
+constexpr std::size_t kFoldedMax = 32;
 
 /// Letters and digits of a name, in lower case; empty when there are more than any name here has.
 std::string_view folded(std::string_view name, std::array<char, kFoldedMax>& storage) noexcept {
@@ -76,10 +76,25 @@ std::string_view folded(std::string_view name, std::array<char, kFoldedMax>& sto
 }
 
 constexpr std::array<std::string_view, 2> kFraming{"contentlength", "transferencoding"};
-constexpr std::array<std::string_view, 11> kRouting{
-    "host",          "connection",     "upgrade",        "expect",          "forwarded",
-    "xforwardedfor", "xforwardedhost", "xforwardedport", "xforwardedproto", "xrequestid",
-    "xlbdreason"};
+constexpr std::array<std::string_view, 17> kRouting{
+    "host",
+    "connection",
+    "upgrade",
+    "expect",
+    "forwarded",
+    "xforwardedfor",
+    "xforwardedhost",
+    "xforwardedport",
+    "xforwardedproto",
+    "xrequestid",
+    "xlbdreason",
+    "xamznmtlsclientcert",
+    "xamznmtlsclientcertissuer",
+    "xamznmtlsclientcertleaf",
+    "xamznmtlsclientcertserialnumber",
+    "xamznmtlsclientcertsubject",
+    "xamznmtlsclientcertvalidity",
+};
 
 }  // namespace
 

@@ -105,13 +105,16 @@ bool SocketAddress::in(const SocketAddress& network, int prefix_bits) const noex
   return true;
 }
 
-struct Endpoint::UnixAddress {
-  sockaddr_un address{};
+struct Endpoint::More {
+  sockaddr_un address{};  // of a Unix socket
   socklen_t size = 0;
+  std::string name;
 };
 
+bool Endpoint::is_unix(const More& more) noexcept { return more.size > 0; }
+
 std::optional<Endpoint> Endpoint::of_unix(std::string_view path) {
-  auto made = std::make_shared<UnixAddress>();
+  auto made = std::make_shared<More>();
   if (path.size() < 2 || path.size() >= sizeof made->address.sun_path) return std::nullopt;
   made->address.sun_family = AF_UNIX;
   std::memcpy(made->address.sun_path, path.data(), path.size());
@@ -121,22 +124,41 @@ std::optional<Endpoint> Endpoint::of_unix(std::string_view path) {
   made->size =
       static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
   Endpoint endpoint;
-  endpoint.unix_ = std::move(made);
+  endpoint.more_ = std::move(made);
   return endpoint;
 }
 
-const sockaddr* Endpoint::data() const noexcept {
-  return is_unix() ? reinterpret_cast<const sockaddr*>(&unix_->address) : address_.data();
+Endpoint Endpoint::named(std::string_view name) const {
+  Endpoint same = *this;
+  auto more = more_ != nullptr ? std::make_shared<More>(*more_) : std::make_shared<More>();
+  more->name = name;
+  same.more_ = std::move(more);
+  return same;
 }
 
-socklen_t Endpoint::size() const noexcept { return is_unix() ? unix_->size : address_.size(); }
+const sockaddr* Endpoint::data() const noexcept {
+  return is_unix() ? reinterpret_cast<const sockaddr*>(&more_->address) : address_.data();
+}
+
+socklen_t Endpoint::size() const noexcept { return is_unix() ? more_->size : address_.size(); }
 
 std::string Endpoint::text() const {
   if (!is_unix()) return address_.text();
-  const char* path = unix_->address.sun_path;
-  return path[0] == '\0'
-             ? "unix:@" + std::string(path + 1, unix_->size - 1 - offsetof(sockaddr_un, sun_path))
-             : "unix:" + std::string(path);
+  const char* path = more_->address.sun_path;
+  constexpr std::size_t kFixed = offsetof(sockaddr_un, sun_path);
+  return path[0] == '\0' ? "unix:@" + std::string(path + 1, more_->size - 1 - kFixed)
+                         : "unix:" + std::string(path);
+}
+
+std::string Endpoint::host() const {
+  if (more_ != nullptr && !more_->name.empty()) return more_->name;
+  return is_unix() ? "localhost" : address_.ip();
+}
+
+std::string Endpoint::authority() const {
+  if (is_unix()) return host();
+  const bool named = more_ != nullptr && !more_->name.empty();
+  return named ? more_->name + ":" + std::to_string(address_.port()) : address_.text();
 }
 
 }  // namespace lbd::net

@@ -54,10 +54,15 @@ class Endpoint {
   /// empty or too long (107 bytes).
   [[nodiscard]] static std::optional<Endpoint> of_unix(std::string_view path);
 
-  [[nodiscard]] bool is_unix() const noexcept { return unix_ != nullptr; }
-  /// What a server there is called when nobody says otherwise: its IP address; of a Unix socket
-  /// "localhost".
-  [[nodiscard]] std::string host() const { return is_unix() ? "localhost" : address_.ip(); }
+  /// The same place under the name it was found by.
+  [[nodiscard]] Endpoint named(std::string_view name) const;
+
+  [[nodiscard]] bool is_unix() const noexcept { return more_ != nullptr && is_unix(*more_); }
+  /// What a server there is called when nobody says otherwise: its name or IP address; of a Unix
+  /// socket "localhost".
+  [[nodiscard]] std::string host() const;
+  /// As in a Host field: `host`, and the port unless it is a Unix socket.
+  [[nodiscard]] std::string authority() const;
   [[nodiscard]] int family() const noexcept { return is_unix() ? AF_UNIX : address_.family(); }
   [[nodiscard]] const sockaddr* data() const noexcept;
   [[nodiscard]] socklen_t size() const noexcept;
@@ -65,9 +70,10 @@ class Endpoint {
   [[nodiscard]] std::string text() const;
 
  private:
-  struct UnixAddress;
+  struct More;
+  [[nodiscard]] static bool is_unix(const More& more) noexcept;
   SocketAddress address_;
-  std::shared_ptr<const UnixAddress> unix_;
+  std::shared_ptr<const More> more_;  // null: an IP address and nothing else
 };
 
 }  // namespace lbd::net

@@ -72,7 +72,8 @@ struct TlsServerSettings {
   std::vector<std::shared_ptr<const TlsCertificate>> certificates;
   std::vector<std::string> alpn{"http/1.1"};  // in order of preference
   ClientCertificates client_certificates = ClientCertificates::off;
-  std::string client_trust_file;  // PEM: who may have signed them
+  std::string client_trust_file;   // PEM: who may have signed them
+  bool describes_clients = false;  // TlsInfo::client_certificate
   /// What a ticket is good for: sessions of another listener are not resumed.
   std::string session_context;
   std::shared_ptr<TlsTicketKeys> tickets;  // null: no resumption
@@ -130,6 +131,15 @@ class TlsClient {
 /// Where the authorities that this machine trusts are; empty when it has no such file.
 [[nodiscard]] std::string system_trust_file();
 
+/// A certificate that was verified, as header fields have it: visible ASCII and spaces.
+struct ClientCertificate {
+  std::string serial_number;  // hexadecimal, whole bytes
+  std::string issuer;         // RFC 2253, as is the subject
+  std::string subject;
+  std::string validity;  // "NotBefore=2026-01-31T00:00:00Z;NotAfter=2027-01-31T00:00:00Z"
+  std::string leaf;      // its PEM, URL-encoded, with '+', '=' and '/' as they are
+};
+
 /// What the handshake agreed on.
 struct TlsInfo {
   std::string_view version;  // "TLSv1.3"; static
@@ -138,8 +148,8 @@ struct TlsInfo {
   std::string alpn;
   TlsKind kind = TlsKind::none;
   bool resumed = false;
-  std::string client_subject;  // RFC 2253; empty without a client certificate
-  std::string client_serial;   // hexadecimal
+  /// Null when the client showed none, or TlsServerSettings does not ask for it.
+  std::unique_ptr<const ClientCertificate> client_certificate;
 };
 
 /// Why a handshake failed: a word for metrics.

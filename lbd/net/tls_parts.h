@@ -54,6 +54,7 @@ struct TlsServer::Parts {
   std::map<std::string, Certificates, std::less<>> wildcard;  // by what follows the "*."
   std::shared_ptr<TlsTicketKeys> tickets;
   std::vector<unsigned char> alpn;  // as on the wire
+  bool describes_clients = false;
 
   /// Those of a host name in lower case; null: the default's.
   [[nodiscard]] const Certificates* find(std::string_view host) const noexcept;
@@ -93,6 +94,8 @@ void set_protocol(SSL_CTX* context, TlsPolicy policy);
 /// The peer's alert says that it wants a certificate, or another one. With TLS 1.3 it comes when
 /// the handshake is over on our side.
 [[nodiscard]] bool tls_wants_other_certificate(unsigned long reason) noexcept;
+
+[[nodiscard]] std::unique_ptr<const ClientCertificate> describe_client(X509& certificate);
 
 /// What OpenSSL says of the last failure, and its queue emptied.
 [[nodiscard]] std::string openssl_error();

@@ -139,6 +139,19 @@ int open_ticket(std::vector<TlsTicketKeys::Ring::Key>& keys, const TicketCall& c
   return 0;
 }
 
+/// Resuming verifies nothing: a client's certificate that has expired since must not live on in its
+/// session.
+SSL_TICKET_RETURN judge_session(SSL_SESSION* session, SSL_TICKET_STATUS status) noexcept {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  const X509* shown = SSL_SESSION_get0_peer(session);
+  if (shown != nullptr && X509_cmp_current_time(X509_get0_notAfter(shown)) <= 0) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 int on_server_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
 
 /// The certificates of the wanted name, in place of the default's.
@@ -199,6 +212,11 @@ void set_sessions(SSL_CTX* context, const TlsServerSettings& settings) {
         return sealing == 1 ? seal_ticket(ring.keys.front(), call)
                             : open_ticket(ring.keys, call, SSL_version(ssl) >= TLS1_3_VERSION);
       });
+  SSL_CTX_set_session_ticket_cb(
+      context, nullptr,
+      [](SSL*, SSL_SESSION* session, const unsigned char*, std::size_t, SSL_TICKET_STATUS status,
+         void*) { return judge_session(session, status); },
+      nullptr);
 }
 
 /// Nothing in common is refused (RFC 7301 §3.2).
@@ -331,6 +349,7 @@ Outcome<std::shared_ptr<const TlsServer>> make_tls_server(TlsServerSettings sett
   LBD_CHECK(context != nullptr);
   SSL_CTX_set_app_data(context, parts.get());
   parts->tickets = settings.tickets;
+  parts->describes_clients = settings.describes_clients;
   for (const std::string& each : settings.alpn) {
     parts->alpn.push_back(static_cast<unsigned char>(each.size()));
     parts->alpn.insert(parts->alpn.end(), each.begin(), each.end());

@@ -34,7 +34,7 @@ class TlsStream final : public SocketStream {
     SSL_set_accept_state(ssl_.get());
   }
   TlsStream(LoopCore& core, std::shared_ptr<const TlsClient> client, const Endpoint& peer)
-      : SocketStream(core), client_(std::move(client)), peer_(peer.text()) {
+      : SocketStream(core), client_(std::move(client)), peer_(peer.host() + " " + peer.text()) {
     const TlsClient::Parts& ours = client_->parts();
     attach(ours.context.get());
     SSL_set_connect_state(ssl_.get());
@@ -79,7 +79,10 @@ class TlsStream final : public SocketStream {
     unsigned int size = 0;
     SSL_get0_alpn_selected(ssl_.get(), &alpn, &size);
     if (size > 0) info.alpn.assign(reinterpret_cast<const char*>(alpn), size);
-    if (const X509* peer = SSL_get0_peer_certificate(ssl_.get())) describe(*peer, info);
+    X509* shown = SSL_get0_peer_certificate(ssl_.get());
+    if (shown != nullptr && server_ != nullptr && server_->parts().describes_clients) {
+      info.client_certificate = describe_client(*shown);
+    }
     return info;
   }
 
@@ -102,19 +105,6 @@ class TlsStream final : public SocketStream {
     SSL_set_hostflags(ssl_.get(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     LBD_CHECK(SSL_set1_host(ssl_.get(), wanted.c_str()) == 1);
     LBD_CHECK(SSL_set_tlsext_host_name(ssl_.get(), wanted.c_str()) == 1);
-  }
-
-  static void describe(const X509& peer, TlsInfo& info) {
-    const Owned<BIO, BIO_free_all> text(BIO_new(BIO_s_mem()));
-    X509_NAME_print_ex(text.get(), X509_get_subject_name(&peer), 0, XN_FLAG_RFC2253);
-    char* bytes = nullptr;
-    const long size = BIO_get_mem_data(text.get(), &bytes);
-    if (size > 0) info.client_subject.assign(bytes, static_cast<std::size_t>(size));
-    const Owned<BIGNUM, BN_free> serial(ASN1_INTEGER_to_BN(X509_get0_serialNumber(&peer), nullptr));
-    if (char* hex = serial ? BN_bn2hex(serial.get()) : nullptr) {
-      info.client_serial = hex;
-      OPENSSL_free(hex);
-    }
   }
 
   bool shake_hands(IoResult& result) noexcept override {

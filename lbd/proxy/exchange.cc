@@ -35,6 +35,8 @@ Exchange::Exchange(WorkerContext& worker, ClientSide& client,
       total_(worker.clock, this, &Exchange::total_expired) {}
 
 Exchange::~Exchange() {
+  if (encoder_ != nullptr) state_->encoded.release();
+  worker_.give_back(std::move(encoder_));
   worker_.give_back(std::move(state_));
   if (destroyed_ != nullptr) *destroyed_ = true;
 }

@@ -31,6 +31,8 @@ struct ExchangeState {
         url(pool),
         trace(pool),
         cookies(pool),
+        etag(pool),
+        encoded(pool),
         request_text(pool),
         response_text(pool) {}
   http::ResponseHead response;
@@ -42,6 +44,8 @@ struct ExchangeState {
   Buffer url;  // or of a redirect's Location
   Buffer trace;
   Buffer cookies;
+  Buffer etag;
+  Buffer encoded;  // the piece of the body under way
   Buffer request_text;
   Buffer response_text;
 };
@@ -69,6 +73,8 @@ class Exchange {
   [[nodiscard]] std::size_t choose_group(const upstream::SnapshotRoute& route);
   [[nodiscard]] Choice choose_target();
   [[nodiscard]] std::uint32_t wanted_target() const;
+  void start_encoding(ResponseOut& out);
+  [[nodiscard]] Result<BodyPiece> encoded(const BodyPiece& piece);
   void set_sticky_cookies(const Choice& choice);
   [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
@@ -141,6 +147,7 @@ class Exchange {
   GroupTurns* turns_ = nullptr;
   UpstreamSide* current_ = nullptr;  // while a target has the request, or is connected to
   std::array<char, 32> id_storage_{};
+  std::unique_ptr<http::Encoder> encoder_;  // of the response's body; null: as it comes
   RequestRecord record_;
   TimePoint started_{};
   TimePoint attempt_started_{};

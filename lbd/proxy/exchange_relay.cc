@@ -95,7 +95,6 @@ Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
   response_headers(response, via(), record_.id, state_->client_headers);
   add_date(state_->client_headers, worker_);
   set_sticky_cookies(choice);
-  edit_response();
   ResponseOut out{response.status, response.reason, &state_->client_headers, response.framing,
                   false};
   if (out.body.kind == http::Framing::Kind::none && response.status != 204) {
@@ -103,19 +102,23 @@ Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
         response.headers.begin(), response.headers.end(),
         [](const http::Header& each) { return each.id == http::HeaderId::content_length; });
   }
+  start_encoding(out);
+  edit_response();
   response_started_ = true;
   record_.status = response.status;
   record_.by_target = true;
-  record_.response_bytes += piece->bytes.size();
   if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
-  Result<void> sent = co_await client_.send_head(out, *piece);
+  Result<BodyPiece> outgoing = encoded(*piece);
+  if (!outgoing) co_return outgoing.error();
+  Result<void> sent = co_await client_.send_head(out, *outgoing);
   while (sent && !piece->last) {
     upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.body_idle);
     piece = co_await upstream.read_body();
     if (!piece) co_return piece.error();
-    record_.response_bytes += piece->bytes.size();
     if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
-    sent = co_await client_.send_body(*piece);
+    outgoing = encoded(*piece);
+    if (!outgoing) co_return outgoing.error();
+    sent = co_await client_.send_body(*outgoing);
   }
   if (!sent) co_return sent.error();
   co_return Error{};

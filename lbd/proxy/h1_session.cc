@@ -2,6 +2,7 @@
 
 #include "lbd/proxy/believed.h"
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/headers.h"
 #include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -167,6 +168,7 @@ Fault H1Session::parse_head(std::size_t size) {
   if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
   Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
   if (fault == Fault::none) fault = judge(desync_mode_, head_);
+  vouch_for_certificate(client_, head_);
   const std::string_view bytes = in_.view();
   in_.consume(size);
   return fault == Fault::none ? fault : refused(fault, head_.desync, bytes);

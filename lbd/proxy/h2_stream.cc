@@ -1,6 +1,7 @@
 #include "lbd/proxy/h2_stream.h"
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/headers.h"
 #include "lbd/proxy/patience.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -191,6 +192,7 @@ Task<> H2Stream::answer() {
     co_await refuse_request(session_.worker_, *this, *listener, refusal_);
     co_return;
   }
+  vouch_for_certificate(client(), head_);
   if (head_.wants_upgrade) add_key();
   Exchange exchange(session_.worker_, *this, *listener, *held);
   co_await exchange.run();

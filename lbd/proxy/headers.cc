@@ -88,6 +88,17 @@ std::string_view received_by(std::string_view member) noexcept {
   }
 }
 
+void tell_certificate(const ClientInfo& client, std::vector<Header>& out) {
+  if (client.tls == nullptr || client.tls->client_certificate == nullptr) return;
+  constexpr auto kId = HeaderId::client_certificate;
+  const net::ClientCertificate& shown = *client.tls->client_certificate;
+  out.push_back({"X-Amzn-Mtls-Clientcert-Serial-Number", shown.serial_number, kId});
+  out.push_back({"X-Amzn-Mtls-Clientcert-Issuer", shown.issuer, kId});
+  out.push_back({"X-Amzn-Mtls-Clientcert-Subject", shown.subject, kId});
+  out.push_back({"X-Amzn-Mtls-Clientcert-Validity", shown.validity, kId});
+  out.push_back({"X-Amzn-Mtls-Clientcert-Leaf", shown.leaf, kId});
+}
+
 struct Writer {
   const http::RequestHead& request;
   const ClientInfo& client;
@@ -174,6 +185,12 @@ struct Writer {
 
 }  // namespace
 
+void vouch_for_certificate(const ClientInfo& client, http::RequestHead& head) {
+  std::erase_if(head.headers,
+                [](const Header& each) { return each.id == HeaderId::client_certificate; });
+  tell_certificate(client, head.headers);
+}
+
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out) {
   const auto& [request, client, policy, request_id, via, host] = source;
   out.clear();
@@ -196,6 +213,7 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
       continue;
     }
     switch (header.id) {
+      case HeaderId::client_certificate:
       case HeaderId::host:
       case HeaderId::content_length:
       case HeaderId::expect:
@@ -222,6 +240,7 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
   writer.x_forwarded_rest();
   writer.forwarded();
   writer.via();
+  tell_certificate(client, out);
   out.push_back({"x-request-id", request_id, HeaderId::x_request_id});
 }
 

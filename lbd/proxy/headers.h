@@ -12,6 +12,11 @@
 
 namespace lbd::proxy {
 
+/// For rules, of a head that has just been read: takes out what the client says about a certificate
+/// (X-Amzn-Mtls-Clientcert and its kin), and puts in what the handshake told of one, if the
+/// listener passes that on. The views hold as long as `client`.
+void vouch_for_certificate(const ClientInfo& client, http::RequestHead& head);
+
 /// What the fields for an upstream are made from.
 struct RequestSource {
   const http::RequestHead& request;
@@ -26,6 +31,7 @@ struct RequestSource {
 /// Connection names, Content-Length and look-alikes (http::is_lookalike) are left out (framing is
 /// the upstream side's business);
 /// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by the policy.
+/// So are those about the client's certificate, whatever the head says of one.
 /// Views point into the request and into `scratch`, which is cleared.
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out);
 

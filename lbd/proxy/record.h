@@ -7,6 +7,7 @@
 
 #include "lbd/base/clock.h"
 #include "lbd/base/result.h"
+#include "lbd/http/encoder.h"
 #include "lbd/http/message.h"
 
 namespace lbd::proxy {
@@ -58,6 +59,8 @@ struct RequestRecord {
   std::uint64_t generation = 0;
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
+  http::Coding coding = http::Coding::identity;  // that lbd gave the response's body
+  std::uint64_t plain_bytes = 0;                 // of the body before that
   std::uint64_t duration_us = 0;
   std::uint64_t ttfb_us = 0;  // from the request's head to the response's, all attempts included
   std::array<AttemptRecord, kAttemptsMax> attempts{};

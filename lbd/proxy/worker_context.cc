@@ -1,11 +1,21 @@
 #include "lbd/proxy/worker_context.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "lbd/http/h1_write.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_upstream.h"
 #include "lbd/proxy/h2_upstream.h"
 
 namespace lbd::proxy {
+namespace {
+
+// Some hundred KiB each: what a burst of them may take, and what is kept after it.
+constexpr std::size_t kEncodersMax = 256;
+constexpr std::size_t kFreeEncodersMax = 16;
+
+}  // namespace
 
 WorkerContext::WorkerContext(std::size_t worker_index, net::Loop& worker_loop, std::uint64_t seed)
     : index(worker_index),
@@ -39,6 +49,30 @@ std::unique_ptr<UpstreamSide> WorkerContext::take_upstream(config::HttpVersion v
 void WorkerContext::give_back(std::unique_ptr<UpstreamSide> upstream,
                               config::HttpVersion version) noexcept {
   free_upstreams_[static_cast<std::size_t>(version)].push_back(std::move(upstream));
+}
+
+std::unique_ptr<http::Encoder> WorkerContext::take_encoder(http::Coding coding,
+                                                           http::Effort effort) {
+  if (encoders_ >= kEncodersMax) return nullptr;
+  std::unique_ptr<http::Encoder> encoder;
+  const auto found = std::find_if(
+      free_encoders_.rbegin(), free_encoders_.rend(),
+      [&](const auto& each) { return each->coding() == coding && each->effort() == effort; });
+  if (found != free_encoders_.rend()) {
+    encoder = std::move(*found);
+    free_encoders_.erase(std::next(found).base());
+    if (!encoder->restart()) encoder.reset();
+  } else {
+    encoder = http::make_encoder(coding, effort);
+  }
+  if (encoder != nullptr) ++encoders_;
+  return encoder;
+}
+
+void WorkerContext::give_back(std::unique_ptr<http::Encoder> encoder) noexcept {
+  if (encoder == nullptr) return;
+  --encoders_;
+  if (free_encoders_.size() < kFreeEncodersMax) free_encoders_.push_back(std::move(encoder));
 }
 
 std::unique_ptr<ExchangeState> WorkerContext::take_state() {

@@ -15,6 +15,7 @@
 #include "lbd/base/buffer.h"
 #include "lbd/base/rng.h"
 #include "lbd/base/task.h"
+#include "lbd/http/encoder.h"
 #include "lbd/net/loop.h"
 #include "lbd/proxy/record.h"
 #include "lbd/upstream/connection.h"
@@ -68,6 +69,9 @@ struct WorkerContext {
 
   std::unique_ptr<UpstreamSide> take_upstream(config::HttpVersion version);
   void give_back(std::unique_ptr<UpstreamSide> upstream, config::HttpVersion version) noexcept;
+  /// Null: as many as may be are in use, or no memory is left.
+  std::unique_ptr<http::Encoder> take_encoder(http::Coding coding, http::Effort effort);
+  void give_back(std::unique_ptr<http::Encoder> encoder) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
 
@@ -76,6 +80,8 @@ struct WorkerContext {
   std::int64_t date_second_ = -1;
   std::array<std::vector<std::unique_ptr<UpstreamSide>>, 2> free_upstreams_;  // by version
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
+  std::vector<std::unique_ptr<http::Encoder>> free_encoders_;
+  std::size_t encoders_ = 0;  // in use
 };
 
 }  // namespace lbd::proxy

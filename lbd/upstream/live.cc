@@ -5,12 +5,14 @@
 namespace lbd::upstream {
 
 std::shared_ptr<LiveTarget> LiveState::target(const std::string& group, const std::string& address,
-                                              const std::string& zone) {
+                                              const std::string& zone, const std::string& host) {
   std::shared_ptr<LiveTarget>& found = targets_[{group, address}];
-  // A target that moved to another zone is another machine behind the same address.
-  if (!found || found->zone() != zone) {
+  // A target that moved to another zone is another machine behind the same address; connections to
+  // one of another name have seen another certificate.
+  if (!found || found->zone() != zone || found->host() != host) {
     if (found) replaced_.push_back(std::move(found));
     found = std::make_shared<LiveTarget>(group, address, zone, workers_);
+    found->set_host(host);
   }
   return found;
 }

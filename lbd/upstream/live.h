@@ -75,6 +75,9 @@ class LiveTarget {
   [[nodiscard]] const std::string& group() const noexcept { return group_; }
   [[nodiscard]] const std::string& address() const noexcept { return address_; }
   [[nodiscard]] const std::string& zone() const noexcept { return zone_; }
+  /// The name it was found by; empty: by its address.
+  [[nodiscard]] const std::string& host() const noexcept { return host_; }
+  void set_host(std::string host) noexcept { host_ = std::move(host); }  // before anyone sees it
   [[nodiscard]] TargetLoad& load(std::size_t worker) noexcept { return loads_[worker]; }
   [[nodiscard]] const std::vector<TargetLoad>& loads() const noexcept { return loads_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept {
@@ -95,6 +98,7 @@ class LiveTarget {
   std::string group_;
   std::string address_;
   std::string zone_;
+  std::string host_;
   std::vector<TargetLoad> loads_;
 };
 
@@ -229,6 +233,15 @@ inline constexpr std::size_t kDesyncReasonsMax = 32;
 
 inline constexpr std::size_t kHttp2Floods = 4;
 
+inline constexpr std::size_t kCodings = 4;  // of http::Coding
+
+struct CompressionCounts {
+  std::array<Relaxed<std::uint64_t>, kCodings> responses;
+  std::array<Relaxed<std::uint64_t>, kCodings> bytes_in;
+  std::array<Relaxed<std::uint64_t>, kCodings> bytes_out;
+  Relaxed<std::uint64_t> skipped;  // too many at once
+};
+
 struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> connections;  // open now
   Relaxed<std::uint32_t> tunnels;      // open now
@@ -242,6 +255,7 @@ struct alignas(64) ListenerLoad {
   HandshakeCounts handshakes;
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(net::ProxyFault::kCount)>
       proxy_refused;
+  CompressionCounts compression;
   Relaxed<std::uint64_t> http2_connections;
   std::array<Relaxed<std::uint64_t>, kHttp2Floods> http2_floods;  // by http::H2Flood
 };
@@ -262,7 +276,7 @@ class LiveState {
 
   [[nodiscard]] std::size_t workers() const noexcept { return workers_; }
   std::shared_ptr<LiveTarget> target(const std::string& group, const std::string& address,
-                                     const std::string& zone);
+                                     const std::string& zone, const std::string& host = {});
   std::shared_ptr<LiveGroup> group(const std::string& name);
   /// Before the first token; tokens do not change with it.
   void set_cookie_key(std::string key) { cookie_key_ = std::move(key); }

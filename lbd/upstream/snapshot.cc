@@ -136,11 +136,11 @@ std::shared_ptr<SnapshotGroup> compile_group(const config::TargetGroup& settings
     const auto address = endpoint_of(input.address);
     if (!address) continue;  // parse.cc and the providers check addresses
     SnapshotTarget target;
-    target.address = *address;
+    target.address = input.host.empty() ? *address : address->named(input.host);
     target.weight = input.weight;
     target.zone = zone_index(group->zones, input.zone);
     target.state = input.state;
-    target.live = live.target(settings.name, input.address.text(), input.zone);
+    target.live = live.target(settings.name, input.address.text(), input.zone, input.host);
     target.live->closed.store(input.state == TargetState::draining, std::memory_order_relaxed);
     group->targets.push_back(std::move(target));
   }

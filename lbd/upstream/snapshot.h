@@ -13,6 +13,7 @@
 #include "lbd/net/address.h"
 #include "lbd/net/tls.h"
 #include "lbd/route/changes.h"
+#include "lbd/route/compression.h"
 #include "lbd/route/networks.h"
 #include "lbd/route/table.h"
 #include "lbd/route/template.h"
@@ -106,11 +107,14 @@ struct SnapshotListener {
       : settings(std::move(listener)),
         table(std::move(compiled)),
         error_pages(settings.error_pages),
-        gate(settings.access) {}
+        gate(settings.access) {
+    if (settings.compression) compression.emplace(*settings.compression);
+  }
   config::Listener settings;
   route::Table table;
   route::ErrorPages error_pages;
   SnapshotGate gate;
+  std::optional<route::Compression> compression;
   std::vector<SnapshotRoute> routes;       // one per rule
   std::optional<SnapshotRoute> otherwise;  // the listener's default
   std::shared_ptr<LiveRoute> no_route;
@@ -135,6 +139,7 @@ struct TargetInput {
   std::string zone;
   std::uint32_t weight = 1;
   TargetState state = TargetState::initial;
+  std::string host = {};  // the name it was found by
 };
 
 /// Where connections to it go. Nothing for what is no address.

@@ -99,9 +99,10 @@ class Ring final : public proxy::RecordSink {
   /// `out`: the beginning of `pending`.
   void written(std::string_view out) noexcept {
     if (out.empty()) return;
-    lines.add(lines_in(out));
+    const std::uint64_t count = lines_in(out);  // the worker may overwrite what is given free
     in_line_ = out.back() != '\n';
     head_.store(head_.load(std::memory_order_relaxed) + out.size(), std::memory_order_release);
+    lines.add(count);
   }
 
   /// Leaves out the rest of a line whose beginning went to a reader that is gone.

@@ -127,6 +127,10 @@ void json(const RequestRecord& record, Line& line) {
   if (record.cut) line.flag("cut", true);
   line.number("request_bytes", record.request_bytes);
   line.number("response_bytes", record.response_bytes);
+  if (record.coding != http::Coding::identity) {
+    line.text("coding", http::coding_name(record.coding), kShortBytesMax);
+    line.number("plain_bytes", record.plain_bytes);
+  }
   line.seconds("duration_seconds", record.duration_us);
   json_attempts(record, line);
   line.raw("}\n");

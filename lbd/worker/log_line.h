@@ -24,7 +24,7 @@ constexpr std::string_view kTextCut = "\\...";
 
 /// The most that any format makes of any record: keys and numbers, and each text as long as it may
 /// be.
-constexpr std::size_t kKeysBytesMax = 832;
+constexpr std::size_t kKeysBytesMax = 896;
 constexpr std::size_t kAttemptBytesMax = 192 + 2 * (kShortBytesMax + kJsonCut.size());
 constexpr std::size_t kLineBytesMax =
     kKeysBytesMax + 4 * (kLongBytesMax + kJsonCut.size()) + 2 * (kHostBytesMax + kJsonCut.size()) +

@@ -20,7 +20,7 @@ NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8
 
 
 def dial(port, tls=False, receive_buffer=None, hello=b""):
-    """`hello`: sent first, before TLS too."""
+    """`tls`: False, True, or the context to use. `hello`: sent first, before TLS too."""
     wire = socket.socket()
     if receive_buffer:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -29,7 +29,7 @@ def dial(port, tls=False, receive_buffer=None, hello=b""):
     wire.sendall(hello)
     if not tls:
         return wire
-    context = ssl.create_default_context()
+    context = tls if isinstance(tls, ssl.SSLContext) else ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context.wrap_socket(wire, server_hostname="shop.test")

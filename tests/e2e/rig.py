@@ -328,9 +328,9 @@ class RawOrigin:
     connections too: switch them off in the group when counting.
     """
 
-    def __init__(self, rig, script, address="127.0.0.1"):
+    def __init__(self, rig, script, address="127.0.0.1", port=0):
         self.script, self.zone = script, "a"
-        self.listener = socket.create_server((address, 0), backlog=64)
+        self.listener = socket.create_server((address, port), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.text = f"{address}:{self.port}"
         self.connections = 0

@@ -15,7 +15,7 @@ import yaml
 # once the file is loaded), includes and references to the environment, quotes, and text that is
 # well-formed but means nothing.
 BEYOND_A_SCHEMA = set("""
-    access_empty cookie_key_short desired_out_of_bounds duplicate_group duplicate_key
+    access_empty cookie_key_short desired_out_of_bounds dns_ttl_limits duplicate_group duplicate_key
     duplicate_key_flow duration_out_of_range ec2_instance_port ec2_reserved_tag ec2_subnet_twice
     ejection_longer_than_max error_page_variable forward_unknown forward_unknown_far
     forward_weighted_unknown forward_weights_zero group_tls_on_http group_tls_server_name
@@ -40,10 +40,11 @@ BEYOND_A_SCHEMA = set("""
     rule_timeout_zero scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards
     steps_gap steps_mixed steps_overlap steps_two_open_ends sticky_app_cookie_missing
     sticky_app_cookie_unused sticky_app_duration sticky_cookie_name sticky_forward_to_one
-    sticky_same_name tag target_ipv6_without_brackets target_twice target_unix_check_port
-    target_unix_too_long target_unix_twice target_without_port tls_missing tls_no_certificate
-    tls_on_http tls_trust_without_verify tls_verify_without_trust version_missing
-    zone_pause_longer_than_max
+    sticky_same_name tag target_address_with_port target_ipv6_without_brackets target_name_is_ip
+    target_name_twice target_name_without_port target_srv_with_port target_srv_with_weight
+    target_twice target_unix_check_port target_unix_too_long target_unix_twice target_without_port
+    tls_headers_without_verify tls_missing tls_no_certificate tls_on_http tls_trust_without_verify
+    tls_verify_without_trust version_missing zone_pause_longer_than_max
 """.split())
 
 

@@ -27,7 +27,8 @@ def test_both_kinds_of_clients_reach_a_target_over_http_2(rig):
     proxy(rig, [target])
     with Wire(rig.port) as wire:
         for path in ("/a?b=c", "/empty?", "/d"):
-            wire.send(get(path, "cookie: k=v", "connection: x-secret", "x-secret: 1", "te: trailers"))
+            wire.send(get(path, "cookie: k=v", "connection: x-secret", "x-secret: 1",
+                          "te: trailers"))
             reply = wire.reply()
             check_equal(reply.status, 200, "status")
             seen = reply.body.decode()
@@ -273,7 +274,8 @@ def test_hostile_targets_fail_their_requests_and_nothing_else(rig):
         "/settings": frame(SETTINGS, 0, 0) * 20_000,
         "/unknown": frame(0x50, 0, 0) * 20_000,
         "/push": frame(5, 4, 1, b"\0\0\0\2" + b"\x82"),
-        "/endless": frame(1, 0, 1, b"\x88") + frame(9, 0, 1, b"\0\1a\x7f\x80\x3e" + b"b" * 8000) * 50,
+        "/endless": frame(1, 0, 1, b"\x88")
+                    + frame(9, 0, 1, b"\0\1a\x7f\x80\x3e" + b"b" * 8000) * 50,
         "/even": frame(1, 5, 2, b"\x88"),
         "/window": frame(8, 0, 0, b"\x7f\xff\xff\xff") * 2,
     }
@@ -403,3 +405,20 @@ def test_h2load_through_both_legs_fails_no_request(rig):
                              capture_output=True, text=True, timeout=120).stdout
         check("2000 succeeded, 0 failed, 0 errored" in out, out)
     check(target.connections <= 2, f"{target.connections} connections")
+
+
+@test()
+def test_a_connection_that_falls_silent_is_left_after_a_ping(rig):
+    def answer(conversation, asked):
+        if asked.path == "/silence" and conversation.number == 0:
+            time.sleep(30)  # deaf and mute, with its socket open
+        else:
+            echo(conversation, asked)
+
+    target = H2Target(rig, answer)
+    proxy(rig, [target], {"passive": "off", "retries": {"attempts": 1},
+                          "timeouts": {"response_head": "500ms"}})
+    check_equal(request(rig.port, "/").status, 200, "the first")
+    check_equal(request(rig.port, "/silence").status, 504, "no answer in time")
+    wait_until(lambda: request(rig.port, "/again").status == 200, 15, "still trusted")
+    check_equal(target.connections, 2, "connections")

@@ -103,6 +103,7 @@ def test_a_socket_that_is_missing_is_a_refused_connection_tried_elsewhere(rig):
         check_equal(request(rig.port, "/", "POST", body=b"x").status, 200, f"request {number}")
     lbd.config["target_groups"]["app"]["targets"] = [gone]
     check_equal(lbd.reload(lbd.config)[0], 0, "reload")
+    wait_until(lambda: request(rig.port, "/").status == 502, 5, "the other is still asked")
     reply = request(rig.port, "/")
     found = (reply.status, reply.headers.get("x-lbd-reason"))
     check_equal(found, (502, "connect_failed"), "nothing but a missing socket")
@@ -130,6 +131,7 @@ def test_a_unix_target_is_drained_by_its_address(rig):
     code, _, err = lbd.cli("drain", one.text)
     check_equal(code, 0, f"drain: {err}")
     check_equal(lbd.states(), {one.text: "draining", two.text: "healthy"}, "states")
+    time.sleep(0.1 * slowness())  # until every worker knows
     before = one.connections
     for _ in range(10):
         check_equal(request(rig.port, "/").status, 200, "status")

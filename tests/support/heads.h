@@ -38,9 +38,8 @@ struct ParsedRequest {
   Fault fault = Fault::none;
 };
 
-inline ParsedRequest parse_request(std::string_view text) {
+inline ParsedRequest parse_request(std::string_view text, const HeadLimits& limits = {}) {
   ParsedRequest out;
-  const HeadLimits limits;
   const ScanVerdict scanned = scan_in_steps(text, std::max<std::size_t>(text.size(), 1), limits);
   if (scanned.fault != Fault::none || scanned.more) {
     out.fault = scanned.more ? Fault::closed : scanned.fault;

@@ -51,6 +51,12 @@ TEST(Diff, RulesPoliciesAndBoundsAreNamed) {
                                                "scaling group 'web': removed policy 'steady'"}));
 }
 
+TEST(Diff, WhatIsToldOfClientCertificatesIsNamed) {
+  auto after = example();
+  after.listeners.at("secure").tls->client_certificates.headers = false;
+  EXPECT_EQ(diff(example(), after), (Sentences{"listener 'secure': tls changed"}));
+}
+
 TEST(Diff, HowTargetsAreTrustedIsNamed) {
   auto after = example();
   after.target_groups.at("partner").tls.server_name = "other.example";

@@ -113,5 +113,57 @@ TEST(Targets, FailuresInARowEjectWithinOneSweep) {
   EXPECT_EQ(rig.targets.ejections(), 1u);
 }
 
+NamedTarget named(std::string ip, std::uint16_t port = 80) {
+  return {{std::move(ip), port}, "z1", 1, "app.internal:80", "app.internal"};
+}
+
+TEST(Targets, OfANameComeAfterTheOthersAndEachAddressOnce) {
+  Rig rig;
+  rig.configure();
+  rig.targets.set_named({{"web", {named("10.0.0.1"), named("10.0.0.3"), named("10.0.0.3")}}});
+  rig.targets.sweep();
+  ASSERT_EQ(rig.targets.rows().at("web").size(), 3U);
+  EXPECT_EQ(rig.row(0).name, "");  // as it was configured
+  EXPECT_EQ(rig.row(2).address.text(), "10.0.0.3:80");
+  EXPECT_EQ(rig.row(2).name, "app.internal:80");
+  EXPECT_EQ(rig.targets.inputs("web")[2].host, "app.internal");
+}
+
+TEST(Targets, ANameThatStandsForTheSameChangesNothing) {
+  Rig rig;
+  rig.configure();
+  rig.targets.set_named({{"web", {named("10.0.0.3"), named("10.0.0.4")}}});
+  rig.targets.sweep();
+  EXPECT_FALSE(rig.targets.take_changes().empty());
+  rig.targets.set_named({{"web", {named("10.0.0.3"), named("10.0.0.4")}}});
+  EXPECT_FALSE(rig.targets.sweep());
+  rig.targets.set_named({{"web", {named("10.0.0.4")}}});
+  EXPECT_TRUE(rig.targets.sweep());
+  EXPECT_EQ(rig.targets.rows().at("web").size(), 3U);
+}
+
+TEST(Targets, AnAddressThatANameHasNoMoreDrainsUntilItsRequestsAreOver) {
+  Rig rig;
+  rig.configure();
+  rig.targets.set_named({{"web", {named("10.0.0.3"), named("10.0.0.4")}}});
+  rig.targets.sweep();
+  const auto live = rig.live.target("web", "10.0.0.3:80", "z1", "app.internal");
+  live->load(0).in_flight.add(1);
+  rig.targets.set_named({{"web", {named("10.0.0.4")}}});
+  EXPECT_TRUE(rig.targets.sweep());
+  EXPECT_EQ(rig.row(3).address.text(), "10.0.0.3:80");
+  EXPECT_EQ(rig.row(3).state, TargetState::draining);
+  EXPECT_EQ(rig.row(3).reason, "app.internal:80 has this address no more");
+  EXPECT_FALSE(rig.targets.take_changes().empty());
+  rig.targets.set_named({{"web", {named("10.0.0.3"), named("10.0.0.4")}}});
+  EXPECT_TRUE(rig.targets.sweep());
+  EXPECT_EQ(rig.row(2).state, TargetState::healthy);  // it is back
+  rig.targets.set_named({{"web", {named("10.0.0.4")}}});
+  rig.targets.sweep();
+  live->load(0).in_flight.sub(1);
+  EXPECT_TRUE(rig.targets.sweep());
+  EXPECT_EQ(rig.targets.rows().at("web").size(), 3U);
+}
+
 }  // namespace
 }  // namespace lbd::control

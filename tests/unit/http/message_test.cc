@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,12 @@ namespace lbd::http {
 namespace {
 
 const std::vector<std::pair<std::string, HeaderId>> kNames = {
+    {"X-Amzn-Mtls-Clientcert", HeaderId::client_certificate},
+    {"X-Amzn-Mtls-Clientcert-Issuer", HeaderId::client_certificate},
+    {"X-Amzn-Mtls-Clientcert-Leaf", HeaderId::client_certificate},
+    {"X-Amzn-Mtls-Clientcert-Serial-Number", HeaderId::client_certificate},
+    {"X-Amzn-Mtls-Clientcert-Subject", HeaderId::client_certificate},
+    {"X-Amzn-Mtls-Clientcert-Validity", HeaderId::client_certificate},
     {"Connection", HeaderId::connection},
     {"Content-Length", HeaderId::content_length},
     {"Content-Type", HeaderId::content_type},
@@ -42,8 +49,9 @@ const std::vector<std::pair<std::string, HeaderId>> kNames = {
 };
 
 TEST(HeaderId, EveryKnownNameIsFoundInAnyCase) {
-  EXPECT_EQ(kNames.size(), static_cast<std::size_t>(HeaderId::x_request_id));
+  std::set<HeaderId> ids;
   for (const auto& [name, id] : kNames) {
+    ids.insert(id);
     std::string upper = name;
     std::string lower = name;
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
@@ -52,6 +60,7 @@ TEST(HeaderId, EveryKnownNameIsFoundInAnyCase) {
     EXPECT_EQ(header_id(upper), id) << upper;
     EXPECT_EQ(header_id(lower), id) << lower;
   }
+  EXPECT_EQ(ids.size(), static_cast<std::size_t>(HeaderId::x_request_id));
 }
 
 TEST(HeaderId, NearMissesAreOther) {

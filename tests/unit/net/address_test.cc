@@ -53,6 +53,18 @@ TEST(Endpoint, IsAnIpAddressOrAUnixSocket) {
   }
 }
 
+TEST(Endpoint, IsCalledByItsNameWhereItHasOne) {
+  const Endpoint plain = at("192.0.2.1");
+  EXPECT_EQ(plain.host(), "192.0.2.1");
+  EXPECT_EQ(plain.authority(), "192.0.2.1:80");
+  const Endpoint named = plain.named("app.internal");
+  EXPECT_EQ(named.host(), "app.internal");
+  EXPECT_EQ(named.authority(), "app.internal:80");
+  EXPECT_EQ(named.text(), "192.0.2.1:80");
+  EXPECT_FALSE(named.is_unix());
+  EXPECT_EQ(Endpoint::of_unix("/run/app.sock")->authority(), "localhost");
+}
+
 TEST(Endpoint, APathHasRoomInItsAddressOrIsNone) {
   EXPECT_TRUE(Endpoint::of_unix("/" + std::string(106, 'x')));
   EXPECT_FALSE(Endpoint::of_unix("/" + std::string(107, 'x')));
