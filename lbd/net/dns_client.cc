@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <array>
 #include <coroutine>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "lbd/base/check.h"
@@ -97,6 +99,17 @@ void on_addresses(void* context, int status, int /*timeouts*/, ares_addrinfo* re
   question->ttl_seconds = ttl;
   const bool nothing = status == ARES_SUCCESS && question->addresses.empty();
   question->end(nothing ? DnsFault::no_records : fault_of(status));
+}
+
+/// RFC 6761 §6.3: this host, without asking anyone.
+bool is_localhost(std::string_view name) noexcept {
+  if (name.ends_with('.')) name.remove_suffix(1);
+  return name == "localhost" || name.ends_with(".localhost");
+}
+
+DnsAddresses loopback(int family) {
+  const auto address = SocketAddress::parse(family == AF_INET ? "127.0.0.1" : "::1", 0);
+  return {DnsFault::none, {*address}, std::chrono::hours(24)};
 }
 
 void end_services(Question& question, int status, std::span<const std::uint8_t> message) {
@@ -260,6 +273,7 @@ void DnsClient::close() { core_->close(); }
 bool DnsClient::closed() const noexcept { return core_->closed(); }
 
 Task<DnsAddresses> DnsClient::addresses(std::string name, int family) {
+  if (is_localhost(name)) co_return loopback(family);
   Question question;
   ares_addrinfo_hints hints{};
   hints.ai_flags = ARES_AI_NOSORT;

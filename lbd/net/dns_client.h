@@ -54,7 +54,7 @@ class DnsClient {
   DnsClient& operator=(const DnsClient&) = delete;
 
   /// A or AAAA records, by `family`; aliases are followed. At most some seconds. UDP, then TCP when
-  /// the answer does not fit.
+  /// the answer does not fit. Nobody is asked for localhost.
   [[nodiscard]] Task<DnsAddresses> addresses(std::string name, int family);
   /// SRV records.
   [[nodiscard]] Task<DnsServices> services(std::string name);
