@@ -112,9 +112,11 @@ def echo(conversation, asked):
 
 class H2Target(RawOrigin):
     def __init__(self, rig, script=echo, *, streams_max=100, window=65535, context=None,
-                 websocket=False, early=None, reads=True):
+                 websocket=False, early=None, reads=True, before=None):
+        """`early`: called with a request's head; `before`: with a new connection, first of all."""
         self.answer, self.streams_max, self.window = script, streams_max, window
         self.context, self.websocket, self.early, self.reads = context, websocket, early, reads
+        self.before = before
         self.requests, self.resets, self.pings = [], [], 0
         super().__init__(rig, self._converse)
 
@@ -124,6 +126,8 @@ class H2Target(RawOrigin):
             self._converse(connection, number)
 
     def _converse(self, connection, number):
+        if self.before:
+            self.before(connection, number)
         if self.context:
             connection = self.context.wrap_socket(connection, server_side=True)
         conversation = Conversation(connection, number, self)

@@ -422,3 +422,66 @@ def test_a_connection_that_falls_silent_is_left_after_a_ping(rig):
     check_equal(request(rig.port, "/silence").status, 504, "no answer in time")
     wait_until(lambda: request(rig.port, "/again").status == 200, 15, "still trusted")
     check_equal(target.connections, 2, "connections")
+
+
+@test()
+def test_a_target_that_never_says_its_settings_is_one_that_cannot_be_connected_to(rig):
+    target = RawOrigin(rig, lambda connection, _: time.sleep(20))
+    proxy(rig, [target], {"retries": {"attempts": 1}, "timeouts": {"connect": "300ms"}})
+    reply = request(rig.port, "/")
+    check_equal((reply.status, reply.headers["x-lbd-reason"]), (504, "connect_timeout"), "reason")
+
+
+@test()
+def test_those_who_wait_for_one_connection_may_leave_and_the_rest_get_it(rig):
+    gate = threading.Event()
+    target = H2Target(rig, before=lambda *_: gate.wait(10))
+    proxy(rig, [target], {"timeouts": {"connect": "10s"}})
+    with H2Client(rig.port) as client:
+        streams = [client.start(f"/{i}") for i in range(6)]
+        wait_until(lambda: target.connections == 1, 10, "nobody dials")
+        time.sleep(0.1)
+        for stream in streams[:3]:
+            client.h2.reset_stream(stream, CANCEL)
+        client.flush()
+        time.sleep(0.1)
+        gate.set()
+        for answer in client.wait(*streams[3:]):
+            check_equal(answer.status, 200, "status")
+        check_equal(sorted(each.path for each in target.requests), ["/3", "/4", "/5"], "requests")
+        check_equal(target.connections, 1, "connections")
+    with H2Client(rig.port) as client:
+        check_equal(client.fetch("/after").status, 200, "afterwards")
+
+
+@test()
+def test_with_proxy_protocol_each_client_has_connections_of_its_own(rig):
+    lines = []
+
+    def hear(connection, _):
+        line = b""
+        while not line.endswith(b"\r\n"):
+            line += connection.recv(1)
+        lines.append(line)
+
+    target = H2Target(rig, before=hear)
+    proxy(rig, [target], {"proxy_protocol": "v1"})
+    with H2Client(rig.port) as one, H2Client(rig.port) as two:
+        for client in (one, two, one, two):
+            check_equal(client.fetch("/").status, 200, "status")
+        ports = {b"%d" % each.wire.getsockname()[1] for each in (one, two)}
+    check_equal({line.split(b" ")[4] for line in lines}, ports, "who is named")
+    check_equal(target.connections, 2, "connections")
+
+
+@test()
+def test_a_reload_that_changes_the_version_takes_effect_with_the_next_request(rig):
+    target, plain = H2Target(rig), rig.origin()
+    lbd = proxy(rig, [target])
+    check_equal(request(rig.port, "/").status, 200, "over HTTP/2")
+    config = simple_config(rig.port, [plain], NO_CHECKS, CLEARTEXT)
+    config["node"] = lbd.config["node"]
+    code, _, err = lbd.reload(config)
+    check_equal(code, 0, err)
+    check_equal(request(rig.port, "/id").status, 200, "over HTTP/1.1")
+    wait_until(lambda: lbd.metric("lbd_target_http2_connections") == 0, 10, "still connected")
