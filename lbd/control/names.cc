@@ -175,7 +175,9 @@ Task<Names::Found> Names::ask(Names& names, std::shared_ptr<Entry> entry) {
   for (const net::DnsService& each : found.services) answers[each.host];
   TaskGroup asking;
   for (auto& [host, answer] : answers) {
-    asking.spawn(ask_host(names, host, entry->hosts[host], answer));
+    const auto before = entry->hosts.find(host);
+    HostAddresses known = before == entry->hosts.end() ? HostAddresses{} : before->second;
+    asking.spawn(ask_host(names, host, std::move(known), answer));
   }
   co_await asking.join();
   for (auto& [host, answer] : answers) {

@@ -191,7 +191,9 @@ Coding choose_coding(std::span<const Coding> preferred,
       const Wish wish = read_wish(rest.substr(0, comma));
       rest.remove_prefix(std::min(comma + 1, rest.size()));
       if (wish.name == "*") any = wish.weight;
-      weights[static_cast<std::size_t>(coding_of(wish.name))] = wish.weight;
+      const Coding named = coding_of(wish.name);
+      const bool known = named != Coding::identity || equals_ignoring_case(wish.name, "identity");
+      if (known) weights[static_cast<std::size_t>(named)] = wish.weight;
     }
   }
   Coding best = Coding::identity;
@@ -203,7 +205,7 @@ Coding choose_coding(std::span<const Coding> preferred,
     best = each;
     most = weight;
   }
-  return best;
+  return weights[static_cast<std::size_t>(Coding::identity)] > most ? Coding::identity : best;
 }
 
 std::unique_ptr<Encoder> make_encoder(Coding coding, Effort effort) {

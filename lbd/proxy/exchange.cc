@@ -112,9 +112,12 @@ void Exchange::take_newest_group() noexcept {
   const auto& groups = worker_.pinned->snapshot->groups;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     if (groups[i]->live != group_->live) continue;
+    if (newer_count_ == 0 || newer_[newer_count_ - 1] != worker_.pinned) {
+      if (newer_count_ == newer_.size()) return;
+      newer_[newer_count_++] = worker_.pinned;
+    }
     turns_ = worker_.pinned->turns[i].get();
     group_ = groups[i].get();
-    newest_ = worker_.pinned;
     return;
   }
 }

@@ -135,7 +135,10 @@ class Exchange {
   ClientSide& client_;
   const upstream::SnapshotListener& listener_;
   const Pinned& pinned_;
-  boost::local_shared_ptr<Pinned> newest_;  // of the last retry; group_ is from it then
+  /// Snapshots that retries went by, the last of which group_ is from. All are held to the end: the
+  /// record and `tried_` name targets of each. config::Retries allows no more attempts.
+  std::array<boost::local_shared_ptr<Pinned>, 10> newer_;
+  std::size_t newer_count_ = 0;
   std::unique_ptr<ExchangeState> state_;
   const upstream::SnapshotRoute* route_ = nullptr;
   const http::RequestHead* outgoing_ = nullptr;  // what targets get

@@ -204,7 +204,9 @@ const SnapshotTarget* large_round_robin(Search& search, std::size_t zone, std::u
 Kept look_at_kept(const SnapshotGroup& group, std::uint32_t index, const Tried& tried) noexcept {
   using upstream::TargetState;
   const SnapshotTarget& target = group.targets[index];
+  // Not yet checked, as after a restart: who knows it was served by it.
   const bool may_serve = target.state == TargetState::healthy ||
+                         target.state == TargetState::initial ||
                          (group.fail_open && target.state != TargetState::draining);
   const bool elsewhere =
       group.settings.zones == config::ZonePreference::strict && target.zone != group.own_zone;

@@ -96,6 +96,8 @@ class Ring final : public proxy::RecordSink {
     const std::size_t head = head_.load(std::memory_order_relaxed);
     return tail_.load(std::memory_order_acquire) - head >= kRingBytes / 2;
   }
+  /// The last byte written was within a line.
+  [[nodiscard]] bool in_line() const noexcept { return in_line_; }
   /// `out`: the beginning of `pending`.
   void written(std::string_view out) noexcept {
     if (out.empty()) return;
@@ -125,7 +127,7 @@ class Ring final : public proxy::RecordSink {
  private:
   const Choice& choice_;
   LineStorage line_{};
-  bool in_line_ = false;  // the writer's: the last byte written was within a line
+  bool in_line_ = false;  // the writer's
   std::vector<char> bytes_;
   std::condition_variable& half_full_;
   alignas(64) std::atomic<std::size_t> tail_{0};
@@ -155,15 +157,14 @@ class Outlet {
     }
     return fd_ >= 0;
   }
-  /// After logrotate has moved the file. What cannot be opened anew stays.
-  void reopen() noexcept {
-    if (path_ == "-") return;
+  /// After logrotate has moved the file. False: what cannot be opened anew stays.
+  bool reopen() noexcept {
+    if (path_ == "-") return false;
     const int old = std::exchange(fd_, -1);
-    if (open()) {
-      if (old >= 0) ::close(old);
-    } else {
-      fd_ = old;
-    }
+    const bool opened = open();
+    if (!opened) fd_ = old;
+    if (opened && old >= 0) ::close(old);
+    return opened;
   }
   /// How much was taken; below 0: errno says why. A socket whose reader is gone is closed.
   ssize_t write(std::string_view bytes) noexcept {
@@ -218,15 +219,34 @@ struct AccessLog::Writer {
     stuck = false;
     const bool fresh = !outlet.is_open();
     if (!outlet.open()) return give_up();
-    for (const auto& ring : rings) {
-      if (fresh && outlet.is_socket()) ring->drop_broken_line();
-      for (std::string_view run = ring->pending(); !run.empty(); run = ring->pending()) {
-        const ssize_t wrote = outlet.write(run);
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote <= 0) return give_up();
-        ring->written(run.substr(0, static_cast<std::size_t>(wrote)));
+    if (fresh && outlet.is_socket()) drop_broken_lines();
+    for (std::size_t empty = 0; empty < rings.size();) {
+      Ring& ring = *rings[turn];
+      const std::string_view run = whole_lines(ring);
+      if (run.empty()) {
+        ++empty;
+        turn = (turn + 1) % rings.size();
+        continue;
       }
+      const ssize_t wrote = outlet.write(run);
+      if (wrote < 0 && errno == EINTR) continue;
+      if (wrote <= 0) return give_up();
+      ring.written(run.substr(0, static_cast<std::size_t>(wrote)));
+      empty = 0;
+      if (!ring.in_line()) turn = (turn + 1) % rings.size();
     }
+  }
+
+  /// What a ring may write before it is another's turn: the rest of a line that was begun, or all
+  /// whole lines up to the ring's end; a line that goes over the end is begun there.
+  [[nodiscard]] static std::string_view whole_lines(const Ring& ring) noexcept {
+    const std::string_view run = ring.pending();
+    const std::size_t end = ring.in_line() ? run.find('\n') : run.rfind('\n');
+    return end == std::string_view::npos ? run : run.substr(0, end + 1);
+  }
+
+  void drop_broken_lines() noexcept {
+    for (const auto& ring : rings) ring->drop_broken_line();
   }
 
   /// A full disk, a closed pipe, a reader that is gone or slow: tried again next time; full rings
@@ -244,7 +264,7 @@ struct AccessLog::Writer {
                                      [](const auto& ring) { return ring->is_half_full(); });
       if (!hurry || stuck) wake.wait_for(lock, interval);
       flush();
-      if (reopen.exchange(false)) outlet.reopen();
+      if (reopen.exchange(false) && outlet.reopen()) drop_broken_lines();
     }
     flush();
   }
@@ -253,6 +273,7 @@ struct AccessLog::Writer {
   Outlet outlet;
   std::chrono::milliseconds interval;
   std::vector<std::unique_ptr<Ring>> rings;
+  std::size_t turn = 0;  // the ring to write from next; one within a line keeps it
   Relaxed<std::uint64_t> failures;
   std::mutex mutex;
   std::condition_variable wake;

@@ -1,11 +1,14 @@
 """Large bodies in constant memory, and reloads under traffic."""
 import os
+import socket
+import struct
 import threading
 import time
 import zlib
 
 from loadgen import Call, Load
-from rig import Wire, check, check_equal, free_port, request, simple_config, test, wait_until
+from rig import RawOrigin, Wire, check, check_equal, free_port, request, simple_config, test
+from rig import wait_until
 
 MIB = 1 << 20
 GROWTH_MAX = 48 * MIB  # of the daemon's resident memory while a body passes; buffers are 64 KiB
@@ -223,3 +226,54 @@ def test_a_config_without_target_groups_serves_and_reloads(rig):
     fixed["respond"]["body"] = "two"
     lbd.reload({"listeners": {"public": listener}})
     wait_until(lambda: request(port, "/").body == b"two", 3, "the reload does not show")
+
+
+class Holding:
+    """A target that keeps its request until told to answer, or to reset the connection."""
+
+    def __init__(self, rig):
+        self.came, self.go, self.answers = threading.Event(), threading.Event(), False
+        self.origin = RawOrigin(rig, self.serve)
+
+    def serve(self, connection, _):
+        while self.origin.head(connection):
+            self.came.set()
+            self.go.wait(20)
+            if not self.answers:
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                return connection.close()
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+
+@test(timeout=60)
+def test_a_request_retried_over_several_reloads_remembers_each_target(rig):
+    """The targets it failed at are in no configuration any more when it is written to the log."""
+    first, second, third, last = (Holding(rig) for _ in range(4))
+    group = {"health_check": "off", "passive": "off", "retries": {"attempts": 4}}
+    lbd = rig.proxy([first.origin], group, workers=1)
+
+    def only(target):
+        lbd.config["target_groups"]["app"]["targets"] = [target.origin.target()]
+        check_equal(lbd.reload(lbd.config)[0], 0, "reload")
+
+    with Wire(rig.port) as wire:
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        check(first.came.wait(10), "the first target got no request")
+        only(second)
+        first.go.set()
+        check(second.came.wait(10), "no retry")
+        only(third)
+        second.go.set()
+        check(third.came.wait(10), "no second retry")
+        for target in (last, third, last):  # what nobody holds is forgotten within a second
+            only(target)
+            time.sleep(1.2)
+        third.answers = True
+        third.go.set()
+        check_equal(wire.reply().status, 200, "status")
+    wait_until(lambda: lbd.access_log(), 5, "no line")
+    line = lbd.access_log()[0]
+    tried = [attempt["target"] for attempt in line["attempts"]]
+    check_equal(tried, [each.origin.text for each in (first, second, third)], "targets")
+    check_equal(line["zone"], "a", "zone")

@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <sstream>
@@ -209,6 +210,39 @@ TEST(LogSocket, LinesWaitForAReaderAndANewOneGetsWholeLines) {
   // What went into the socket of a reader that left is lost; the rest comes, line by line.
   for (int i = 0; i < 50; ++i) (*log)->sink(0)->write(answered());
   EXPECT_EQ(reader.line(), line);
+  EXPECT_EQ((*log)->dropped(), 0u);
+}
+
+TEST(LogSocket, LinesOfSeveralWorkersAreNeverMixedHoweverSlowlyTheyAreTaken) {
+  const std::string path = ::testing::TempDir() + "lbd-log-two-" + std::to_string(::getpid());
+  config::AccessLog settings;
+  settings.path = "unix:" + path;
+  settings.format = LogFormat::combined;
+  Reader reader(path);
+  auto log = AccessLog::open(settings, 2, std::chrono::milliseconds(2));
+  ASSERT_TRUE(log);
+  const std::string agents[] = {std::string(1500, 'a'), std::string(1501, 'b')};
+  RequestRecord record = answered();
+  const auto write = [&](std::size_t worker, int lines) {
+    record.user_agent = agents[worker];
+    for (int i = 0; i < lines; ++i) (*log)->sink(worker)->write(record);
+  };
+  // The socket takes all of the first and stops within a line of the second; then the first has
+  // more.
+  write(0, 20);
+  EXPECT_TRUE(eventually([&] { return (*log)->lines() == 20; }));
+  write(1, 400);
+  EXPECT_TRUE(eventually([&] { return (*log)->failures() > 0; }));
+  write(0, 20);
+  std::array<int, 2> seen{};
+  for (int i = 0; i < 440; ++i) {
+    const std::string line = reader.line();
+    const std::size_t who = line.find("\"b") != std::string::npos ? 1 : 0;
+    record.user_agent = agents[who];
+    ASSERT_EQ(line, written(LogFormat::combined, record)) << i;
+    ++seen.at(who);
+  }
+  EXPECT_EQ(seen, (std::array<int, 2>{40, 400}));
   EXPECT_EQ((*log)->dropped(), 0u);
 }
 

@@ -84,12 +84,13 @@ TEST(KeptTarget, ServesUnlessItCannot) {
       settings,
       {input("10.0.0.1", 1, TargetState::healthy), input("10.0.0.2", 0, TargetState::healthy),
        input("10.0.0.3", 1, TargetState::unhealthy), input("10.0.0.4", 1, TargetState::ejected),
-       input("10.0.0.5", 1, TargetState::draining)},
+       input("10.0.0.5", 1, TargetState::draining), input("10.0.0.6", 1, TargetState::initial)},
       "a", live);
   using proxy::Kept;
   proxy::Tried tried;
-  const Kept expected[] = {Kept::serves, Kept::serves, Kept::gone, Kept::gone, Kept::gone};
-  for (std::uint32_t i = 0; i < 5; ++i) {
+  const Kept expected[] = {Kept::serves, Kept::serves, Kept::gone,
+                           Kept::gone,   Kept::gone,   Kept::serves};
+  for (std::uint32_t i = 0; i < 6; ++i) {
     EXPECT_EQ(look_at_kept(*group, i, tried), expected[i]) << i;
     EXPECT_EQ(group->sticky->find(group->sticky->token(i)), i);
   }

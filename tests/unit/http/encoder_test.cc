@@ -145,6 +145,9 @@ TEST(ChooseCoding, GoesByTheClientsWeightsThenByOurs) {
   EXPECT_EQ(chosen({"gzip;q=1.0, br;q=0.5"}), Coding::gzip);
   EXPECT_EQ(chosen({"gzip ; q=0.2 , br ; q=0.5"}), Coding::br);
   EXPECT_EQ(chosen({"gzip;q=0"}), Coding::identity);
+  EXPECT_EQ(chosen({"identity, gzip;q=0.5"}), Coding::identity);
+  EXPECT_EQ(chosen({"identity;q=0.5, gzip"}), Coding::gzip);
+  EXPECT_EQ(chosen({"lzma, gzip;q=0.5"}), Coding::gzip);
   EXPECT_EQ(chosen({"*"}), Coding::zstd);
   EXPECT_EQ(chosen({"*;q=0.1, gzip"}), Coding::gzip);
   EXPECT_EQ(chosen({"*, zstd;q=0"}), Coding::br);
