@@ -105,6 +105,8 @@ struct DurationRange {
 
 // ---- kinds of one value
 [[nodiscard]] Kind text(std::string& out);
+/// Of a mapping whose values are all texts, as YAML writes them.
+[[nodiscard]] boost::json::object text_map_schema();
 [[nodiscard]] Kind required_text(std::string& out, std::string_view what);       // not empty
 [[nodiscard]] Kind texts(std::vector<std::string>& out, std::string_view what);  // one or a list
 [[nodiscard]] Kind text_map(std::map<std::string, std::string>& out, std::string_view what);

@@ -165,6 +165,12 @@ Kind texts(std::vector<std::string>& out, std::string_view what) {
           .fallback = out.empty() ? "" : shown(fmt::format("[{}]", fmt::join(out, ", ")))};
 }
 
+json::object text_map_schema() {
+  return {
+      {"type", "object"},
+      {"additionalProperties", json::object{{"type", json::array{"string", "number", "boolean"}}}}};
+}
+
 Kind text_map(std::map<std::string, std::string>& out, std::string_view what) {
   return {.read =
               [&out, what](Decoder& decoder, const Cursor& at) {
@@ -178,13 +184,7 @@ Kind text_map(std::map<std::string, std::string>& out, std::string_view what) {
                   if (found != nullptr) out[member.key] = *found;
                 }
               },
-          .schema =
-              [] {
-                return json::object{
-                    {"type", "object"},
-                    {"additionalProperties",
-                     json::object{{"type", json::array{"string", "number", "boolean"}}}}};
-              },
+          .schema = &text_map_schema,
           .fallback = ""};
 }
 

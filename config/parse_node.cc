@@ -211,7 +211,7 @@ Table node_table(Node& node) {
               {"access_log", or_off(node.access_log.enabled, object([&node] {
                                       return access_log_table(node.access_log);
                                     })),
-               "One JSON line per request, or `off`."},
+               "One line per request, or `off`."},
               {"connections_max", whole(node.connections_max, {1, 10'000'000}),
                "Client connections of the process; above it new ones are closed at once."},
               {"drain_deadline", duration(node.drain_deadline, {.least = 0s, .most = 24h}),

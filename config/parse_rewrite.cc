@@ -83,13 +83,7 @@ Kind named_texts(std::vector<NamedText>& out, PairCheck check) {
                   out.push_back({member.key, *found});
                 }
               },
-          .schema =
-              [] {
-                return json::object{
-                    {"type", "object"},
-                    {"additionalProperties",
-                     json::object{{"type", json::array{"string", "number", "boolean"}}}}};
-              },
+          .schema = &text_map_schema,
           .fallback = ""};
 }
 

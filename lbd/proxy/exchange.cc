@@ -108,14 +108,13 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
 
 /// What failed here may be known by now: another try goes by the newest snapshot, if the group is
 /// still in it.
-void Exchange::take_newest_group() noexcept {
+void Exchange::take_newest_group() {
   const auto& groups = worker_.pinned->snapshot->groups;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     if (groups[i]->live != group_->live) continue;
-    if (newer_count_ == 0 || newer_[newer_count_ - 1] != worker_.pinned) {
-      if (newer_count_ == newer_.size()) return;
-      newer_[newer_count_++] = worker_.pinned;
-    }
+    const Pinned* held = newer_.empty() ? &pinned_ : newer_.back().get();
+    if (worker_.pinned.get() == held) return;
+    newer_.push_back(worker_.pinned);
     turns_ = worker_.pinned->turns[i].get();
     group_ = groups[i].get();
     return;

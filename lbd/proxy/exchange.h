@@ -72,10 +72,18 @@ class Exchange {
   [[nodiscard]] Fault admit_to(const upstream::SnapshotGate& gate);
   [[nodiscard]] std::size_t choose_group(const upstream::SnapshotRoute& route);
   [[nodiscard]] Choice choose_target();
-  [[nodiscard]] std::uint32_t wanted_target() const;
+  [[nodiscard]] std::uint32_t find_wanted_target() const noexcept;
   void start_encoding(ResponseOut& out);
+  void weaken_etag();
+  [[nodiscard]] http::Coding wanted_coding() const noexcept;
+  [[nodiscard]] bool take_encoder(http::Coding coding);
   [[nodiscard]] Result<BodyPiece> encoded(const BodyPiece& piece);
   void set_sticky_cookies(const Choice& choice);
+  void reserve_cookies();
+  void add_cookie(const upstream::StickyTokens& tokens, std::uint32_t index,
+                  std::optional<std::string_view> attributes = {});
+  bool follow_app_cookie(const config::Stickiness& settings, std::uint32_t target);
+  [[nodiscard]] bool has_app_session(const config::Stickiness& settings) const noexcept;
   [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
   void edit_response();
@@ -105,7 +113,7 @@ class Exchange {
   Task<> end_upload(UpstreamSide& upstream);
   [[nodiscard]] RetryAnswer ask_retry(const Error& error) const noexcept;
   [[nodiscard]] bool may_try_again(const Error& error);
-  void take_newest_group() noexcept;
+  void take_newest_group();
   [[nodiscard]] Error called_off_error() const noexcept;
   void call_off(Fault why) noexcept;
   void note_unsent(const Error& error) noexcept;
@@ -135,10 +143,9 @@ class Exchange {
   ClientSide& client_;
   const upstream::SnapshotListener& listener_;
   const Pinned& pinned_;
-  /// Snapshots that retries went by, the last of which group_ is from. All are held to the end: the
-  /// record and `tried_` name targets of each. config::Retries allows no more attempts.
-  std::array<boost::local_shared_ptr<Pinned>, 10> newer_;
-  std::size_t newer_count_ = 0;
+  /// Newer snapshots that retries went by, the last of which group_ is from. All are held to the
+  /// end: the record and `tried_` name targets of each.
+  std::vector<boost::local_shared_ptr<Pinned>> newer_;
   std::unique_ptr<ExchangeState> state_;
   const upstream::SnapshotRoute* route_ = nullptr;
   const http::RequestHead* outgoing_ = nullptr;  // what targets get
@@ -171,7 +178,8 @@ class Exchange {
   bool grpc_ = false;         // the request is one of gRPC
   bool keep_cookie_ = false;  // its target is full: it goes elsewhere this once
   bool sticky_share_known_ = false;
-  std::uint32_t sticky_share_ = 0;  // of a forward to several groups
+  std::uint32_t wanted_target_ = upstream::StickyTokens::kNone;  // by its cookie, in group_
+  std::uint32_t sticky_share_ = 0;                               // of a forward to several groups
   /// What ended the request from outside, the first of them: client_gone, drain_deadline,
   /// target_timeout (the total deadline) or tunnel_timeout.
   Fault called_off_ = Fault::none;

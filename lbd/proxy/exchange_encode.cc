@@ -23,17 +23,17 @@ bool is_whole(int status) noexcept {
   return status >= 200 && status != 204 && status != 205 && status != 206 && status != 304;
 }
 
+bool forbids_transform(const std::vector<Header>& headers) noexcept {
+  return std::any_of(headers.begin(), headers.end(), [](const Header& each) {
+    return http::equals_ignoring_case(each.name, "cache-control") &&
+           http::list_has(each.value, "no-transform");
+  });
+}
+
 /// Coded already, a part of something, or not to be touched (RFC 9110 §7.7).
 bool must_stay(const std::vector<Header>& headers) noexcept {
-  for (const Header& each : headers) {
-    const bool no_transform = http::equals_ignoring_case(each.name, "cache-control") &&
-                              http::list_has(each.value, "no-transform");
-    if (no_transform || http::equals_ignoring_case(each.name, "content-encoding") ||
-        http::equals_ignoring_case(each.name, "content-range")) {
-      return true;
-    }
-  }
-  return false;
+  return forbids_transform(headers) || find_named(headers, "content-encoding") != nullptr ||
+         find_named(headers, "content-range") != nullptr;
 }
 
 /// Fields that are about the bytes as the target sent them.
@@ -64,42 +64,65 @@ void add_vary(std::vector<Header>& headers) {
 
 }  // namespace
 
-/// Changes the response's fields when its body will be coded.
-void Exchange::start_encoding(ResponseOut& out) {
-  if (!listener_.compression) return;
-  const route::Compression& settings = *listener_.compression;
+/// The validator of other bytes with the same meaning (RFC 9110 §8.8.3.3).
+void Exchange::weaken_etag() {
   std::vector<Header>& headers = state_->client_headers;
-  if (!is_compressible(settings, state_->response, headers)) return;
-  add_vary(headers);
+  const auto tag = std::find_if(headers.begin(), headers.end(), [](const Header& each) {
+    return http::equals_ignoring_case(each.name, "etag");
+  });
+  if (tag == headers.end() || tag->value.starts_with("W/")) return;
+  state_->etag.clear();
+  state_->etag.append("W/");
+  state_->etag.append(tag->value);
+  tag->value = state_->etag.view();
+}
+
+/// The coding that this client would get of the listener.
+Coding Exchange::wanted_coding() const noexcept {
   const http::RequestHead& request = client_.head();
   // An HTTP/1.0 client knows no chunks: it could not tell an end from a break.
-  if (request.method == http::Method::head || out.body.kind == http::Framing::Kind::none ||
-      request.version == http::Version::http_1_0) {
+  const bool never =
+      request.version == http::Version::http_1_0 || forbids_transform(request.headers);
+  if (never) return Coding::identity;
+  return http::choose_coding(listener_.compression->codings, request.headers);
+}
+
+/// Changes the response's fields when its body will be coded, or would be if there were one: the
+/// answer to HEAD, and 304, tell of what GET would give (RFC 9110 §9.3.2, §15.4.5).
+void Exchange::start_encoding(ResponseOut& out) {
+  if (!listener_.compression) return;
+  std::vector<Header>& headers = state_->client_headers;
+  if (state_->response.status == 304) {
+    if (find_named(headers, "etag") == nullptr || wanted_coding() == Coding::identity) return;
+    add_vary(headers);
+    weaken_etag();
     return;
   }
-  const Coding coding = http::choose_coding(settings.codings, request.headers);
+  if (!is_compressible(*listener_.compression, state_->response, headers)) return;
+  add_vary(headers);
+  const Coding coding = wanted_coding();
   if (coding == Coding::identity) return;
+  const bool head = client_.head().method == http::Method::head;
+  if (!head && out.body.kind == http::Framing::Kind::none) return;
+  if (!head && !take_encoder(coding)) return;
+  std::erase_if(headers, [](const Header& each) { return is_of_identity(each.name); });
+  weaken_etag();
+  headers.push_back({"Content-Encoding", http::coding_name(coding), http::HeaderId::other});
+  out.state_length = false;
+  if (!head) out.body = {http::Framing::Kind::until_close, 0};
+}
+
+/// False: too many are in use.
+bool Exchange::take_encoder(Coding coding) {
   upstream::CompressionCounts& counts = listener_.live->loads[worker_.index].compression;
-  encoder_ = worker_.take_encoder(coding, settings.effort);
+  encoder_ = worker_.take_encoder(coding, listener_.compression->effort);
   if (encoder_ == nullptr) {
     counts.skipped.add(1);
-    return;
+    return false;
   }
   counts.responses[static_cast<std::size_t>(coding)].add(1);
-  std::erase_if(headers, [](const Header& each) { return is_of_identity(each.name); });
-  if (const Header* tag = find_named(headers, "etag")) {
-    // Other bytes, the same meaning (RFC 9110 §8.8.3.3).
-    if (!tag->value.starts_with("W/")) {
-      state_->etag.clear();
-      state_->etag.append("W/");
-      state_->etag.append(tag->value);
-      headers[static_cast<std::size_t>(tag - headers.data())].value = state_->etag.view();
-    }
-  }
-  headers.push_back({"Content-Encoding", http::coding_name(coding), http::HeaderId::other});
   record_.coding = coding;
-  out.body = {http::Framing::Kind::until_close, 0};
-  out.state_length = false;
+  return true;
 }
 
 /// What goes out for a piece that came. No bytes, and not the last: nothing yet.

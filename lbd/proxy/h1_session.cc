@@ -17,8 +17,6 @@ constexpr std::size_t kRoomMin = 256;  // worth posting a read ahead into
 constexpr std::size_t kBodyCapacityMax = 64 * 1024;
 constexpr std::size_t kLingerBytesMax = 1 << 20;  // read and dropped at most after an early close
 constexpr std::chrono::milliseconds kLinger{1000};
-/// What has come by the time of a drain is read, however long its client was idle.
-constexpr std::chrono::milliseconds kLastLook{100};
 /// Before a request (RFC 9112 §2.2 asks for one at least); old clients end a body with one.
 constexpr std::uint32_t kEmptyLinesMax = 4;
 

@@ -84,8 +84,7 @@ void PrefaceSession::begin_drain() noexcept {
   if (found_) {
     found_->drain(pinned());
   } else {
-    const TimePoint end = worker_.clock.now() +
-                          std::max<Duration>(std::chrono::milliseconds(100), worker_.drain_grace);
+    const TimePoint end = worker_.clock.now() + std::max<Duration>(kLastLook, worker_.drain_grace);
     if (!watchdog_.is_set() || end < watchdog_.due()) watchdog_.set(end);
   }
 }

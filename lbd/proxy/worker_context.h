@@ -44,6 +44,9 @@ struct Pinned {
   std::vector<boost::local_shared_ptr<GroupTurns>> turns;  // per group
 };
 
+/// What is on its way to a connection that is to end has come by then.
+inline constexpr std::chrono::milliseconds kLastLook{100};
+
 struct WorkerContext {
   WorkerContext(std::size_t worker_index, net::Loop& worker_loop, std::uint64_t seed);
   ~WorkerContext();

@@ -7,6 +7,7 @@
 #include <list>
 #include <thread>
 
+#include "lbd/base/check.h"
 #include "lbd/net/acceptor.h"
 #include "lbd/net/loop.h"
 #include "lbd/net/proxy_accept.h"
@@ -39,7 +40,8 @@ struct Worker::Inside {
       : owner(worker),
         context(worker.settings_.index, loop, worker.settings_.seed),
         heartbeat(loop.clock(), this, &Inside::beat),
-        rescue_again(loop.clock(), this, &Inside::rescue) {
+        rescue_again(loop.clock(), this, &Inside::rescue),
+        openings_end(loop.clock(), this, &Inside::end_openings) {
     context.records = worker.settings_.records;
   }
 
@@ -57,18 +59,22 @@ struct Worker::Inside {
   void unlink(Session& session) noexcept;
   static Task<> serve(Inside& inside, std::unique_ptr<Session> session,
                       std::shared_ptr<upstream::LiveListener> listener);
-  [[nodiscard]] const upstream::SnapshotListener* find(
-      const upstream::LiveListener& listener) const noexcept;
-  void open(int fd, proxy::ClientInfo client,
-            const std::shared_ptr<upstream::LiveListener>& listener);
+  /// Where a connection came in. A reload may take its listener away before it has a session: then
+  /// it goes by the snapshot it was accepted under.
+  struct Entrance {
+    std::shared_ptr<upstream::LiveListener> listener;
+    boost::local_shared_ptr<Pinned> pinned;
+  };
+  [[nodiscard]] static const upstream::SnapshotListener* find(
+      const upstream::LiveListener& listener, const Pinned& pinned) noexcept;
+  [[nodiscard]] const upstream::SnapshotListener& settings_of(const Entrance& at) const;
+  void open(int fd, proxy::ClientInfo client, const Entrance& at);
   static Task<> hear_proxy(Inside& inside, std::unique_ptr<net::ProxyAccept> proxy,
-                           std::pair<proxy::ClientInfo, TimePoint> client,
-                           std::shared_ptr<upstream::LiveListener> listener);
+                           std::pair<proxy::ClientInfo, TimePoint> client, Entrance at);
   void start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
-                     const std::shared_ptr<upstream::LiveListener>& listener);
+                     const Entrance& at);
   static Task<> shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
-                            std::pair<proxy::ClientInfo, TimePoint> client,
-                            std::shared_ptr<upstream::LiveListener> listener);
+                            std::pair<proxy::ClientInfo, TimePoint> client, Entrance at);
   void link(net::Opening& opening) noexcept;
   void unlink(net::Opening& opening) noexcept;
   void drain(Duration idle_grace);
@@ -76,6 +82,7 @@ struct Worker::Inside {
   void check_drained();
   static void beat(void* self);
   static void rescue(void* self);
+  static void end_openings(void* self);
   static Task<> end(Inside& inside);
 
   Worker& owner;
@@ -86,6 +93,7 @@ struct Worker::Inside {
   std::uint32_t opening_count = 0;
   Timer heartbeat;
   Timer rescue_again;
+  Timer openings_end;  // while draining: who has said nothing by then has nothing to say
   TaskGroup ending;
   std::thread thread;
   bool stopping = false;
@@ -227,82 +235,84 @@ void Worker::Inside::listen(std::vector<ListenSocket> sockets,
   }
 }
 
-const upstream::SnapshotListener* Worker::Inside::find(
-    const upstream::LiveListener& listener) const noexcept {
-  for (const auto& each : context.pinned->snapshot->listeners) {
+const upstream::SnapshotListener* Worker::Inside::find(const upstream::LiveListener& listener,
+                                                       const Pinned& pinned) noexcept {
+  for (const auto& each : pinned.snapshot->listeners) {
     if (each->live.get() == &listener) return each.get();
   }
   return nullptr;
 }
 
+const upstream::SnapshotListener& Worker::Inside::settings_of(const Entrance& at) const {
+  const upstream::SnapshotListener* settings = find(*at.listener, *context.pinned);
+  if (settings == nullptr) settings = find(*at.listener, *at.pinned);
+  LBD_CHECK(settings != nullptr);  // `accepted` has found it
+  return *settings;
+}
+
 void Worker::Inside::accepted(int fd, const std::shared_ptr<upstream::LiveListener>& listener) {
   upstream::ListenerLoad& load = listener->loads[context.index];
   load.accepted.add(1);
-  const upstream::SnapshotListener* settings = find(*listener);
+  const upstream::SnapshotListener* settings = find(*listener, *context.pinned);
   const bool full = context.session_count + opening_count >= owner.settings_.connections_max;
   if (full) load.shed.add(1);
   if (full || settings == nullptr) {
     ::close(fd);
     return;
   }
+  const Entrance at{listener, context.pinned};
   proxy::ClientInfo client;
   client.peer = net::SocketAddress::peer_of(fd);
   client.local = net::SocketAddress::local_of(fd);
   if (!settings->settings.proxy_protocol.enabled) {
-    open(fd, std::move(client), listener);
+    open(fd, std::move(client), at);
   } else if (!proxy::is_trusted(client.peer, settings->proxies)) {
     load.proxy_refused[static_cast<std::size_t>(net::ProxyFault::untrusted)].add(1);
     ::close(fd);
   } else {
     const TimePoint due = loop.clock().now() + settings->settings.timeouts.request_head;
     context.tasks.spawn(hear_proxy(*this, std::make_unique<net::ProxyAccept>(loop, fd),
-                                   {std::move(client), due}, listener));
+                                   {std::move(client), due}, at));
   }
 }
 
 Task<> Worker::Inside::hear_proxy(Inside& inside, std::unique_ptr<net::ProxyAccept> proxy,
-                                  std::pair<proxy::ClientInfo, TimePoint> client,
-                                  std::shared_ptr<upstream::LiveListener> listener) {
+                                  std::pair<proxy::ClientInfo, TimePoint> client, Entrance at) {
   inside.link(*proxy);
   const auto heard = co_await proxy->run(client.second);
   inside.unlink(*proxy);
   if (!heard) {
-    upstream::ListenerLoad& load = listener->loads[inside.context.index];
+    upstream::ListenerLoad& load = at.listener->loads[inside.context.index];
     load.proxy_refused[static_cast<std::size_t>(heard.error())].add(1);
   } else {
     if (const std::optional<net::ProxyEndpoints>& stated = *heard) {
       client.first.peer = stated->source;
       client.first.local = stated->destination;
     }
-    inside.open(proxy->release(), std::move(client.first), listener);
+    inside.open(proxy->release(), std::move(client.first), at);
   }
   proxy.reset();
   inside.check_drained();
 }
 
 /// What follows is the client's: TLS, or a session.
-void Worker::Inside::open(int fd, proxy::ClientInfo client,
-                          const std::shared_ptr<upstream::LiveListener>& listener) {
-  const upstream::SnapshotListener* settings = find(*listener);
-  if (settings == nullptr) {  // a reload has removed it since
-    ::close(fd);
-    return;
-  }
+void Worker::Inside::open(int fd, proxy::ClientInfo client, const Entrance& at) {
+  const upstream::SnapshotListener& settings = settings_of(at);
   client.peer_ip = client.peer.ip();
-  if (!settings->tls) {
-    start_session(net::adopt_tcp(loop, fd), std::move(client), listener);
+  if (!settings.tls) {
+    start_session(net::adopt_tcp(loop, fd), std::move(client), at);
     return;
   }
   client.scheme = "https";
-  const TimePoint due = loop.clock().now() + settings->settings.tls->handshake_timeout;
-  context.tasks.spawn(shake_hands(*this, net::accept_tls(loop, fd, settings->tls),
-                                  {std::move(client), due}, listener));
+  const TimePoint due = loop.clock().now() + settings.settings.tls->handshake_timeout;
+  context.tasks.spawn(
+      shake_hands(*this, net::accept_tls(loop, fd, settings.tls), {std::move(client), due}, at));
 }
 
 void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
-                                   const std::shared_ptr<upstream::LiveListener>& listener) {
-  const upstream::SnapshotListener* settings = find(*listener);
-  const bool ask = settings != nullptr && !client.tls && settings->settings.http2.cleartext;
+                                   const Entrance& at) {
+  const std::shared_ptr<upstream::LiveListener>& listener = at.listener;
+  const bool ask = !client.tls && settings_of(at).settings.http2.cleartext;
   std::unique_ptr<Session> session;
   if (client.tls && client.tls->alpn == "h2") {
     session =
@@ -314,23 +324,23 @@ void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::C
     session =
         std::make_unique<proxy::H1Session>(context, std::move(stream), std::move(client), listener);
   }
+  if (find(*listener, *context.pinned) == nullptr) session->drain(at.pinned);
   context.tasks.spawn(serve(*this, std::move(session), listener));
 }
 
 Task<> Worker::Inside::shake_hands(Inside& inside, std::unique_ptr<net::TlsHandshake> handshake,
-                                   std::pair<proxy::ClientInfo, TimePoint> client,
-                                   std::shared_ptr<upstream::LiveListener> listener) {
+                                   std::pair<proxy::ClientInfo, TimePoint> client, Entrance at) {
   inside.link(*handshake);
   auto accepted = co_await handshake->run(client.second);
   inside.unlink(*handshake);
   handshake.reset();
-  upstream::HandshakeCounts& counts = listener->loads[inside.context.index].handshakes;
+  upstream::HandshakeCounts& counts = at.listener->loads[inside.context.index].handshakes;
   if (!accepted) {
     counts.failed[static_cast<std::size_t>(accepted.error().fault)].add(1);
   } else {
     counts.made[static_cast<std::size_t>(accepted->info.kind)].add(1);
     client.first.tls = std::make_shared<const net::TlsInfo>(std::move(accepted->info));
-    inside.start_session(std::move(accepted->stream), std::move(client.first), listener);
+    inside.start_session(std::move(accepted->stream), std::move(client.first), at);
   }
   inside.check_drained();
 }
@@ -381,6 +391,7 @@ void Worker::Inside::drain(Duration idle_grace) {
     open.acceptor->close();  // takes what is queued: those clients are served too
   acceptors.clear();
   context.draining = true;
+  openings_end.set(loop.clock().now() + std::max<Duration>(proxy::kLastLook, idle_grace));
   for (Session* session = context.sessions; session != nullptr;) {
     Session* next = session->next;
     session->drain();
@@ -389,11 +400,16 @@ void Worker::Inside::drain(Duration idle_grace) {
   check_drained();
 }
 
+void Worker::Inside::end_openings(void* self) {
+  net::Opening* each = static_cast<Inside*>(self)->openings;
+  for (; each != nullptr; each = each->next) each->cancel();
+}
+
 void Worker::Inside::kill_all() {
   for (Open& open : acceptors) open.acceptor->close();
   acceptors.clear();
   context.draining = true;
-  for (net::Opening* each = openings; each != nullptr; each = each->next) each->cancel();
+  end_openings(this);
   for (Session* session = context.sessions; session != nullptr;) {
     Session* next = session->next;
     session->kill();

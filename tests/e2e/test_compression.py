@@ -104,8 +104,26 @@ def test_fields_that_told_of_the_plain_bytes_change(rig):
     check_equal((reply.headers["etag"], reply.headers["vary"]), ('W/"v1"', "accept-encoding"), "")
     plain = ask(rig.port, accept="")
     check_equal(plain.headers["etag"], '"v1"', "of the plain one")
-    head = ask(rig.port, method="HEAD")
-    check("content-encoding" not in head.headers, "HEAD")
+    refused = ask(rig.port, more="cache-control: no-transform\r\n")
+    check_equal(refused.body, TEXT, "who wants no transformation")
+
+
+@test()
+def test_head_and_304_tell_of_what_get_would_give(rig):
+    fields = 'content-type: text/html\r\netag: "v1"\r\n'
+    unchanged = b'HTTP/1.1 304 Not Modified\r\netag: "v1"\r\n\r\n'
+    head = f"HTTP/1.1 200 OK\r\n{fields}content-length: {len(TEXT)}\r\n\r\n".encode()
+    start(rig, {"/": page(fields), "/head": head, "/304": unchanged})
+    full = ask(rig.port)
+    told = ask(rig.port, "/head", method="HEAD")
+    for name in ("content-encoding", "etag", "vary", "content-type"):
+        check_equal(told.headers.get(name), full.headers[name], f"{name} of HEAD")
+    check("content-length" not in told.headers, "HEAD has the plain length")
+    again = ask(rig.port, "/304")
+    check_equal((again.status, again.headers["etag"]), (304, 'W/"v1"'), "304")
+    check_equal(again.headers["vary"], "Accept-Encoding", "Vary of 304")
+    plain = ask(rig.port, "/304", accept="")
+    check_equal((plain.headers["etag"], "vary" in plain.headers), ('"v1"', False), "a plain 304")
 
 
 @test()

@@ -179,6 +179,11 @@ class Reader {
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
+  /// From now on what comes on the next connection.
+  void next() {
+    const int before = std::exchange(fd_, ::accept(listener_, nullptr, nullptr));
+    if (before >= 0) ::close(before);
+  }
   std::string line() {
     if (fd_ < 0) fd_ = ::accept(listener_, nullptr, nullptr);
     std::string text;
@@ -244,6 +249,27 @@ TEST(LogSocket, LinesOfSeveralWorkersAreNeverMixedHoweverSlowlyTheyAreTaken) {
   }
   EXPECT_EQ(seen, (std::array<int, 2>{40, 400}));
   EXPECT_EQ((*log)->dropped(), 0u);
+}
+
+TEST(LogSocket, AConnectionThatIsMadeAnewBeginsWithAWholeLine) {
+  const std::string path = ::testing::TempDir() + "lbd-log-anew-" + std::to_string(::getpid());
+  config::AccessLog settings;
+  settings.path = "unix:" + path;
+  settings.format = LogFormat::combined;
+  Reader reader(path);
+  auto log = AccessLog::open(settings, 1, std::chrono::milliseconds(2));
+  ASSERT_TRUE(log);
+  const std::string agent(1500, 'a');
+  RequestRecord record = answered();
+  record.user_agent = agent;
+  for (int i = 0; i < 400; ++i)
+    (*log)->sink(0)->write(record);  // more than a socket's buffers hold
+  EXPECT_TRUE(eventually([&] { return (*log)->failures() > 0; }));
+  reader.next();
+  (*log)->reopen();
+  reader.next();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(reader.line(), written(LogFormat::combined, record)) << i;
+  EXPECT_EQ((*log)->dropped(), 1u);  // the one that the first reader got half of
 }
 
 }  // namespace
