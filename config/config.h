@@ -197,7 +197,7 @@ struct Listener {
 // ---- target groups
 // -------------------------------------------------------------------------------------------------
 
-enum class CheckProtocol : std::uint8_t { http, https, tcp };
+enum class CheckProtocol : std::uint8_t { http, https, tcp, grpc };
 
 struct CodeRange {
   int first = 200;
@@ -207,6 +207,8 @@ struct CodeRange {
 struct HealthCheck {
   bool enabled = true;
   CheckProtocol protocol = CheckProtocol::http;  // default: the group's
+  bool http2 = false;                            // as the group, which is not said twice
+  std::string service;                           // of grpc; empty: the server as a whole
   std::string path = "/";
   std::string host;                   // Host header; empty: the target's address
   std::optional<std::uint16_t> port;  // absent: the target's
@@ -256,8 +258,9 @@ struct UpstreamTimeouts {
 struct UpstreamLimits {
   std::uint32_t response_headers_bytes_max = 64 * 1024;
   std::uint32_t response_headers_max = 128;
-  std::uint32_t idle_connections_max = 64;    // per worker and target
-  std::uint32_t requests_per_target_max = 0;  // in flight per target, all workers; 0: no limit
+  std::uint32_t idle_connections_max = 64;     // per worker and target
+  std::uint32_t requests_per_target_max = 0;   // in flight per target, all workers; 0: no limit
+  std::uint32_t streams_per_connection = 100;  // with HTTP/2; or what the target allows, if less
 };
 
 /// The PROXY protocol's header that connections to targets begin with.
@@ -278,6 +281,7 @@ struct Target {
 };
 
 enum class TargetProtocol : std::uint8_t { http, https };
+enum class HttpVersion : std::uint8_t { http_1_1, http_2 };
 
 /// Towards targets, for requests and checks over https.
 struct UpstreamTls {
@@ -290,6 +294,7 @@ struct UpstreamTls {
 struct TargetGroup {
   std::string name;
   TargetProtocol protocol = TargetProtocol::http;
+  HttpVersion http_version = HttpVersion::http_1_1;
   UpstreamTls tls;
   std::uint16_t port = 0;  // of instances, and of targets without one
   Balance balance = Balance::least_requests;
@@ -311,6 +316,12 @@ struct TargetGroup {
 [[nodiscard]] inline bool uses_tls(const TargetGroup& group) noexcept {
   return group.protocol == TargetProtocol::https ||
          (group.health_check.enabled && group.health_check.protocol == CheckProtocol::https);
+}
+/// Whether its checks do.
+[[nodiscard]] inline bool checks_use_tls(const TargetGroup& group) noexcept {
+  return group.health_check.protocol == CheckProtocol::https ||
+         (group.health_check.protocol == CheckProtocol::grpc &&
+          group.protocol == TargetProtocol::https);
 }
 
 // ---- scaling groups

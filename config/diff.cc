@@ -184,8 +184,8 @@ std::string text_of(const std::map<std::string, ErrorPage>& pages) {
 std::string text_of(const HealthCheck& check) {
   std::string codes;
   for (const auto& range : check.codes) codes += fmt::format("{}-{},", range.first, range.last);
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", check.enabled,
-                     static_cast<int>(check.protocol), check.path, check.host,
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", check.enabled,
+                     static_cast<int>(check.protocol), check.service, check.path, check.host,
                      check.port.value_or(0), check.interval.count(), check.timeout.count(),
                      check.jitter, check.healthy, check.unhealthy, codes, check.body);
 }
@@ -387,6 +387,7 @@ void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& chan
   changes.number("port", before.port, after.port);
   changes.changed("balance", before.balance != after.balance);
   changes.changed("zones", before.zones != after.zones);
+  changes.changed("http_version", before.http_version != after.http_version);
   changes.changed("proxy_protocol", before.proxy_protocol != after.proxy_protocol);
   changes.changed("health_check", text_of(before.health_check) != text_of(after.health_check));
   changes.changed("passive", text_of(before.passive) != text_of(after.passive));
@@ -403,8 +404,8 @@ void diff_one(const TargetGroup& before, const TargetGroup& after, Changes& chan
   changes.duration("timeouts.body_idle", a.body_idle, b.body_idle);
   changes.duration("timeouts.idle", a.idle, b.idle);
   const auto limits_text = [](const UpstreamLimits& l) {
-    return fmt::format("{} {} {} {}", l.response_headers_bytes_max, l.response_headers_max,
-                       l.idle_connections_max, l.requests_per_target_max);
+    return fmt::format("{} {} {} {} {}", l.response_headers_bytes_max, l.response_headers_max,
+                       l.idle_connections_max, l.requests_per_target_max, l.streams_per_connection);
   };
   changes.changed("limits", limits_text(before.limits) != limits_text(after.limits));
   changes.changed("scaling_group", before.scaling_group != after.scaling_group);

@@ -128,10 +128,12 @@ struct DurationRange {
 [[nodiscard]] Kind networks(std::vector<Cidr>& out);
 [[nodiscard]] Kind codes(std::vector<CodeRange>& out);
 
-/// One of a few words. `later` are words of a later version, refused with that sentence.
+/// One of a few words. `later` are words of a later version, refused with that sentence; `others`
+/// what other programs call it, refused with what to write instead.
 struct Words {
   std::vector<std::string_view> words;
   std::vector<std::string_view> later;
+  std::vector<std::pair<std::string_view, std::string_view>> others = {};
 };
 [[nodiscard]] Kind choice(Words words, std::size_t now, std::function<void(std::size_t)> set);
 [[nodiscard]] Kind word(std::string& out, std::vector<std::string_view> words);

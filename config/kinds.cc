@@ -5,7 +5,6 @@
 
 #include "config/fields.h"
 #include "config/scalars.h"
-#include "config/suggest.h"
 
 namespace lbd::config {
 namespace {
@@ -449,51 +448,6 @@ Kind codes(std::vector<CodeRange>& out) {
                     any_of({whole_schema(100, 599), pattern(R"(^[1-5][0-9][0-9][-, 0-9]*$)")}));
               },
           .fallback = "`200-299`"};
-}
-
-Kind choice(Words words, std::size_t now, std::function<void(std::size_t)> set) {
-  std::vector<std::string> known(words.words.begin(), words.words.end());
-  auto current = now < known.size() ? "`" + known[now] + "`" : "";
-  return {.read =
-              [words, known, set = std::move(set)](Decoder& decoder, const Cursor& at) {
-                const auto what = known.size() == 1
-                                      ? fmt::format("'{}'", known.front())
-                                      : fmt::format("one of {}", fmt::join(known, ", "));
-                const auto* found = scalar_of(decoder, at, what);
-                if (found == nullptr) return;
-                // `off` is a word of YAML 1.1 too, whose editors may write false.
-                const std::string word = is_off(at.value) ? "off" : *found;
-                const auto it = std::find(known.begin(), known.end(), word);
-                if (it != known.end()) return set(static_cast<std::size_t>(it - known.begin()));
-                if (std::find(words.later.begin(), words.later.end(), word) != words.later.end()) {
-                  return decoder.error(at.value.place, "E2008",
-                                       fmt::format("{}: {} is not supported in this version",
-                                                   at.path, describe(at.value)),
-                                       fmt::format("{} {}", known.size() == 1 ? "use" : "one of:",
-                                                   fmt::join(known, ", ")));
-                }
-                const auto near = at.value.secret ? std::string() : nearest(*found, known);
-                decoder.error(
-                    at.value.place, "E2007",
-                    fmt::format("{}: expected {}, found {}", at.path, what, describe(at.value)),
-                    near.empty() ? "" : fmt::format("did you mean '{}'?", near));
-              },
-          .schema =
-              [known] {
-                json::array list;
-                for (const auto& word : known) list.emplace_back(word);
-                if (std::find(known.begin(), known.end(), "off") != known.end()) {
-                  list.emplace_back(false);
-                }
-                return json::object{{"enum", std::move(list)}};
-              },
-          .fallback = std::move(current)};
-}
-
-Kind word(std::string& out, std::vector<std::string_view> words) {
-  const auto now = std::find(words.begin(), words.end(), out) - words.begin();
-  return choice({.words = words, .later = {}}, static_cast<std::size_t>(now),
-                [&out, words](std::size_t index) { out = words[index]; });
 }
 
 }  // namespace lbd::config

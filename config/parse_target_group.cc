@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 namespace json = boost::json;
 
 Kind check_protocol(CheckProtocol& out) {
-  Kind kind = word(out, {.words = {"http", "https", "tcp"}, .later = {"grpc"}});
+  Kind kind = word(out, {.words = {"http", "https", "tcp", "grpc"}, .later = {}});
   kind.fallback.clear();
   return kind;
 }
@@ -26,7 +26,11 @@ Table health_check_table(HealthCheck& check) {
       .fields =
           {
               {"protocol", check_protocol(check.protocol),
-               "http and https ask for a path; tcp only connects. Default: the group's."},
+               "http and https ask for a path, in the group's version of HTTP; tcp only connects; "
+               "grpc asks `grpc.health.v1.Health/Check`, over TLS as the group. Default: the "
+               "group's."},
+              {"service", text(check.service),
+               "Service that a grpc check asks about. Default: the server as a whole."},
               {"path", required_text(check.path, "a path"), "Path that is asked for."},
               {"host", text(check.host),
                "Host header of the probe. Default: `tls.server_name` over https, else the target's "
@@ -121,6 +125,8 @@ Table limits_table(UpstreamLimits& limits) {
                   {"requests_per_target_max",
                    whole_or(limits.requests_per_target_max, "off", {1, 1'000'000}),
                    "Requests in flight per target; `off` is no limit."},
+                  {"streams_per_connection", whole(limits.streams_per_connection, {1, 100'000}),
+                   "Requests at a time on one connection with HTTP/2; the target may allow less."},
               },
           .later = {},
           .after = {}};
@@ -290,8 +296,13 @@ void follow_protocol(TargetGroup& group, const Cursor& at) {
     group.health_check.protocol = CheckProtocol::https;
   }
   HealthCheck& how = group.health_check;
-  if (how.protocol == CheckProtocol::https && how.host.empty()) how.host = group.tls.server_name;
+  how.http2 = group.http_version == HttpVersion::http_2;
+  if (checks_use_tls(group) && how.host.empty()) how.host = group.tls.server_name;
 }
+
+constexpr std::string_view kSecureHttp2 = "use protocol: https and http_version: \"2\"";
+constexpr std::string_view kPlainHttp2 =
+    "use http_version: \"2\", and protocol: https if targets speak TLS";
 
 }  // namespace
 
@@ -300,9 +311,18 @@ Table target_group_table(TargetGroup& group) {
           .fields =
               {
                   {"protocol",
-                   word(group.protocol,
-                        {.words = {"http", "https"}, .later = {"h2", "grpc", "tcp", "tls"}}),
-                   "What targets speak."},
+                   word(group.protocol, {.words = {"http", "https"},
+                                         .later = {"tcp", "tls"},
+                                         .others = {{"h2", kSecureHttp2},
+                                                    {"http2", kSecureHttp2},
+                                                    {"grpcs", kSecureHttp2},
+                                                    {"h2c", kPlainHttp2},
+                                                    {"grpc", kPlainHttp2}}}),
+                   "What targets speak: over TLS (https) or not."},
+                  {"http_version", word(group.http_version, {.words = {"1.1", "2"}, .later = {}}),
+                   "HTTP/1.1, or HTTP/2: by ALPN over https, which every target must choose then, "
+                   "and by prior knowledge over http (h2c). gRPC needs 2. See "
+                   "docs/operations/http2.md."},
                   {"tls", object([&group] { return upstream_tls_table(group.tls); }),
                    "How targets are trusted, with protocol https."},
                   {"port", port(group.port), "Port of instances, and of targets that name none."},

@@ -127,6 +127,14 @@ class Validator : Findings {
       }
       return;
     }
+    if (check.protocol == CheckProtocol::grpc && !check.http2) {
+      error(path + ".protocol", "E3051",
+            fmt::format("target group '{}' has grpc health checks but speaks HTTP/1.1", group.name),
+            "add http_version: \"2\" to the group");
+    }
+    if (!check.service.empty() && check.protocol != CheckProtocol::grpc) {
+      error(path + ".service", "E3052", "only health checks with protocol grpc ask for a service");
+    }
     if (check.timeout > check.interval) {
       error(path + ".timeout", "E3011",
             fmt::format("the health check's timeout ({}) is longer than its interval ({})",

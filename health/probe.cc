@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "health/probe_http2.h"
 #include "lbd/http/h1_head.h"
 
 namespace lbd::health {
@@ -88,6 +89,27 @@ Task<bool> find_in_body(net::Stream& stream, std::string text, std::size_t head_
   co_return true;
 }
 
+CheckResult judge(int status, double cpu, const config::HealthCheck& settings) {
+  CheckResult result;
+  result.status = status;
+  result.cpu = cpu;
+  const bool wanted = std::any_of(settings.codes.begin(), settings.codes.end(),
+                                  [status](const config::CodeRange& range) {
+                                    return status >= range.first && status <= range.last;
+                                  });
+  if (!wanted) {
+    result.failure = CheckFailure::code_mismatch;
+    result.detail = fmt::format("got {}, want {}", status, codes_text(settings));
+  }
+  return result;
+}
+
+void want_body(CheckResult& result, bool found, const config::HealthCheck& settings) {
+  if (found) return;
+  result.failure = CheckFailure::body_mismatch;
+  result.detail = fmt::format("the body does not hold '{}'", settings.body);
+}
+
 Task<CheckResult> ask(net::Stream& stream, net::Endpoint address, config::HealthCheck settings) {
   const std::string request = request_text(address, settings);
   const iovec piece{const_cast<char*>(request.data()), request.size()};
@@ -105,27 +127,76 @@ Task<CheckResult> ask(net::Stream& stream, net::Endpoint address, config::Health
                      sent.ok() ? "closed before it answered" : "closed before it read the request");
   }
   if (head.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
-  CheckResult result;
-  result.status = head.status;
+  double cpu = -1;
   for (const http::Header& header : head.headers) {
-    if (header.id == http::HeaderId::endpoint_load_metrics)
-      result.cpu = http::orca_cpu(header.value);
+    if (header.id == http::HeaderId::endpoint_load_metrics) cpu = http::orca_cpu(header.value);
   }
-  const bool wanted = std::any_of(settings.codes.begin(), settings.codes.end(),
-                                  [&](const config::CodeRange& range) {
-                                    return head.status >= range.first && head.status <= range.last;
-                                  });
-  if (!wanted) {
-    result.failure = CheckFailure::code_mismatch;
-    result.detail = fmt::format("got {}, want {}", head.status, codes_text(settings));
-    co_return result;
-  }
-  if (!settings.body.empty()) {
+  CheckResult result = judge(head.status, cpu, settings);
+  if (result.passed() && !settings.body.empty()) {
     const bool found = co_await find_in_body(stream, std::move(text), head_bytes, settings.body);
-    if (!found) {
-      result.failure = CheckFailure::body_mismatch;
-      result.detail = fmt::format("the body does not hold '{}'", settings.body);
-    }
+    want_body(result, found, settings);
+  }
+  co_return result;
+}
+
+CheckResult judge_grpc(const Http2Answer& answer) {
+  CheckResult result;
+  result.status = answer.status;
+  result.cpu = answer.cpu;
+  const int serving = grpc_health_status(answer.body);
+  if (answer.status != 200 || answer.grpc_status != 0) {
+    result.failure = CheckFailure::code_mismatch;
+    result.detail = answer.grpc_status < 0
+                        ? fmt::format("got HTTP status {} without grpc-status", answer.status)
+                        : fmt::format("got grpc-status {}, want 0", answer.grpc_status);
+  } else if (serving != 1) {
+    result.failure = CheckFailure::body_mismatch;
+    result.detail = serving < 0 ? "not a grpc.health.v1.HealthCheckResponse"
+                                : fmt::format("health status {}, want 1 (SERVING)", serving);
+  }
+  return result;
+}
+
+Http2Question question_of(const std::string& host, const config::HealthCheck& settings, bool tls) {
+  Http2Question question;
+  const bool grpc = settings.protocol == config::CheckProtocol::grpc;
+  question.scheme = tls ? "https" : "http";
+  question.head.method = grpc ? http::Method::post : http::Method::get;
+  question.head.method_text = http::method_name(question.head.method);
+  question.head.target = grpc ? "/grpc.health.v1.Health/Check" : std::string_view(settings.path);
+  const std::size_t query = question.head.target.find('?');
+  question.head.path = question.head.target.substr(0, query);
+  if (query != std::string_view::npos) question.head.query = question.head.target.substr(query + 1);
+  question.headers = {{"host", host, http::HeaderId::host}, {"user-agent", "lbd-health/1"}};
+  if (grpc) {
+    question.headers.push_back({"content-type", "application/grpc"});
+    question.headers.push_back({"te", "trailers"});
+    question.body = grpc_health_request(settings.service);
+  } else {
+    question.headers.push_back({"accept", "*/*"});
+  }
+  return question;
+}
+
+Task<CheckResult> ask_in_http2(net::Stream& stream, net::Endpoint address,
+                               config::HealthCheck settings) {
+  const std::string own = address.is_unix() ? address.host() : address.text();
+  const std::string host = settings.host.empty() ? own : settings.host;
+  const Http2Question question = question_of(host, settings, stream.tls_client() != nullptr);
+  const Http2Answer answer = co_await ask_http2(stream, question);
+  if (answer.io.fault == Fault::tls_failed) {
+    co_return failed(CheckFailure::tls_failed, stream.failure_text());
+  }
+  if (answer.not_http2) co_return failed(CheckFailure::bad_response, "not HTTP/2");
+  if (answer.reset) co_return failed(CheckFailure::reset, "reset the request");
+  if (!answer.io.ok() && answer.status == 0) {
+    co_return failed(CheckFailure::reset, "closed before it answered");
+  }
+  if (answer.status == 0) co_return failed(CheckFailure::bad_response, "not an HTTP response");
+  if (settings.protocol == config::CheckProtocol::grpc) co_return judge_grpc(answer);
+  CheckResult result = judge(answer.status, answer.cpu, settings);
+  if (result.passed() && !settings.body.empty()) {
+    want_body(result, answer.body.find(settings.body) != std::string::npos, settings);
   }
   co_return result;
 }
@@ -156,8 +227,11 @@ Task<CheckResult> Probe::run(net::TcpDial::To to, config::HealthCheck settings) 
     const std::unique_ptr<net::Stream> stream = std::move(*dialled);
     stream_ = stream.get();
     const net::StreamDeadline deadline(loop_.clock(), *stream, due);
-    if (settings.protocol != config::CheckProtocol::tcp)
+    if (settings.http2 && settings.protocol != config::CheckProtocol::tcp) {
+      result = co_await ask_in_http2(*stream, address, settings);
+    } else if (settings.protocol != config::CheckProtocol::tcp) {
       result = co_await ask(*stream, address, settings);
+    }
     if (deadline.passed() && !result.passed()) {
       result = failed(CheckFailure::timeout,
                       fmt::format("no answer within {} ms", settings.timeout.count()));

@@ -36,6 +36,7 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"tunnel_timeout", "SI", 504},
     {"access_denied", "AD", 403},
     {"rate_limited", "RL", 429},
+    {"upgrade_unsupported", "UPE", 502},
     {"target_down", "-", 0},
     {"closed", "-", 0},
     {"cancelled", "-", 0},

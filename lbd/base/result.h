@@ -13,28 +13,29 @@ namespace lbd {
 /// status, all in fault.cc and nowhere else.
 enum class Fault : std::uint8_t {
   none,
-  no_route,           // no rule matched
-  no_healthy_target,  // the group has no target that may be used
-  connect_failed,     // the target refused or reset the connection attempt
-  connect_timeout,    // no connection within the connect deadline
-  tls_failed,         // the target's TLS handshake failed: certificate, name, version, not TLS
-  target_reset,       // the target closed before its response was complete
-  bad_response,       // the target's bytes are not an HTTP response
-  target_timeout,     // no response head within the deadline, or the body stalled
-  queue_full,         // every permitted slot at the targets is taken
-  overload_shed,      // lbd itself is out of a resource (descriptors, local ports, memory)
-  client_gone,        // the client closed before its response was complete
-  client_protocol,    // the client's bytes are not an HTTP request we accept
-  client_timeout,     // the client did not send its request in time
-  body_too_large,     // the request body exceeds its limit
-  header_too_large,   // the request head exceeds a limit
-  unsupported,        // a method, version or upgrade we refuse
-  bad_expectation,    // an Expect other than 100-continue
-  drain_deadline,     // cut because draining reached its deadline
-  loop_detected,      // the request came through this lbd too often already
-  tunnel_timeout,     // a tunnel in which nothing moved for too long, or that lasted too long
-  access_denied,      // the client's address may not come in here
-  rate_limited,       // the request's key has no token left
+  no_route,             // no rule matched
+  no_healthy_target,    // the group has no target that may be used
+  connect_failed,       // the target refused or reset the connection attempt
+  connect_timeout,      // no connection within the connect deadline
+  tls_failed,           // the target's TLS handshake failed: certificate, name, version, not TLS
+  target_reset,         // the target closed before its response was complete
+  bad_response,         // the target's bytes are not an HTTP response
+  target_timeout,       // no response head within the deadline, or the body stalled
+  queue_full,           // every permitted slot at the targets is taken
+  overload_shed,        // lbd itself is out of a resource (descriptors, local ports, memory)
+  client_gone,          // the client closed before its response was complete
+  client_protocol,      // the client's bytes are not an HTTP request we accept
+  client_timeout,       // the client did not send its request in time
+  body_too_large,       // the request body exceeds its limit
+  header_too_large,     // the request head exceeds a limit
+  unsupported,          // a method, version or upgrade we refuse
+  bad_expectation,      // an Expect other than 100-continue
+  drain_deadline,       // cut because draining reached its deadline
+  loop_detected,        // the request came through this lbd too often already
+  tunnel_timeout,       // a tunnel in which nothing moved for too long, or that lasted too long
+  access_denied,        // the client's address may not come in here
+  rate_limited,         // the request's key has no token left
+  upgrade_unsupported,  // the target speaks HTTP/2 without extended CONNECT
   // Below: what is translated before it reaches a client.
   target_down,  // taken away from a target that went down; tried elsewhere
   closed,       // end of stream

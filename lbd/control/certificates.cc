@@ -62,10 +62,11 @@ Outcome<Certificates::Group> Certificates::load(const config::TargetGroup& confi
   const Group known = before == groups_.end() ? Group{} : before->second;
   Group group;
   group.settings = configured.tls;
+  group.http2 = configured.http_version == config::HttpVersion::http_2;
   group.trust_file = trust_file_of(group.settings);
   group.trust = stamp_of(group.trust_file);
   bool same = known.client != nullptr && known.current &&
-              known.settings.verify == group.settings.verify &&
+              known.settings.verify == group.settings.verify && known.http2 == group.http2 &&
               known.settings.server_name == group.settings.server_name &&
               known.trust_file == group.trust_file && known.trust == group.trust;
   if (const auto& files = group.settings.certificate) {
@@ -113,6 +114,7 @@ Outcome<void> Certificates::build(const std::string& name, Group& group) {
   settings.verify = group.settings.verify;
   settings.trust_file = group.trust_file;
   settings.server_name = group.settings.server_name;
+  if (group.http2) settings.alpn = "h2";
   if (!group.certificates.empty()) settings.certificate = group.certificates.front().certificate;
   auto made = net::make_tls_client(std::move(settings));
   if (!made) return failure(fmt::format("target group {}: {}", name, made.error().message));

@@ -81,6 +81,7 @@ class Certificates {
     config::UpstreamTls settings;
     std::vector<Loaded> certificates;  // one at most
     std::string trust_file;            // the system's too; empty: no verification
+    bool http2 = false;
     FileStamp trust;
     bool current = true;  // false: what is on disk now is no use
     std::shared_ptr<const net::TlsClient> client;

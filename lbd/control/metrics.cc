@@ -215,6 +215,17 @@ void collect_routes(const upstream::LiveState& live, Families& out) {
   }
 }
 
+void collect_grpc(const std::string& group, const upstream::GroupLoad& load, Families& out) {
+  for (std::size_t status = 0; status < load.grpc.size(); ++status) {
+    const auto count = static_cast<double>(load.grpc[status].get());
+    if (count == 0) continue;
+    const bool known = status + 1 < load.grpc.size();
+    out.counter("lbd_grpc_responses_total", "Responses to gRPC requests, by grpc-status.",
+                {{"target_group", group}, {"grpc_status", known ? std::to_string(status) : "none"}},
+                count);
+  }
+}
+
 void collect_sticky(const std::string& group, const upstream::GroupLoad& load, Families& out) {
   const auto count = [&](const char* outcome, std::uint64_t requests) {
     out.counter("lbd_sticky_requests_total",
@@ -235,6 +246,7 @@ void collect_groups(Plane& plane, Families& out) {
         found != configured.end() && found->second.protocol == config::TargetProtocol::https;
     const bool sticky = found != configured.end() && found->second.stickiness;
     for (const upstream::GroupLoad& load : group->loads) {
+      collect_grpc(name, load, out);
       if (https) collect_target_handshakes(name, load.handshakes, out);
       if (sticky) collect_sticky(name, load, out);
       out.gauge("lbd_requests_in_flight", "Requests at a target group now.", labels,
@@ -261,7 +273,26 @@ void collect_groups(Plane& plane, Families& out) {
   }
 }
 
+void collect_http2(Plane& plane, Families& out) {
+  std::map<std::string, double> open;
+  for (const auto& [name, group] : plane.config().target_groups) {
+    if (group.http_version == config::HttpVersion::http_2) open[name] = 0;
+  }
+  for (const auto& [key, target] : plane.live().targets()) {
+    const auto found = open.find(key.first);
+    if (found == open.end()) continue;
+    for (const upstream::TargetLoad& load : target->loads()) {
+      found->second += load.http2_connections.get();
+    }
+  }
+  for (const auto& [name, count] : open) {
+    out.gauge("lbd_target_http2_connections", "Open connections to targets over HTTP/2.",
+              {{"target_group", name}}, count);
+  }
+}
+
 void collect_targets(Plane& plane, Families& out) {
+  collect_http2(plane, out);
   for (const auto& [key, sums] : plane.live().zone_totals()) {
     const std::vector<Label> labels{{"target_group", key.first}, {"zone", key.second}};
     for (std::size_t digit = 1; digit < sums.responses.size(); ++digit) {

@@ -178,7 +178,7 @@ void Targets::apply_checks() {
     const config::HealthCheck& check = settings(name).health_check;
     if (!check.enabled) continue;
     std::shared_ptr<const net::TlsClient> tls;
-    if (check.protocol == config::CheckProtocol::https && certificates_ != nullptr) {
+    if (config::checks_use_tls(settings(name)) && certificates_ != nullptr) {
       tls = certificates_->find_client(name);
     }
     // A check port of its own is another server's, which knows nothing of the PROXY protocol.

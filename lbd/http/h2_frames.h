@@ -14,6 +14,9 @@ namespace lbd::http {
 /// tell.
 class H2FrameScanner {
  public:
+  /// `preface`: what is scanned is a client's, and begins with one.
+  explicit H2FrameScanner(bool preface) noexcept : skip_(preface ? kPreface : 0) {}
+
   static constexpr std::size_t kHead = 9;
 
   struct Step {
@@ -35,7 +38,7 @@ class H2FrameScanner {
       part_{};  // a frame's head, and the first of PRIORITY's payload
   std::size_t have_ = 0;
   std::size_t want_ = kHead;
-  std::size_t skip_ = kPreface;
+  std::size_t skip_;
 };
 
 /// The streams that were closed last, and by whom. Thread: one.

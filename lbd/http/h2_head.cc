@@ -242,6 +242,56 @@ Fault H2HeadBuilder::finish_request(bool last, RequestHead& out) {
   return Fault::none;
 }
 
+bool H2HeadBuilder::read_response_field(const Piece& piece, ResponseHead& out, Lengths& lengths) {
+  Header header{view(piece.name, piece.name_size), view(piece.value, piece.value_size)};
+  if (!is_token(header.name) || !is_lower(header.name) || !is_field_value(header.value)) {
+    return false;
+  }
+  header.id = header_id(header.name);
+  if (is_of_connection(header.id)) return false;
+  if (header.id == HeaderId::content_length) {
+    ++lengths.count;
+    if (!parse_length(header.value, lengths.value)) return false;
+  }
+  out.headers.push_back(header);
+  return true;
+}
+
+int H2HeadBuilder::status() const noexcept {
+  if (pieces_.empty()) return 0;
+  const Piece& first = pieces_.front();
+  const std::string_view text = view(first.value, first.value_size);
+  int status = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), status);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && text.size() == 3 && view(first.name, first.name_size) == ":status" ? status : 0;
+}
+
+Fault H2HeadBuilder::finish_response(Method method, bool last, ResponseHead& out) {
+  out.clear();
+  out.version = Version::http_2;
+  if (too_large_ || pieces_.empty()) return Fault::bad_response;
+  out.status = status();
+  if (out.status < 100 || out.status == 101) return Fault::bad_response;
+  Lengths lengths;
+  for (std::size_t i = 1; i < pieces_.size(); ++i) {
+    if (!read_response_field(pieces_[i], out, lengths)) return Fault::bad_response;
+  }
+  const bool interim = out.status < 200;
+  if (lengths.count > 1 || (interim && (last || lengths.count > 0))) return Fault::bad_response;
+  const bool bodiless = interim || out.status == 204 || out.status == 304 || method == Method::head;
+  if (bodiless) {
+    out.framing = {Framing::Kind::none, lengths.value};
+  } else if (last && lengths.value > 0) {
+    return Fault::bad_response;
+  } else if (last || lengths.count > 0) {
+    out.framing = {Framing::Kind::length, lengths.value};
+  } else {
+    out.framing = {Framing::Kind::chunked, 0};
+  }
+  return Fault::none;
+}
+
 Fault H2HeadBuilder::finish_trailers(std::vector<Header>& out) {
   out.clear();
   if (too_large_) return Fault::header_too_large;

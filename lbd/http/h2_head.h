@@ -1,4 +1,4 @@
-// The head of an HTTP/2 request, field by field, into the form every protocol shares (RFC 9113
+// The head of an HTTP/2 message, field by field, into the form every protocol shares (RFC 9113
 // §8.2, §8.3).
 #pragma once
 
@@ -24,6 +24,11 @@ class H2HeadBuilder {
   /// `last`: there is no body. Why the request is to be refused, or none. An extended CONNECT comes
   /// out as the GET with `upgrade` that it is in HTTP/1.1, without a key.
   [[nodiscard]] Fault finish_request(bool last, RequestHead& out);
+  /// Of a response whose block is whole; 0: none that can be read.
+  [[nodiscard]] int status() const noexcept;
+  /// The answer to a request of `method`; `last`: there is no body. Interim ones too. bad_response,
+  /// or none; a body of unknown length is `chunked`.
+  [[nodiscard]] Fault finish_response(Method method, bool last, ResponseHead& out);
   /// The fields of a trailer section that may go on (trailers.h), or why the request is to be
   /// refused.
   [[nodiscard]] Fault finish_trailers(std::vector<Header>& out);
@@ -50,6 +55,11 @@ class H2HeadBuilder {
   [[nodiscard]] static Fault check_connect(RequestHead& out, const Pseudo& pseudo, bool last);
   [[nodiscard]] Fault read_pseudo(const Piece& piece, RequestHead& out, Pseudo& pseudo);
   [[nodiscard]] Fault read_field(const Piece& piece, RequestHead& out, Pseudo& pseudo);
+  struct Lengths {
+    std::uint32_t count = 0;
+    std::uint64_t value = 0;
+  };
+  [[nodiscard]] bool read_response_field(const Piece& piece, ResponseHead& out, Lengths& lengths);
   static void doubt_framing(RequestHead& out, const Pseudo& pseudo) noexcept;
 
   Buffer text_;

@@ -20,6 +20,16 @@ std::string keyed_digest(std::string_view key, std::string_view text) {
   return {reinterpret_cast<const char*>(digest.data()), size};
 }
 
+std::string websocket_accept(std::string_view key) {
+  const std::string text = std::string(key) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  LBD_CHECK(EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr) == 1);
+  std::array<unsigned char, 32> out{};
+  const int letters = EVP_EncodeBlock(out.data(), digest.data(), static_cast<int>(size));
+  return {reinterpret_cast<const char*>(out.data()), static_cast<std::size_t>(letters)};
+}
+
 std::string base64url(std::string_view bytes) {
   constexpr std::string_view kLetters =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

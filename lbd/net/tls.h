@@ -103,6 +103,8 @@ struct TlsClientSettings {
   /// name the target's IP address.
   std::string server_name;
   std::shared_ptr<const TlsCertificate> certificate;  // shown to targets that want one; may be null
+  /// The protocol asked for by ALPN. One but "http/1.1" must be chosen by the target.
+  std::string alpn = "http/1.1";
 };
 
 /// A target group's side of TLS. Immutable but for the sessions it keeps to resume, which live and
@@ -161,6 +163,7 @@ enum class TlsFault : std::uint8_t {
   peer_alert,          // the peer refused, as for an unknown authority
   client_certificate,  // missing, or not to be trusted; with targets: they want another
   certificate,         // the target's is not to be trusted
+  alpn,                // the target does not choose the protocol that its group speaks
   other,
   kCount,
 };

@@ -12,8 +12,6 @@
 namespace lbd::net {
 namespace {
 
-constexpr std::string_view kAlpn = "\x08http/1.1";
-
 /// 1: the session is ours now.
 int on_session(SSL* ssl, SSL_SESSION* session) {
   const auto& parts =
@@ -93,8 +91,10 @@ Outcome<std::shared_ptr<const TlsClient>> make_tls_client(TlsClientSettings sett
       return failure("the certificate for targets cannot be used: " + openssl_error());
     }
   }
-  LBD_CHECK(SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(kAlpn.data()),
-                                    static_cast<unsigned int>(kAlpn.size())) == 0);
+  const std::string alpn = static_cast<char>(settings.alpn.size()) + settings.alpn;
+  LBD_CHECK(SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(alpn.data()),
+                                    static_cast<unsigned int>(alpn.size())) == 0);
+  if (settings.alpn != "http/1.1") parts->wanted_alpn = settings.alpn;
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(context, &on_session);
   parts->verify = settings.verify;

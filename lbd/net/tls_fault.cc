@@ -12,6 +12,7 @@ namespace {
 TlsFault fault_of_alert(const SSL& ssl, int code) noexcept {
   if (SSL_is_server(&ssl) == 1) return TlsFault::peer_alert;
   if (code == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION) return TlsFault::version;
+  if (code == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL) return TlsFault::alpn;
   return tls_wants_other_certificate(ERR_PACK(ERR_LIB_SSL, 0, code)) ? TlsFault::client_certificate
                                                                      : TlsFault::peer_alert;
 }
@@ -93,7 +94,7 @@ std::string_view tls_fault_name(TlsFault fault) noexcept {
   constexpr std::array<std::string_view, static_cast<std::size_t>(TlsFault::kCount)> kNames{
       "none",        "timeout", "closed",     "not_tls",
       "version",     "cipher",  "peer_alert", "client_certificate",
-      "certificate", "other"};
+      "certificate", "alpn",    "other"};
   return kNames[static_cast<std::size_t>(fault)];
 }
 

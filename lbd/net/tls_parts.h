@@ -70,6 +70,7 @@ struct TlsClient::Parts {
   bool verify = true;
   std::string server_name;
   std::shared_ptr<const TlsCertificate> certificate;
+  std::string wanted_alpn;  // empty: any, or none
 
   /// Keeps a session for the next connection to `peer`. Thread: any.
   void keep(const std::string& peer, Session session) const;

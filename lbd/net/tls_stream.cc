@@ -123,7 +123,23 @@ class TlsStream final : public SocketStream {
       result = {Fault::io_error, socket_error_, 0};
       return true;
     }
+    if (done == 1 && !has_wanted_alpn()) result = {Fault::io_error, EPROTO, 0};
     return done == 1;
+  }
+
+  /// False: the target chose another protocol, or none.
+  bool has_wanted_alpn() {
+    if (client_ == nullptr || client_->parts().wanted_alpn.empty()) return true;
+    const unsigned char* chosen = nullptr;
+    unsigned int size = 0;
+    SSL_get0_alpn_selected(ssl_.get(), &chosen, &size);
+    const std::string_view name(reinterpret_cast<const char*>(chosen), size);
+    const std::string& wanted = client_->parts().wanted_alpn;
+    if (name == wanted) return true;
+    handshake_failure_ = {TlsFault::alpn,
+                          "by ALPN, '" + wanted + "' was asked for and " +
+                              (size > 0 ? "'" + std::string(name) + "'" : "nothing") + " chosen"};
+    return false;
   }
 
   void note_failure(int error) {

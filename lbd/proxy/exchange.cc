@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "lbd/proxy/h1_upstream.h"
 #include "lbd/proxy/headers.h"
 
 namespace lbd::proxy {
@@ -146,8 +145,8 @@ bool Exchange::may_try_again(const Error& error) {
 }
 
 bool Exchange::leave_target(TimePoint now) noexcept {
-  if (current_ == nullptr || moved_ || called_off_ != Fault::none || current_->answered() ||
-      waiting_.load() == nullptr) {
+  if (current_ == nullptr || connecting_ || moved_ || called_off_ != Fault::none ||
+      current_->answered() || waiting_.load() == nullptr) {
     return false;
   }
   const RetryAnswer answer = ask_retry({Fault::target_down, Side::upstream, false});
@@ -172,7 +171,8 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   this_attempt().target = live.address();
   record_.zone = live.zone();
   client_.watch(&Exchange::client_gone, this);
-  std::unique_ptr<H1Upstream> upstream = worker_.take_upstream();
+  const config::HttpVersion version = group_settings().http_version;
+  std::unique_ptr<UpstreamSide> upstream = worker_.take_upstream(version);
   Error error{};
   for (bool fresh = false;; fresh = true) {
     attempt_started_ = worker_.clock.now();
@@ -183,26 +183,27 @@ Task<Error> Exchange::attempt(const Choice& choice) {
       break;
     }
     error = co_await converse(*upstream, choice);
-    const bool stale = error.fault == Fault::target_reset && upstream->reused() &&
-                       !upstream->answered() && first_.last && !response_started_ &&
-                       called_off_ == Fault::none && http::is_idempotent(client_.head().method);
-    bool reusable = false;
-    std::unique_ptr<upstream::Connection> connection = upstream->finish(reusable);
+    const bool again = !fresh && is_stale(error, *upstream);
     if (error.fault == Fault::tls_failed) {
-      note_tls(choice, {net::TlsFault::client_certificate, connection->stream().failure_text()});
+      note_tls(choice, {net::TlsFault::client_certificate, upstream->failure_text()});
     }
-    if (reusable && error.fault == Fault::none) {
-      worker_.idle.give_back(std::move(connection), group_settings().timeouts.idle,
-                             group_settings().limits.idle_connections_max);
-    } else {
-      co_await connection->retire();
-    }
-    if (!stale) break;
+    co_await upstream->finish(error.fault == Fault::none);
+    if (!again) break;
   }
   waiting_.leave();
-  worker_.give_back(std::move(upstream));
+  worker_.give_back(std::move(upstream), version);
   note_result(choice, error);
   co_return error;
+}
+
+/// It closed a kept connection under a request that it has not begun to answer.
+bool Exchange::is_stale(const Error& error, const UpstreamSide& upstream) const noexcept {
+  if (error.fault != Fault::target_reset || !upstream.reused() || upstream.answered() ||
+      response_started_ || called_off_ != Fault::none) {
+    return false;
+  }
+  return (error.retry_safe && !uploading_) ||
+         (first_.last && http::is_idempotent(client_.head().method));
 }
 
 /// Counted over all attempts; see RequestRecord.
@@ -211,17 +212,14 @@ AttemptRecord& Exchange::this_attempt() noexcept {
   return record_.attempts[std::min(record_.attempt_count, most) - 1];
 }
 
-Task<Result<void>> Exchange::connect(const Choice& choice, H1Upstream& upstream, bool fresh) {
+Task<Result<void>> Exchange::connect(const Choice& choice, UpstreamSide& upstream, bool fresh) {
   if (called_off_ != Fault::none) co_return called_off_error();
-  if (!fresh) {
-    const net::ProxyHeader owner = proxy_header();
-    const upstream::ConnectionUse use{group_->tls.get(), owner.view()};
-    if (std::unique_ptr<upstream::Connection> kept = worker_.idle.take(*choice.target->live, use)) {
-      upstream.start(std::move(kept), group_settings().limits);
-      co_return Result<void>();
-    }
-  }
-  co_return co_await dial(choice, upstream);
+  const net::ProxyHeader greeting = proxy_header();
+  const TimePoint deadline =
+      std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
+  const UpstreamTo to{worker_, *choice.target, *group_, greeting.view(), deadline};
+  if (!fresh && upstream.take_kept(to)) co_return Result<void>();
+  co_return co_await dial(to, choice, upstream);
 }
 
 /// What connections of this request's begin with; each client has its own.
@@ -232,18 +230,18 @@ net::ProxyHeader Exchange::proxy_header() const noexcept {
   return {static_cast<net::ProxyVersion>(version), client.peer, client.local};
 }
 
-Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
-  const TimePoint deadline =
-      std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
-  std::string greeting(proxy_header().view());
-  const boost::local_shared_ptr<upstream::Dial> dial = upstream::Dial::start(
-      worker_.tasks, {worker_.loop, {choice.target->address, group_->tls, greeting}, deadline});
-  dial_ = dial.get();
+Task<Result<void>> Exchange::dial(const UpstreamTo& to, const Choice& choice,
+                                  UpstreamSide& upstream) {
   client_.look_ahead();
-  co_await dial->wait();
-  dial_ = nullptr;
-  if (called_off_ != Fault::none) co_return called_off_error();
-  net::Dialled dialled = dial->take();
+  current_ = &upstream;
+  connecting_ = true;
+  const Result<bool, net::DialFailure> dialled = co_await upstream.dial(to);
+  current_ = nullptr;
+  connecting_ = false;
+  if (called_off_ != Fault::none) {
+    if (dialled) co_await upstream.finish(false);
+    co_return called_off_error();
+  }
   if (!dialled) {
     // At the same moment as its timer: whichever comes first.
     if (worker_.clock.now() >= total_due_) called_off_ = Fault::target_timeout;
@@ -252,9 +250,9 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
     const bool ours = dialled.error().fault == Fault::overload_shed;
     co_return Error{dialled.error().fault, ours ? Side::self : Side::upstream, true};
   }
+  if (!*dialled) co_return Result<void>();
   if (group_->tls != nullptr) {
-    const net::TlsKind kind = (*dialled)->tls_kind();
-    group_load_->handshakes.made[static_cast<std::size_t>(kind)].add(1);
+    group_load_->handshakes.made[static_cast<std::size_t>(upstream.tls_kind())].add(1);
   }
   const Duration took = worker_.clock.now() - attempt_started_;
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
@@ -262,10 +260,6 @@ Task<Result<void>> Exchange::dial(const Choice& choice, H1Upstream& upstream) {
   load.connect.record(micros(took));
   load.connect_failures_at_success.set(load.connect_failures.get());
   this_attempt().connect_us = std::max(short_micros(took), 1U);
-  auto connection = std::make_unique<upstream::Connection>(std::move(*dialled), choice.target->live,
-                                                           worker_.buffers, worker_.clock);
-  connection->set_owner(std::move(greeting));
-  upstream.start(std::move(connection), group_settings().limits);
   co_return Result<void>();
 }
 
@@ -285,11 +279,7 @@ void Exchange::client_gone(void* self, Fault why) { static_cast<Exchange*>(self)
 /// return.
 void Exchange::call_off(Fault why) noexcept {
   if (called_off_ == Fault::none) called_off_ = why;
-  if (dial_ != nullptr) {
-    dial_->leave();
-  } else if (current_ != nullptr) {
-    current_->abort();
-  }
+  if (current_ != nullptr) current_->abort();
 }
 
 void Exchange::total_expired(void* self) {

@@ -9,12 +9,9 @@
 #include "lbd/proxy/retry.h"
 #include "lbd/proxy/sides.h"
 #include "lbd/proxy/worker_context.h"
-#include "lbd/upstream/dial.h"
 #include "lbd/upstream/waiting.h"
 
 namespace lbd::proxy {
-
-class H1Upstream;
 
 /// An answer of lbd's own.
 struct LocalReply {
@@ -95,8 +92,8 @@ class Exchange {
   void arm_total_deadline();
   Task<> forward(const upstream::SnapshotRoute& route);
   Task<Error> attempt(const Choice& choice);
-  Task<Result<void>> connect(const Choice& choice, H1Upstream& upstream, bool fresh);
-  Task<Error> converse(H1Upstream& upstream, const Choice& choice);
+  Task<Result<void>> connect(const Choice& choice, UpstreamSide& upstream, bool fresh);
+  Task<Error> converse(UpstreamSide& upstream, const Choice& choice);
   Task<Result<void>> receive(UpstreamSide& upstream, const Choice& choice);
   Task<Error> relay(UpstreamSide& upstream, const Choice& choice);
   Task<> upload(UpstreamSide& upstream);
@@ -109,7 +106,8 @@ class Exchange {
   Task<> reply_fixed(const config::FixedResponse& fixed);
   Task<> reply_error(Error error);
   Task<Result<void>> reply(LocalReply local);
-  Task<Result<void>> dial(const Choice& choice, H1Upstream& upstream);
+  Task<Result<void>> dial(const UpstreamTo& to, const Choice& choice, UpstreamSide& upstream);
+  [[nodiscard]] bool is_stale(const Error& error, const UpstreamSide& upstream) const noexcept;
   [[nodiscard]] net::ProxyHeader proxy_header() const noexcept;
   void start_upload(UpstreamSide& upstream);
   Task<> end_upload(UpstreamSide& upstream);
@@ -121,6 +119,10 @@ class Exchange {
   void note_unsent(const Error& error) noexcept;
   [[nodiscard]] AttemptRecord& this_attempt() noexcept;
   void note_head(const Choice& choice);
+  void note_success(upstream::TargetLoad& load, bool failed);
+  void note_grpc(const Choice& choice, const std::vector<http::Header>* trailers);
+  void count_grpc() noexcept;
+  Task<Result<void>> reply_grpc(int status);
   void note_tls(const Choice& choice, net::TlsFailure failure);
   void note_result(const Choice& choice, const Error& error);
   void start_record();
@@ -153,8 +155,7 @@ class Exchange {
   const upstream::SnapshotGroup* group_ = nullptr;
   upstream::GroupLoad* group_load_ = nullptr;
   GroupTurns* turns_ = nullptr;
-  upstream::Dial* dial_ = nullptr;   // while a connection is being made
-  UpstreamSide* current_ = nullptr;  // while a target has the request
+  UpstreamSide* current_ = nullptr;  // while a target has the request, or is connected to
   std::array<char, 32> id_storage_{};
   std::unique_ptr<http::Encoder> encoder_;  // of the response's body; null: as it comes
   RequestRecord record_;
@@ -167,12 +168,14 @@ class Exchange {
   Error upload_error_{};
   Tried tried_;
   upstream::Waiting waiting_{this};  // while a target owes a head to a request that is all sent
-  bool moved_ = false;               // leave_target has called the attempt off
-  bool upload_over_ = false;         // nobody wants the rest of the request's body any more
-  bool uploading_ = false;           // more of the body than `first_` was asked for: no replay
-  bool uploaded_ = false;            // and all of it went to the target
+  bool connecting_ = false;
+  bool moved_ = false;        // leave_target has called the attempt off
+  bool upload_over_ = false;  // nobody wants the rest of the request's body any more
+  bool uploading_ = false;    // more of the body than `first_` was asked for: no replay
+  bool uploaded_ = false;     // and all of it went to the target
   bool response_started_ = false;
   bool tunnelling_ = false;
+  bool grpc_ = false;         // the request is one of gRPC
   bool keep_cookie_ = false;  // its target is full: it goes elsewhere this once
   bool sticky_share_known_ = false;
   std::uint32_t wanted_target_ = upstream::StickyTokens::kNone;  // by its cookie, in group_

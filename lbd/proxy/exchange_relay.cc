@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "lbd/proxy/exchange.h"
-#include "lbd/proxy/h1_upstream.h"
+#include "lbd/proxy/grpc.h"
 #include "lbd/proxy/headers.h"
 
 namespace lbd::proxy {
@@ -35,7 +35,7 @@ void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
 }  // namespace
 
 /// Sends the request and relays the response. `none` when the client has it whole.
-Task<Error> Exchange::converse(H1Upstream& upstream, const Choice& choice) {
+Task<Error> Exchange::converse(UpstreamSide& upstream, const Choice& choice) {
   current_ = &upstream;
   upstream.set_deadline(worker_.clock.now() + response_head_timeout());
   if (!first_.last) {
@@ -107,6 +107,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
   response_started_ = true;
   record_.status = response.status;
   record_.by_target = true;
+  if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
   Result<BodyPiece> outgoing = encoded(*piece);
   if (!outgoing) co_return outgoing.error();
   Result<void> sent = co_await client_.send_head(out, *outgoing);
@@ -114,6 +115,7 @@ Task<Error> Exchange::relay(UpstreamSide& upstream, const Choice& choice) {
     upstream.set_deadline(worker_.clock.now() + group_settings().timeouts.body_idle);
     piece = co_await upstream.read_body();
     if (!piece) co_return piece.error();
+    if (grpc_ && piece->last) note_grpc(choice, piece->trailers);
     outgoing = encoded(*piece);
     if (!outgoing) co_return outgoing.error();
     sent = co_await client_.send_body(*outgoing);
@@ -171,6 +173,26 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
   }
 }
 
+/// A response of the target is there, and says whether it failed.
+void Exchange::note_success(upstream::TargetLoad& load, bool failed) {
+  if (failed) {
+    load.errors.add(1);
+    group_load_->trouble.add(1);
+  } else {
+    load.errors_at_success.set(load.errors.get());
+  }
+}
+
+/// The response is whole: its status stands in the trailers, or, without a body, in the head.
+void Exchange::note_grpc(const Choice& choice, const std::vector<http::Header>* trailers) {
+  int status = trailers != nullptr ? grpc_status(*trailers) : -1;
+  if (status < 0) status = grpc_status(state_->response.headers);
+  record_.grpc_status = status;
+  if (state_->response.status == 200) {
+    note_success(choice.target->live->load(worker_.index), is_grpc_failure(status));
+  }
+}
+
 void Exchange::note_head(const Choice& choice) {
   waiting_.leave();
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
@@ -181,12 +203,8 @@ void Exchange::note_head(const Choice& choice) {
   load.response.record(micros(took));
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
   note_latency(load, static_cast<float>(micros(took)));
-  if (response.status >= 500) {
-    load.errors.add(1);
-    group_load_->trouble.add(1);
-  } else {
-    load.errors_at_success.set(load.errors.get());
-  }
+  // What a 200 of gRPC means comes with its status.
+  if (!grpc_ || response.status != 200) note_success(load, response.status >= 500);
   this_attempt().status = response.status;
   this_attempt().response_us = short_micros(took);
   for (const http::Header& header : response.headers) {

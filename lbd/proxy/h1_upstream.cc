@@ -4,6 +4,7 @@
 
 #include "lbd/http/h1_write.h"
 #include "lbd/net/goodbye.h"
+#include "lbd/proxy/worker_context.h"
 
 namespace lbd::proxy {
 namespace {
@@ -27,11 +28,58 @@ void H1Upstream::start(std::unique_ptr<upstream::Connection> connection,
   request_done_ = response_done_ = keep_alive_ = answered_ = tunnel_ = false;
 }
 
-std::unique_ptr<upstream::Connection> H1Upstream::finish(bool& reusable) noexcept {
+bool H1Upstream::take_kept(const UpstreamTo& to) {
+  worker_ = &to.worker;
+  settings_ = &to.group.settings;
+  const upstream::ConnectionUse use{to.group.tls.get(), to.greeting};
+  std::unique_ptr<upstream::Connection> kept = to.worker.idle.take(*to.target.live, use);
+  if (kept == nullptr) return false;
+  start(std::move(kept), settings_->limits);
+  return true;
+}
+
+Task<Result<bool, net::DialFailure>> H1Upstream::dial(const UpstreamTo& to) {
+  worker_ = &to.worker;
+  settings_ = &to.group.settings;
+  const boost::local_shared_ptr<upstream::Dial> dial = upstream::Dial::start(
+      to.worker.tasks,
+      {to.worker.loop, {to.target.address, to.group.tls, std::string(to.greeting)}, to.deadline});
+  dial_ = dial.get();
+  co_await dial->wait();
+  dial_ = nullptr;
+  net::Dialled dialled = dial->take();
+  if (!dialled) co_return dialled.error();
+  auto connection = std::make_unique<upstream::Connection>(std::move(*dialled), to.target.live,
+                                                           to.worker.buffers, to.worker.clock);
+  connection->set_owner(std::string(to.greeting));
+  start(std::move(connection), settings_->limits);
+  co_return true;
+}
+
+void H1Upstream::abort() noexcept {
+  if (dial_ != nullptr) {
+    dial_->leave();
+  } else {
+    connection_->abort();
+  }
+}
+
+std::unique_ptr<upstream::Connection> H1Upstream::release(bool& reusable) noexcept {
   reusable = request_done_ && response_done_ && keep_alive_ && !alone_ && connection_->in().empty();
   out_.release();
   tail_.release();
   return std::move(connection_);
+}
+
+Task<> H1Upstream::finish(bool well) {
+  bool reusable = false;
+  std::unique_ptr<upstream::Connection> connection = release(reusable);
+  if (well && reusable) {
+    worker_->idle.give_back(std::move(connection), settings_->timeouts.idle,
+                            settings_->limits.idle_connections_max);
+  } else {
+    co_await connection->retire();
+  }
 }
 
 Error H1Upstream::error_now(const net::IoResult& result) const noexcept {

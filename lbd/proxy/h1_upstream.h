@@ -8,19 +8,31 @@
 #include "lbd/http/h1_head.h"
 #include "lbd/proxy/sides.h"
 #include "lbd/upstream/connection.h"
+#include "lbd/upstream/dial.h"
 
 namespace lbd::proxy {
 
-/// Reused from request to request by its worker. `start` before each, `finish` after.
+/// Reused from request to request by its worker.
 class H1Upstream final : public UpstreamSide {
  public:
   explicit H1Upstream(BufferPool& pool) : out_(pool), tail_(pool), scanner_(limits_) {}
 
+  [[nodiscard]] bool take_kept(const UpstreamTo& to) override;
+  Task<Result<bool, net::DialFailure>> dial(const UpstreamTo& to) override;
+  Task<> finish(bool well) override;
+  [[nodiscard]] net::TlsKind tls_kind() const noexcept override {
+    return connection_->stream().tls_kind();
+  }
+  [[nodiscard]] std::string failure_text() const override {
+    return connection_->stream().failure_text();
+  }
+
+  /// What `take_kept` and `dial` do with the connection they found.
   void start(std::unique_ptr<upstream::Connection> connection,
              const config::UpstreamLimits& limits);
   /// Gives the connection up. It may carry another request when both messages ended and both sides
   /// want to keep it.
-  [[nodiscard]] std::unique_ptr<upstream::Connection> finish(bool& reusable) noexcept;
+  [[nodiscard]] std::unique_ptr<upstream::Connection> release(bool& reusable) noexcept;
 
   Task<Result<void>> send_head(const http::RequestHead& request,
                                const std::vector<http::Header>& headers, BodyPiece first) override;
@@ -30,7 +42,7 @@ class H1Upstream final : public UpstreamSide {
   Task<Result<BodyPiece>> read_body() override;
   void begin_tunnel() noexcept override;
   void set_deadline(TimePoint due) noexcept override { connection_->set_deadline(due); }
-  void abort() noexcept override { connection_->abort(); }
+  void abort() noexcept override;
   [[nodiscard]] bool reused() const noexcept override { return connection_->reused(); }
   [[nodiscard]] bool answered() const noexcept override { return answered_; }
 
@@ -38,6 +50,9 @@ class H1Upstream final : public UpstreamSide {
   /// Why an operation failed.
   [[nodiscard]] Error error_now(const net::IoResult& result) const noexcept;
 
+  upstream::Dial* dial_ = nullptr;  // while a connection is being made
+  WorkerContext* worker_ = nullptr;
+  const config::TargetGroup* settings_ = nullptr;
   std::unique_ptr<upstream::Connection> connection_;
   Buffer out_;
   Buffer tail_;  // trailers of the request

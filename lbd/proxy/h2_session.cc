@@ -25,22 +25,6 @@ constexpr std::size_t kLingerBytesMax = 1 << 20;
 /// A client hears of a drain before its next request is refused.
 constexpr std::chrono::milliseconds kNotice{100};
 
-/// Waits for the loop's next turn.
-class Yield {
- public:
-  Yield(net::TurnEnd& turn, std::coroutine_handle<>& place) noexcept : turn_(turn), place_(place) {}
-  static bool await_ready() noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> waiter) noexcept {
-    place_ = waiter;
-    turn_.ask();
-  }
-  static void await_resume() noexcept {}
-
- private:
-  net::TurnEnd& turn_;
-  std::coroutine_handle<>& place_;
-};
-
 }  // namespace
 
 http::H2Limits H2Session::limits_of(const upstream::SnapshotListener* listener) {
@@ -67,7 +51,7 @@ H2Session::H2Session(WorkerContext& worker, std::unique_ptr<net::Stream> stream,
       out_(worker.buffers),
       codec_(limits_of(find_listener(*pinned()->snapshot)), *this),
       turn_end_(worker.loop, this, &H2Session::turn_ended),
-      next_turn_(worker.loop, this, &H2Session::next_turn),
+      next_turn_(worker.loop),
       write_watchdog_(worker.clock, this, &H2Session::write_expired),
       idle_(worker.clock, this, &H2Session::idle_expired),
       drain_timer_(worker.clock, this, &H2Session::drain_expired) {}
@@ -112,7 +96,7 @@ Task<> H2Session::read_all() {
       reading_ = false;
     } else if (++in_a_row == kReadsPerTurn) {
       in_a_row = 0;
-      Yield others(next_turn_, yielded_);
+      net::NextTurn::Wait others = next_turn_.wait();
       co_await others;
     }
     if (!read.result.ok() || stopped_) break;
@@ -164,11 +148,6 @@ http::H2Stream* H2Session::open_stream() {
 // ---- output: all of a turn at once
 
 void H2Session::turn_ended(void* self) { static_cast<H2Session*>(self)->flush(); }
-
-void H2Session::next_turn(void* self) {
-  auto* session = static_cast<H2Session*>(self);
-  std::exchange(session->yielded_, nullptr).resume();
-}
 
 /// The session may be gone on return.
 void H2Session::flush() {

@@ -7,6 +7,7 @@
 #include "lbd/base/buffer.h"
 #include "lbd/http/h2_server.h"
 #include "lbd/net/loop.h"
+#include "lbd/net/next_turn.h"
 #include "lbd/net/stream.h"
 #include "lbd/proxy/session.h"
 #include "lbd/proxy/sides.h"
@@ -55,7 +56,6 @@ class H2Session final : public Session, private http::H2Streams {
   static void write_expired(void* self);
   static void idle_expired(void* self);
   static void drain_expired(void* self);
-  static void next_turn(void* self);
 
   std::unique_ptr<net::Stream> stream_;
   ClientInfo client_;
@@ -65,8 +65,7 @@ class H2Session final : public Session, private http::H2Streams {
   Buffer out_;
   http::H2Server codec_;
   net::TurnEnd turn_end_;
-  net::TurnEnd next_turn_;
-  std::coroutine_handle<> yielded_;
+  net::NextTurn next_turn_;
   net::IoWait write_;
   Timer write_watchdog_;
   Timer idle_;

@@ -11,9 +11,6 @@ namespace {
 using http::Framing;
 using http::H2Error;
 
-/// A piece of a response up to this size is copied, so that the exchange need not wait.
-constexpr std::size_t kCopiedMax = 4096;
-constexpr std::size_t kPendingMax = 16 * 1024;
 /// For the end of a request that has its answer; then the client is told that nobody reads it (RFC
 /// 9113 §8.1).
 constexpr std::chrono::milliseconds kPatience{1000};
@@ -27,8 +24,7 @@ H2Stream::H2Stream(H2Session& session)
       taken_(session.worker_.buffers),
       arriving_(session.worker_.buffers),
       read_watchdog_(session.worker_.clock, this, &H2Stream::read_expired),
-      pending_(session.worker_.buffers),
-      trailer_text_(session.worker_.buffers),
+      outgoing_(session.worker_.buffers),
       write_watchdog_(session.worker_.clock, this, &H2Stream::write_expired) {}
 
 H2Stream::~H2Stream() = default;
@@ -37,12 +33,10 @@ void H2Stream::start() {
   head_fields_.clear();
   trailer_fields_.clear();
   trailers_.clear();
-  response_trailers_.clear();
-  trailer_text_.release();
+  outgoing_.clear();
   refusal_ = lost_ = Fault::none;
   body_bytes_ = head_bytes_ = 0;
   body_waited_ = {};
-  piece_ = {};
   gone_ = nullptr;
   open_ = true;
   tunnel_ = false;
@@ -84,18 +78,13 @@ void H2Stream::body_ended() {
 
 std::size_t H2Stream::ready_bytes(bool& last) const noexcept {
   last = response_done_;
-  return pending_.size() + piece_.size();
+  return outgoing_.size();
 }
 
 void H2Stream::take_bytes(std::size_t size, Buffer& out) {
-  const std::size_t copied = std::min(size, pending_.size());
-  out.append(pending_.view().substr(0, copied));
-  pending_.consume(copied);
-  out.append(piece_.substr(0, size - copied));
-  piece_.remove_prefix(size - copied);
-  if (pending_.empty() && piece_.empty()) {
+  outgoing_.take(size, out);
+  if (outgoing_.empty()) {
     write_watchdog_.cancel();
-    pending_.release();
     session_.sent_.push_back(this);
   } else if (!tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
@@ -112,10 +101,10 @@ void H2Stream::refused() {
   }
 }
 
-void H2Stream::closed() {
+void H2Stream::closed(const http::H2Closed& /*how*/) {
   open_ = false;
   if (!serving_) read_watchdog_.cancel();
-  const bool whole = response_done_ && pending_.empty() && piece_.empty();
+  const bool whole = response_done_ && outgoing_.empty();
   drop_output();
   if (serving_ && !whole) lose(Fault::client_gone);
   session_.turn_end_.ask();
@@ -141,8 +130,7 @@ void H2Stream::lose(Fault why) noexcept {
 
 void H2Stream::drop_output() noexcept {
   write_watchdog_.cancel();
-  pending_.release();
-  piece_ = {};
+  outgoing_.drop();
 }
 
 void H2Stream::read_expired(void* self) {
@@ -220,7 +208,7 @@ void H2Stream::finish() {
   if (open_ && !response_done_) {
     drop_output();
     session_.codec_.reset(*this, H2Error::internal_error);
-  } else if (open_ && pending_.empty()) {
+  } else if (open_ && outgoing_.empty()) {
     sent();
   }
   session_.turn_end_.ask();
@@ -309,34 +297,10 @@ Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
   co_return Result<void>();
 }
 
-/// The exchange's views do not live as long as the stream.
-void H2Stream::keep_trailers(const std::vector<http::Header>& trailers) {
-  std::size_t room = 0;
-  for (const http::Header& each : trailers) room += each.name.size() + each.value.size();
-  trailer_text_.reserve(room);
-  response_trailers_.clear();
-  const auto keep = [this](std::string_view text) {
-    const std::size_t at = trailer_text_.size();
-    trailer_text_.append(text);
-    return trailer_text_.view().substr(at);
-  };
-  for (const http::Header& each : trailers) {
-    const std::string_view name = keep(each.name);
-    response_trailers_.push_back({name, keep(each.value), each.id});
-  }
-}
-
 Task<Result<void>> H2Stream::send(BodyPiece piece) {
   if (lost_ != Fault::none) co_return error_of(lost_);
-  if (piece.last && piece.trailers != nullptr) keep_trailers(*piece.trailers);
   response_done_ = piece.last;
-  const bool copied =
-      piece.bytes.size() <= kCopiedMax && pending_.size() + piece.bytes.size() <= kPendingMax;
-  if (copied) {
-    pending_.append(piece.bytes);
-  } else {
-    piece_ = piece.bytes;
-  }
+  const bool copied = outgoing_.give(piece);
   if (!write_watchdog_.is_set() && !tunnel_) {
     write_watchdog_.set(session_.worker_.clock.now() + session_.timeouts_.write_idle);
   }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <array>
-#include <coroutine>
 
 #include "lbd/base/buffer.h"
 #include "lbd/http/h2_server.h"
+#include "lbd/proxy/h2_body.h"
 #include "lbd/proxy/h2_session.h"
 #include "lbd/proxy/sides.h"
 
@@ -43,43 +43,23 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   void abort() noexcept override;
 
  private:
-  /// Suspends until `wake`.
-  class Wait {
-   public:
-    [[nodiscard]] bool waiting() const noexcept { return static_cast<bool>(waiter_); }
-    /// `why`: what the wait ends with; none: what was waited for has come.
-    void wake(Fault why) {
-      if (!waiter_) return;
-      why_ = why;
-      std::exchange(waiter_, nullptr).resume();
-    }
-    static bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiter) noexcept { waiter_ = waiter; }
-    [[nodiscard]] Fault await_resume() const noexcept { return why_; }
-
-   private:
-    std::coroutine_handle<> waiter_;
-    Fault why_ = Fault::none;
-  };
-
   http::H2HeadBuilder& fields() override { return begun_ ? trailer_fields_ : head_fields_; }
   void head_ended(bool last) override;
   void body_came(std::string_view bytes) override;
   void body_ended() override;
   [[nodiscard]] std::size_t ready_bytes(bool& last) const noexcept override;
   void take_bytes(std::size_t size, Buffer& out) override;
-  [[nodiscard]] const std::vector<http::Header>* response_trailers() const noexcept override {
-    return &response_trailers_;
+  [[nodiscard]] const std::vector<http::Header>* own_trailers() const noexcept override {
+    return &outgoing_.trailers();
   }
   void refused() override;
-  void closed() override;
+  void closed(const http::H2Closed& how) override;
 
   void add_key();
   static Task<> serve(H2Stream& stream);
   Task<> answer();
   void finish();
   Task<Result<void>> send(BodyPiece piece);
-  void keep_trailers(const std::vector<http::Header>& trailers);
   void drop_output() noexcept;
   [[nodiscard]] static Error error_of(Fault why) noexcept;
   static void read_expired(void* self);
@@ -97,14 +77,10 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   std::vector<http::Header> trailers_;
   std::uint64_t body_bytes_ = 0;
   Duration body_waited_{};
-  Wait reader_;
+  H2Wait reader_;
   Timer read_watchdog_;
-  // The response's body: first what was small enough to be copied, then a piece of the exchange's.
-  Buffer pending_;
-  std::string_view piece_;
-  Buffer trailer_text_;
-  std::vector<http::Header> response_trailers_;
-  Wait sender_;
+  H2Outgoing outgoing_;  // the response's body
+  H2Wait sender_;
   Timer write_watchdog_;
   Gone gone_ = nullptr;
   void* gone_context_ = nullptr;

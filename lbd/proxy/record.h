@@ -49,6 +49,7 @@ struct RequestRecord {
   std::int32_t rule_number = -1;  // from 1; 0: the default; -1: none
   std::uint16_t local_port = 0;
   int status = 0;          // what the client got; 0: nothing
+  int grpc_status = -1;    // and within it; -1: none, or not gRPC
   bool by_target = false;  // the status is the target's
   bool cut = false;        // the response began but could not be finished
   bool tunnel = false;

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "lbd/proxy/exchange.h"
+#include "lbd/proxy/grpc.h"
 #include "lbd/proxy/headers.h"
 #include "lbd/proxy/trace.h"
 
@@ -107,6 +108,7 @@ void count_desync(http::DesyncReason reason, upstream::ListenerLoad& load) noexc
 void Exchange::start_record() {
   const http::RequestHead& request = client_.head();
   started_ = worker_.clock.now();
+  grpc_ = is_grpc(request);
   if (client_.client().trusted) record_.id = given_request_id(request);
   if (record_.id.empty()) record_.id = new_id(worker_.rng, id_storage_);
   if (worker_.records != nullptr) record_.started = worker_.clock.wall();
@@ -132,6 +134,7 @@ void Exchange::finish_record() {
       listener_.live->loads[worker_.index].failures[reason].add(1);
     }
   }
+  if (grpc_ && group_load_ != nullptr) count_grpc();
   record_.desync = request.desync;
   count_desync(request.desync, listener_.live->loads[worker_.index]);
   if (worker_.records == nullptr) return;
@@ -151,6 +154,12 @@ void Exchange::finish_record() {
   }
   describe_request();
   worker_.records->write(record_);
+}
+
+void Exchange::count_grpc() noexcept {
+  const std::size_t none = group_load_->grpc.size() - 1;
+  const int status = record_.grpc_status;
+  group_load_->grpc[status < 0 ? none : static_cast<std::size_t>(status)].add(1);
 }
 
 /// What only the log asks for.
@@ -225,6 +234,24 @@ Task<> Exchange::reply_redirect(const config::Redirect& redirect) {
   if (!sent) note_unsent(sent.error());
 }
 
+/// A client of gRPC looks for its status in what looks like a success ("trailers-only").
+Task<Result<void>> Exchange::reply_grpc(int status) {
+  record_.status = 200;
+  record_.grpc_status = grpc_status_of(status);
+  const std::string number = std::to_string(record_.grpc_status);
+  const std::string message = fmt::format("lbd: {}", fault_name(record_.reason));
+  LocalReply local{.status = 200, .content_type = "application/grpc", .id = record_.id};
+  if (listener_.settings.reason_header) local.reason = fault_name(record_.reason);
+  compose(worker_, local, state_->client_headers);
+  state_->client_headers.push_back({"grpc-status", number, http::HeaderId::other});
+  state_->client_headers.push_back({"grpc-message", message, http::HeaderId::other});
+  edit_response();
+  ResponseOut out;
+  out.headers = &state_->client_headers;
+  const BodyPiece nothing{{}, true};
+  co_return co_await client_.send_head(out, nothing);
+}
+
 Task<> Exchange::reply_error(Error error) {
   record_.reason = called_off_ != Fault::none ? called_off_ : error.fault;
   if (record_.reason == Fault::cancelled) record_.reason = Fault::drain_deadline;
@@ -236,6 +263,11 @@ Task<> Exchange::reply_error(Error error) {
   const int status = fault_status(record_.reason);
   record_.status = status;
   if (record_.reason == Fault::client_gone) co_return;
+  if (grpc_) {
+    const Result<void> told = co_await reply_grpc(status);
+    if (!told) record_.cut = true;
+    co_return;
+  }
   const ErrorBody body = error_body(listener_, record_.reason, record_.id);
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_after_).count();
   const std::string retry_after =

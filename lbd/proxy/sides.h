@@ -1,5 +1,5 @@
-// The two sides of a request as the exchange sees them: heads and bodies, no protocol. HTTP/1.1
-// implements both (h1_session, h1_upstream); HTTP/2 and HTTP/3 drop in as further implementations.
+// The two sides of a request as the exchange sees them: heads and bodies, no protocol. HTTP/1.1 and
+// HTTP/2 implement both (h1_session, h1_upstream; h2_stream, h2_upstream).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,13 @@
 #include "lbd/base/task.h"
 #include "lbd/http/message.h"
 #include "lbd/net/address.h"
+#include "lbd/net/tcp_stream.h"
 #include "lbd/net/tls.h"
+#include "lbd/upstream/snapshot.h"
 
 namespace lbd::proxy {
+
+struct WorkerContext;
 
 /// Bytes of a body. A view that holds until the next call on the side it came from. `last`: nothing
 /// follows but `trailers`, end-to-end fields that hold as long as the bytes; null: none.
@@ -85,11 +89,33 @@ class ClientSide {
   virtual void abort() noexcept = 0;
 };
 
-/// The upstream's half. Errors: target_reset, bad_response, target_timeout, cancelled (after
-/// `abort`).
+/// Whom one attempt of a request is for. What it refers to outlives the attempt.
+struct UpstreamTo {
+  WorkerContext& worker;
+  const upstream::SnapshotTarget& target;
+  const upstream::SnapshotGroup& group;
+  std::string_view greeting;  // that its connection begins with
+  TimePoint deadline;         // to connect
+};
+
+/// The upstream's half, of one request after the other. Errors: target_reset, bad_response,
+/// target_timeout, cancelled (after `abort`).
 class UpstreamSide {
  public:
   virtual ~UpstreamSide() = default;
+  /// Begins with a connection that is there already. False: there is none, `dial`. Once it is true,
+  /// `finish` must end what it began.
+  [[nodiscard]] virtual bool take_kept(const UpstreamTo& to) = 0;
+  /// Begins with a new connection. True: it was made for this request, and is to be counted.
+  /// `abort` ends the wait with a failure that says nothing.
+  virtual Task<Result<bool, net::DialFailure>> dial(const UpstreamTo& to) = 0;
+  /// The connection is given up: when `well`, it may carry other requests.
+  virtual Task<> finish(bool well) = 0;
+  /// How the handshake of the connection went; with `dial`.
+  [[nodiscard]] virtual net::TlsKind tls_kind() const noexcept = 0;
+  /// What the connection's last failure was, in the words of the protocol below HTTP.
+  [[nodiscard]] virtual std::string failure_text() const = 0;
+
   /// `body`: how long the request's body is; `first` goes out with the head.
   virtual Task<Result<void>> send_head(const http::RequestHead& request,
                                        const std::vector<http::Header>& headers,

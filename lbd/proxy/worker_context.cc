@@ -6,6 +6,7 @@
 #include "lbd/http/h1_write.h"
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_upstream.h"
+#include "lbd/proxy/h2_upstream.h"
 
 namespace lbd::proxy {
 namespace {
@@ -21,7 +22,8 @@ WorkerContext::WorkerContext(std::size_t worker_index, net::Loop& worker_loop, s
       loop(worker_loop),
       clock(worker_loop.clock()),
       rng(seed),
-      idle(worker_index, clock, tasks) {}
+      idle(worker_index, clock, tasks),
+      http2(worker_index, loop, buffers, tasks) {}
 
 WorkerContext::~WorkerContext() = default;
 
@@ -33,15 +35,20 @@ std::string_view WorkerContext::date() noexcept {
   return http::http_date(now, date_);
 }
 
-std::unique_ptr<H1Upstream> WorkerContext::take_upstream() {
-  if (free_upstreams_.empty()) return std::make_unique<H1Upstream>(buffers);
-  std::unique_ptr<H1Upstream> upstream = std::move(free_upstreams_.back());
-  free_upstreams_.pop_back();
+std::unique_ptr<UpstreamSide> WorkerContext::take_upstream(config::HttpVersion version) {
+  auto& kept = free_upstreams_[static_cast<std::size_t>(version)];
+  if (kept.empty() && version == config::HttpVersion::http_2) {
+    return std::make_unique<H2Upstream>(*this);
+  }
+  if (kept.empty()) return std::make_unique<H1Upstream>(buffers);
+  std::unique_ptr<UpstreamSide> upstream = std::move(kept.back());
+  kept.pop_back();
   return upstream;
 }
 
-void WorkerContext::give_back(std::unique_ptr<H1Upstream> upstream) noexcept {
-  free_upstreams_.push_back(std::move(upstream));
+void WorkerContext::give_back(std::unique_ptr<UpstreamSide> upstream,
+                              config::HttpVersion version) noexcept {
+  free_upstreams_[static_cast<std::size_t>(version)].push_back(std::move(upstream));
 }
 
 std::unique_ptr<http::Encoder> WorkerContext::take_encoder(http::Coding coding,

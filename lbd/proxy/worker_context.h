@@ -19,11 +19,12 @@
 #include "lbd/net/loop.h"
 #include "lbd/proxy/record.h"
 #include "lbd/upstream/connection.h"
+#include "lbd/upstream/h2_connections.h"
 #include "lbd/upstream/snapshot.h"
 
 namespace lbd::proxy {
 
-class H1Upstream;
+class UpstreamSide;
 class Session;
 struct ExchangeState;
 
@@ -57,6 +58,7 @@ struct WorkerContext {
   BufferPool buffers;
   TaskGroup tasks;
   upstream::IdleConnections idle;
+  upstream::H2Connections http2;
   boost::local_shared_ptr<Pinned> pinned;
   std::unordered_map<const upstream::LiveGroup*, boost::local_shared_ptr<GroupTurns>> turns;
   RecordSink* records = nullptr;  // access log; may be null
@@ -68,8 +70,8 @@ struct WorkerContext {
   /// Now, for a Date field. Holds until the next call.
   [[nodiscard]] std::string_view date() noexcept;
 
-  std::unique_ptr<H1Upstream> take_upstream();
-  void give_back(std::unique_ptr<H1Upstream> upstream) noexcept;
+  std::unique_ptr<UpstreamSide> take_upstream(config::HttpVersion version);
+  void give_back(std::unique_ptr<UpstreamSide> upstream, config::HttpVersion version) noexcept;
   /// Null: as many as may be are in use, or no memory is left.
   std::unique_ptr<http::Encoder> take_encoder(http::Coding coding, http::Effort effort);
   void give_back(std::unique_ptr<http::Encoder> encoder) noexcept;
@@ -79,7 +81,7 @@ struct WorkerContext {
  private:
   std::array<char, 29> date_{};
   std::int64_t date_second_ = -1;
-  std::vector<std::unique_ptr<H1Upstream>> free_upstreams_;
+  std::array<std::vector<std::unique_ptr<UpstreamSide>>, 2> free_upstreams_;  // by version
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
   std::vector<std::unique_ptr<http::Encoder>> free_encoders_;
   std::size_t encoders_ = 0;  // in use

@@ -31,7 +31,7 @@ class Dial {
     dial_.cancel();
     over_.set();
   }
-  /// The outcome; only after `wait`, once, and not after `leave`.
+  /// The outcome; only after `wait`, once. After `leave` it says nothing.
   [[nodiscard]] net::Dialled take() noexcept { return std::move(dialled_); }
 
  private:

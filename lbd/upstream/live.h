@@ -28,6 +28,7 @@
 namespace lbd::upstream {
 
 class Connection;
+class H2Connection;
 class Waiting;
 
 /// One worker's share of a target's state.
@@ -57,7 +58,9 @@ struct alignas(64) TargetLoad {
   // And its idle connections, newest first.
   Connection* idle = nullptr;
   std::uint32_t idle_count = 0;
-  bool idle_listed = false;  // in IdleConnections::targets_
+  bool idle_listed = false;                  // in IdleConnections::targets_
+  H2Connection* http2 = nullptr;             // those with HTTP/2, busy or not
+  Relaxed<std::uint32_t> http2_connections;  // their number
 };
 
 /// A target as the data plane knows it, whatever snapshots come and go.
@@ -138,6 +141,9 @@ class TlsTrouble {
   std::optional<Note> note_;
 };
 
+/// gRPC's status codes, and last what is none of them.
+inline constexpr std::size_t kGrpcStatuses = 18;
+
 /// One worker's share of a group's counters.
 struct alignas(64) GroupLoad {
   Relaxed<std::uint32_t> in_flight;
@@ -153,8 +159,9 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> sticky_moved;     // their target could not serve
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
-  HandshakeCounts handshakes;  // with targets
-  RetryBudget retry_budget;    // private
+  HandshakeCounts handshakes;                              // with targets
+  std::array<Relaxed<std::uint64_t>, kGrpcStatuses> grpc;  // responses to gRPC requests
+  RetryBudget retry_budget;                                // private
 };
 
 struct LiveGroup {

@@ -110,6 +110,9 @@ void json(const RequestRecord& record, Line& line) {
   }
   json_client(record, line);
   line.number("status", static_cast<std::uint64_t>(record.status));
+  if (record.grpc_status >= 0) {
+    line.number("grpc_status", static_cast<std::uint64_t>(record.grpc_status));
+  }
   line.text("origin", record.by_target ? "target" : "lb", kShortBytesMax);
   if (!record.redirect_url.empty()) line.text("location", record.redirect_url, kLongBytesMax);
   if (record.reason != Fault::none) {

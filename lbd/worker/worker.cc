@@ -200,13 +200,14 @@ void Worker::Inside::rescue(void* self) {
 }
 
 void Worker::Inside::purge_idle() {
-  if (context.idle.size() == 0) return;
+  if (context.idle.size() == 0 && context.http2.empty()) return;
   std::vector<const upstream::LiveTarget*> kept;
   for (const auto& group : context.pinned->snapshot->groups) {
     for (const upstream::SnapshotTarget& target : group->targets) kept.push_back(target.live.get());
   }
   std::sort(kept.begin(), kept.end());
   context.idle.purge(kept);
+  context.http2.purge(kept);
 }
 
 void Worker::Inside::listen(std::vector<ListenSocket> sockets,
@@ -431,6 +432,7 @@ void Worker::Inside::check_drained() {
   if (!stopping) return;
   stopping = false;
   context.idle.shut_down();
+  context.http2.shut_down();
   // Posted, so that the task that called us is over by then.
   loop.post([this] { ending.spawn(end(*this)); });
 }

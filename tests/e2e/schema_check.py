@@ -15,14 +15,14 @@ import yaml
 # once the file is loaded), includes and references to the environment, quotes, and text that is
 # well-formed but means nothing.
 BEYOND_A_SCHEMA = set("""
-    access_empty cookie_key_short desired_out_of_bounds dns_ttl_limits duplicate_group duplicate_key
-    duplicate_key_flow duration_out_of_range ec2_instance_port ec2_reserved_tag ec2_subnet_twice
-    ejection_longer_than_max error_page_variable forward_unknown forward_unknown_far
-    forward_weighted_unknown forward_weights_zero group_tls_on_http group_tls_server_name
-    group_tls_trust_without_verify group_without_targets header_framing header_hop_by_hop_removed
-    header_host header_name_blank header_two_lines header_variable_open header_variable_unknown
-    health_codes health_path health_timeout_longer http2_cleartext_on_https include_cycle
-    include_missing include_same_name include_same_node limits_head_smaller_than_line
+    access_empty check_grpc_without_http2 cookie_key_short desired_out_of_bounds dns_ttl_limits
+    duplicate_group duplicate_key duplicate_key_flow duration_out_of_range ec2_instance_port
+    ec2_reserved_tag ec2_subnet_twice ejection_longer_than_max error_page_variable forward_unknown
+    forward_unknown_far forward_weighted_unknown forward_weights_zero group_tls_on_http
+    group_tls_server_name group_tls_trust_without_verify group_without_targets header_framing
+    header_hop_by_hop_removed header_host header_name_blank header_two_lines header_variable_open
+    header_variable_unknown health_codes health_path health_timeout_longer http2_cleartext_on_https
+    include_cycle include_missing include_same_name include_same_node limits_head_smaller_than_line
     listen_metrics_port listen_port_too_large listen_twice min_larger_than_max policy_add_and_remove
     policy_add_zero policy_adjustment_disagrees policy_cooldown_of_step policy_cpu_without_percent
     policy_datapoints_to_alarm policy_for_and_datapoints policy_for_not_a_multiple

@@ -150,11 +150,11 @@ class Server : public H2Streams {
       out.append(std::string_view(body).substr(0, size));
       body.erase(0, size);
     }
-    [[nodiscard]] const std::vector<Header>* response_trailers() const noexcept override {
+    [[nodiscard]] const std::vector<Header>* own_trailers() const noexcept override {
       return &trailers;
     }
     void refused() override { note("forbidden"); }
-    void closed() override { note("closed"); }
+    void closed(const H2Closed& /*how*/) override { note("closed"); }
     void note(const std::string& what) {
       server_.events += std::to_string(id()) + " " + what + "\n";
     }

@@ -15,6 +15,7 @@
 #include "lbd/http/h1_head.h"
 #include "lbd/proxy/headers.h"
 #include "lbd/worker/access_log.h"
+#include "tests/support/h2_peer.h"
 #include "tests/support/loopback.h"
 #include "tests/support/plant.h"
 
@@ -149,6 +150,55 @@ class BusyOrigin {
   std::thread thread_;
 };
 
+/// Answers any number of HTTP/2 requests, a thread a connection: "ok" when one is whole.
+class BusyHttp2 {
+ public:
+  BusyHttp2() : thread_([this] { accept_all(); }) {}
+  ~BusyHttp2() {
+    stop_ = true;
+    thread_.join();
+    for (std::thread& each : serving_) each.join();
+  }
+  [[nodiscard]] std::uint16_t port() const { return server_.port(); }
+
+ private:
+  void accept_all() {
+    while (!stop_) {
+      Peer peer = server_.accept(20);
+      if (peer.open()) serving_.emplace_back(&BusyHttp2::serve, std::move(peer));
+    }
+  }
+  static void serve(Peer peer) {
+    namespace h2 = http::h2;
+    (void)peer.read_bytes(h2::kPreface.size());
+    peer.send(h2::frame(h2::kSettings, 0, 0));
+    for (;;) {
+      const std::string head = peer.read_bytes(9);
+      if (head.size() < 9) return;
+      const std::uint32_t size = h2::number(std::string_view(head).substr(0, 3));
+      const std::uint32_t stream = h2::number(std::string_view(head).substr(5, 4));
+      (void)peer.read_bytes(size);
+      const auto flags = static_cast<std::uint8_t>(head[4]);
+      std::string answer;
+      if (head[3] == h2::kSettings && (flags & h2::kAck) == 0) {
+        answer = h2::frame(h2::kSettings, h2::kAck, 0);
+      } else if (head[3] == h2::kData && size > 0) {
+        answer = h2::frame(h2::kWindowUpdate, 0, 0, h2::big_endian(size, 4));
+      }
+      if (head[3] <= h2::kHeaders && (flags & h2::kEndStream) != 0) {
+        answer += h2::headers(stream, {{":status", "200"}, {"content-length", "2"}}, false) +
+                  h2::frame(h2::kData, h2::kEndStream, stream, "ok");
+      }
+      if (!answer.empty()) peer.send(answer);
+    }
+  }
+
+  Server server_;
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> serving_;
+  std::thread thread_;
+};
+
 const std::string& request_of(std::size_t kind) {
   static const std::string upload(5000, 'u');
   static const std::string requests[] = {
@@ -266,6 +316,32 @@ TEST(Allocations, TellingOfACertificateMakesNone) {
   }
   EXPECT_GE(out.size(), 5u);
   EXPECT_EQ(allocations.load(), before);
+}
+
+TEST(Allocations, TenThousandRequestsToAnHttp2TargetMakeNone) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  MarkingSink sink(nullptr);
+  BusyHttp2 origin;
+  Plant plant(1, &sink);
+  plant.group.http_version = config::HttpVersion::http_2;
+  plant.target(origin.port());
+  plant.publish_and_wait();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 8; ++i) clients.push_back(Peer::connect(plant.port()));
+  const auto round = [&clients](std::size_t turn) {
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      ASSERT_TRUE(clients[i].send(request_of((turn + i) % 2 * 2)));
+    }
+    for (Peer& client : clients) ASSERT_TRUE(client.read_message().ends_with("ok"));
+  };
+  for (std::size_t turn = 0; turn < 256; ++turn) round(turn);
+  ASSERT_FALSE(::testing::Test::HasFatalFailure());
+  abort_on_allocation = std::getenv("LBD_ABORT_ON_ALLOCATION") != nullptr;
+  const std::uint64_t before = allocations.load();
+  for (std::size_t turn = 0; turn < 1250; ++turn) round(turn);
+  const std::uint64_t made = allocations.load() - before;
+  abort_on_allocation = false;
+  EXPECT_EQ(made, 0u);
 }
 
 TEST(Allocations, TenThousandRequestsMakeNone) {

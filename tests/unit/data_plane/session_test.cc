@@ -220,7 +220,7 @@ struct Link {
     tasks.spawn(retire(*connection));
     EXPECT_EQ(tasks.running(), 0u);
   }
-  void give_up() { connection = upstream.finish(reusable); }
+  void give_up() { connection = upstream.release(reusable); }
   void get() { tasks.spawn(converse(*this)); }
   static Task<> retire(upstream::Connection& connection) { co_await connection.retire(); }
   static Task<> converse(Link& link) {
