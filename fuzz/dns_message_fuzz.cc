@@ -1,23 +1,13 @@
 // Any bytes as a DNS response with services. Oracles: what was accepted has hosts that are host
 // names; cut short it is refused, or it has lost what came after its answers only.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
+#include "fuzz/require.h"
 #include "lbd/net/dns_message.h"
-
-namespace {
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace lbd::net;
+  using lbd::fuzz::require;
   const auto found = read_services({data, size});
   if (!found) return 0;
   for (const DnsService& each : found->services) {

@@ -1,22 +1,16 @@
 // Any bytes as the start of a connection that must begin with a PROXY protocol header. Oracles: any
 // split, one verdict; nothing after the header is taken; what it names, sent on, is read the same.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/require.h"
 #include "lbd/net/proxy_protocol.h"
 
 namespace {
 
 using namespace lbd::net;
+using lbd::fuzz::require;
 using State = ProxyHeaderReader::State;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 std::string endpoints_text(const ProxyHeaderReader& reader) {
   const auto& found = reader.endpoints();

@@ -138,7 +138,7 @@ class Finished {
   explicit Finished(IoWait& wait) noexcept : wait_(wait) {}
   [[nodiscard]] bool await_ready() const noexcept { return wait_.done; }
   void await_suspend(std::coroutine_handle<> waiter) noexcept { wait_.waiter = waiter; }
-  [[nodiscard]] IoResult await_resume() const noexcept { return wait_.result; }
+  IoResult await_resume() const noexcept { return wait_.result; }
 
  private:
   IoWait& wait_;
