@@ -2,12 +2,14 @@
 """CPU per request, throughput and latency of lbd, nginx, HAProxy and a bare epoll relay.
 
   bench.py [--lbd BINARY] [--rounds 3] [--seconds 3] [--scenarios small-16,h2] [--list]
+           [--newer ROOT]
 
 The proxy under test runs on one core, the load and the origin on another. The CPU figure is
 utime+stime of all the proxy's processes over one run, divided by the requests that were answered:
 on shared machines it is steady to about ±10 % where throughput swings by 2×. Proxies take turns
 within each round; the table has medians. Writes bench/results/<date>-<commit>.md. With --check the
 exit code is 1 if lbd costs more than the better of nginx and HAProxy where it is held to that.
+ROOT is a folder with another Debian (made by debootstrap), whose nginx and HAProxy run as well.
 """
 import argparse
 import datetime
@@ -29,8 +31,10 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests/e2e")]
 
 from rig import free_port  # noqa: E402
-from scenarios import DRIVERS, PEERS, SCENARIOS, available, certificate  # noqa: E402
+from scenarios import (  # noqa: E402
+    DRIVERS, PEERS, SCENARIOS, available, certificate, many_rules, of_root)
 
+NEWER = "-newer"  # behind the name of a peer from --newer
 TICK = os.sysconf("SC_CLK_TCK")
 HYPOTHESIS = (
     "lbd needs less CPU than the better of nginx and HAProxy, by the share that each scenario "
@@ -73,8 +77,9 @@ def resident_kib(pid):
 
 
 class Bench:
-    def __init__(self, args):
+    def __init__(self, args, scenarios):
         self.args, self.here = args, HERE
+        self.rules = 10_000 if any(each.listener == "rules" for each in scenarios) else 1
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lbd-bench-"))
         self.cores = sorted(os.sched_getaffinity(0))[:2]
         if len(self.cores) < 2:
@@ -91,32 +96,38 @@ class Bench:
             subprocess.run(command, check=True)
         certificate(self.folder)
 
-    def template(self, name):
-        ports = self.ports[name.partition(".")[0]]
-        values = {**{kind.upper(): port for kind, port in ports.items()},
-                  "ORIGIN": self.origin_port, "FOLDER": self.folder, "METRICS": free_port()}
-        text = (HERE / name).read_text()
+    def template(self, name, file):
+        values = {**{kind.upper(): port for kind, port in self.ports[name].items()},
+                  "ORIGIN": self.origin_port, "FOLDER": self.folder, "METRICS": free_port(),
+                  "NAME": name}
+        text = (HERE / file).read_text()
         text = re.sub(r"@([A-Z0-9]+)@", lambda m: str(values.get(m[1], m[0])), text)
-        path = self.folder / name
+        path = self.folder / f"{name}-{file}"
         path.write_text(text)
         return str(path)
+
+    def program(self, name):
+        plain = name.removesuffix(NEWER)
+        return [plain] if plain == name else of_root(self.args.newer, plain)
 
     def command(self, name):
         if name == "relay":
             ports = [self.ports[name]["plain"], self.origin_port]
             return [str(self.folder / "relay"), *map(str, ports)]
-        if name == "nginx":
-            return ["nginx", "-p", str(self.folder), "-c", self.template("nginx.conf")]
-        if name == "haproxy":
-            return ["haproxy", "-db", "-f", self.template("haproxy.cfg")]
+        if name.startswith("nginx"):
+            config = self.template(name, "nginx.conf")
+            return [*self.program(name), "-p", str(self.folder), "-c", config]
+        if name.startswith("haproxy"):
+            return [*self.program(name), "-db", "-f", self.template(name, "haproxy.cfg")]
         (self.folder / "state").mkdir(exist_ok=True)
-        return [self.args.lbd, "run", "-c", self.template("lbd.yaml")]
+        many_rules(self.folder / "rules.yaml", self.ports[name]["rules"], self.rules)
+        return [self.args.lbd, "run", "-c", self.template(name, "lbd.yaml")]
 
     def start(self, names):
         origin = [str(self.folder / "origin"), str(self.origin_port)]
         self.processes["origin"] = pinned(origin, self.cores[1])
         for name in names:
-            self.ports[name] = {kind: free_port() for kind in ("plain", "tls", "h2c")}
+            self.ports[name] = {kind: free_port() for kind in ("plain", "tls", "h2c", "rules")}
             with open(self.folder / f"{name}.err", "wb") as errors:
                 command = self.command(name)
                 self.processes[name] = pinned(command, self.cores[0], stderr=errors)
@@ -160,7 +171,8 @@ class Bench:
         rows = []
         for number in range(self.args.rounds):
             for scenario in scenarios:
-                own = [n for n in names if n in ("lbd", *scenario.peers, *scenario.proxies)]
+                wanted = ("lbd", *scenario.peers, *scenario.proxies)
+                own = [n for n in names if n.removesuffix(NEWER) in wanted]
                 turn = number % len(own)
                 for name in own[turn:] + own[:turn]:
                     if number == 0:
@@ -215,7 +227,9 @@ def verdict(table, scenarios):
     kept = True
     for scenario in scenarios:
         cost = {n: m["cpu_us"] for (s, n), m in table.items() if s == scenario.name}
-        peers = {n: cost[n] for n in PEERS if n in cost}
+        peers = {n: cost[n] for n in cost if n.removesuffix(NEWER) in PEERS}
+        if (scenario.against, "lbd") in table:
+            peers = {scenario.against: table[scenario.against, "lbd"]["cpu_us"]}
         if not peers or "lbd" not in cost:
             continue
         best = min(peers, key=peers.get)
@@ -247,9 +261,11 @@ def write_results(args, rows, figures, lines):
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{today}-{commit}{dirty}.md"
-    versions = [line for tool in (["nginx", "-v"], ["haproxy", "-v"], ["wrk", "-v"],
-                                  ["h2load", "--version"], ["openssl", "version"])
-                for line in output_of(*tool)]
+    tools = [["nginx", "-v"], ["haproxy", "-v"]]
+    if args.newer:
+        tools += [[*of_root(args.newer, name), "-v"] for name in PEERS]
+    tools += [["wrk", "-v"], ["h2load", "--version"], ["openssl", "version"]]
+    versions = [line for tool in tools for line in output_of(*tool)]
     raw = "\n".join(json.dumps(row) for row in rows)
     path.write_text(
         f"# CPU per request, {today}, {commit}{dirty}\n\n"
@@ -274,6 +290,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--scenarios", default="", help="some of them, by name; see --list")
     parser.add_argument("--only", default="", help="some of lbd,nginx,haproxy,relay")
+    parser.add_argument("--newer", metavar="ROOT", help="a Debian with newer peers; see above")
     parser.add_argument("--hypothesis", default=HYPOTHESIS)
     parser.add_argument("--results", default=str(ROOT / "bench/results"))
     parser.add_argument("--check", action="store_true", help="exit 1 if lbd breaks its promise")
@@ -287,9 +304,10 @@ def main():
         sys.exit(f"bench: no scenario is called {', '.join(unknown)}; see --list")
     scenarios = [s for s in SCENARIOS if s.name in wanted and available(s)]
     names = (["lbd"] if args.lbd else []) + ["nginx", "haproxy", "relay"]
+    names += [name + NEWER for name in PEERS if args.newer]
     if args.only:
-        names = [name for name in names if name in args.only.split(",")]
-    bench = Bench(args)
+        names = [name for name in names if name.removesuffix(NEWER) in args.only.split(",")]
+    bench = Bench(args, scenarios)
     try:
         bench.compile()
         bench.start(names)

@@ -1,6 +1,7 @@
 """What is measured: each scenario is a load, the figure that counts, and what lbd is held to."""
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -22,9 +23,12 @@ class Scenario:
     peers: tuple = PEERS
     unit: str = "request"
     proxies: tuple = field(default=())  # beside lbd and the peers
+    listener: str = ""  # of lbd's, where the scheme does not say it
+    against: str = ""  # a scenario: lbd is held to what it needs there, not to the peers
 
     def url(self, ports):
-        kind = {"http": "plain", "https": "tls", "h2c": "h2c", "h2": "tls"}[self.scheme]
+        by_scheme = {"http": "plain", "https": "tls", "h2c": "h2c", "h2": "tls"}
+        kind = self.listener or by_scheme[self.scheme]
         scheme = "https" if kind == "tls" else "http"
         return f"{scheme}://127.0.0.1:{ports[kind]}{self.path}"
 
@@ -34,6 +38,9 @@ SCENARIOS = [
              proxies=("relay",)),
     Scenario("small-128", "HTTP/1.1 keep-alive, 128 bytes, 128 connections", 0.75, connections=128,
              proxies=("relay",)),
+    Scenario("rules-1", "one rule, HTTP/1.1 keep-alive, 128 bytes, 64 connections", 1.0, peers=()),
+    Scenario("rules-10k", "the last of 10,000 rules on host and path, the same load", 1.05,
+             peers=(), listener="rules", against="rules-1"),
     Scenario("64k", "HTTP/1.1 keep-alive, 64 KiB, 64 connections", 0.8, path="/64k"),
     Scenario("1m", "HTTP/1.1 keep-alive, 1 MiB, 16 connections", 1 / 1.2, path="/1m",
              connections=16),
@@ -100,6 +107,29 @@ def available(scenario):
     tool = {"wrk": "wrk", "h2load": "h2load"}.get(scenario.driver)
     return tool is None or any(
         os.access(os.path.join(place, tool), os.X_OK) for place in os.environ["PATH"].split(":"))
+
+
+def of_root(root, name):
+    """A program of another Debian, run with that one's loader and libraries."""
+    libraries = next(pathlib.Path(root).glob("usr/lib/*-linux-gnu"))
+    loader = next(pathlib.Path(root).glob("lib*/ld-linux-*"))
+    return [str(loader), "--library-path", str(libraries), f"{root}/usr/sbin/{name}"]
+
+
+def many_rules(path, port, count):
+    """A listener with rules as sites have them, the last of which is for all that bench asks."""
+    shapes = (
+        '{{ host: ["h{0}.example.com"] }}',
+        '{{ host: ["*.h{0}.example.com"], path: ["/a/*"] }}',
+        '{{ path: ["/p{0}/*"] }}',
+        '{{ host: ["127.0.0.1"], path: ["/q{0}"] }}',
+    )
+    conditions = [shapes[i % len(shapes)].format(i) for i in range(count - 1)]
+    conditions.append('{ host: ["127.0.0.1"], path: ["/*"] }')
+    rules = "".join(f"      - when: {each}\n        then: {{ forward: origin }}\n"
+                    for each in conditions)
+    path.write_text(f"listeners:\n  rules:\n    listen: [\"127.0.0.1:{port}\"]\n    rules:\n{rules}"
+                    "    default: { respond: { status: 404 } }\n")
 
 
 def certificate(folder):
