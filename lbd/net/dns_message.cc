@@ -39,8 +39,9 @@ class Walker {
     return high << 16 | two();
   }
 
-  /// Stands behind the name then. With `text`: lower case, labels that a host name may have.
+  /// Stands behind the name then. With `text`: in lower case, empty when it is no host's.
   void name(std::string* text) {
+    odd_ = false;
     std::size_t limit = at_;  // pointers lead back, each further than the one before
     std::size_t after = 0;
     std::size_t length = 0;
@@ -59,6 +60,7 @@ class Walker {
       label(size, text);
     }
     if (after != 0) at_ = after;
+    if (text != nullptr && odd_) text->clear();
   }
 
  private:
@@ -67,7 +69,7 @@ class Walker {
     for (std::size_t i = 0; i < size && good_; ++i) {
       const std::uint8_t c = byte();
       if (text == nullptr) continue;
-      good_ = good_ && fits_host_name(c);
+      odd_ = odd_ || !fits_host_name(c);
       text->push_back(static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c));
     }
   }
@@ -75,6 +77,7 @@ class Walker {
   std::span<const std::uint8_t> message_;
   std::size_t at_ = 0;
   bool good_ = true;
+  bool odd_ = false;  // the name has a byte that no host's has
 };
 
 }  // namespace
@@ -105,7 +108,7 @@ std::optional<DnsServiceRecords> read_services(std::span<const std::uint8_t> mes
       service.port = walker.two();
       walker.name(&service.host);
       if (walker.at() != end) return std::nullopt;
-      records.services.push_back(std::move(service));
+      if (!service.host.empty()) records.services.push_back(std::move(service));
     }
     // RFC 2181 §8: with its highest bit set it is 0.
     records.ttl_seconds = std::min(records.ttl_seconds, ttl > INT32_MAX ? 0U : ttl);

@@ -82,10 +82,14 @@ TEST(DnsServices, ARecordThatIsNotAsLongAsItSaysIsRefused) {
   EXPECT_FALSE(read(message(1, record(33, 60, two(10)))));
 }
 
-TEST(DnsServices, HostsThatAreNoneAreRefused) {
+TEST(DnsServices, HostsThatAreNoneAreLeftOut) {
   for (const std::string& label : {std::string("a b"), std::string("a.b"), std::string("a\0b", 3),
                                    std::string("a/b"), std::string("\xc3\xa4")}) {
-    EXPECT_FALSE(read(message(1, service(60, name({label}))))) << label;
+    const auto found =
+        read(message(2, service(60, name({label})) + service(60, name({"n1", "app"}))));
+    ASSERT_TRUE(found) << label;
+    ASSERT_EQ(found->services.size(), 1U) << label;
+    EXPECT_EQ(found->services[0].host, "n1.app") << label;
   }
   const std::string most(63, 'x');
   EXPECT_TRUE(read(message(1, service(60, name({most, most, most, std::string(60, 'x')})))));
