@@ -128,7 +128,11 @@ void Names::configure(const config::Config& config) {
 
 void Names::start(const std::shared_ptr<Entry>& entry) {
   if (stopped_) return;
-  if (tasks_.running() == 0) renew_client();
+  if (tasks_.running() == 0) {
+    renew_client();
+  } else if (settings_changed()) {
+    client_->close();  // what is under way is asked again
+  }
   if (entry->looking || client_->closed()) {  // what asks other servers has yet to end
     entry->again.set(loop_.clock().now() + kAfterOthers);
     return;
@@ -137,12 +141,18 @@ void Names::start(const std::shared_ptr<Entry>& entry) {
   tasks_.spawn(look(*this, entry));
 }
 
+/// When the host's settings were written; the same at all times while they do not count.
+std::int64_t Names::settings_written() const {
+  return resolvers_.empty() ? written(kHostSettings) : -1;
+}
+
+bool Names::settings_changed() const { return settings_written() != host_settings_; }
+
 /// A client of its own for other resolvers, and when the host's settings have changed. Only while
 /// nobody is asking.
 void Names::renew_client() {
-  const std::int64_t now = resolvers_.empty() ? written(kHostSettings) : -1;
-  if (client_ && !client_->closed() && now == host_settings_) return;
-  host_settings_ = now;
+  if (client_ && !client_->closed() && !settings_changed()) return;
+  host_settings_ = settings_written();
   client_ = std::make_unique<net::DnsClient>(loop_, resolvers_);
 }
 

@@ -65,6 +65,8 @@ class Names {
   void start(const std::shared_ptr<Entry>& entry);
   void take(Entry& entry, Found found);
   void tell(Entry& entry, const std::vector<NameAddress>& before);
+  [[nodiscard]] std::int64_t settings_written() const;
+  [[nodiscard]] bool settings_changed() const;
   void renew_client();
 
   net::Loop& loop_;
