@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
 
 #include "lbd/net/proxy_protocol.h"
 
@@ -114,34 +117,35 @@ bool Targets::busy(const TargetRow& row) const {
 /// What stays keeps its state; what a name has no more stays while it has requests. True when
 /// nothing that a snapshot shows is other than before.
 bool Targets::take_over(std::vector<TargetRow>& rows, const std::vector<TargetRow>& before) {
-  const auto is_of = [](const TargetRow& row) {
-    return [&row](const TargetRow& each) {
-      return each.address == row.address && each.zone == row.zone && each.instance == row.instance;
-    };
-  };
+  std::set<config::Address> known;
+  for (const TargetRow& row : rows) known.insert(row.address);
   for (const TargetRow& old : before) {
-    const bool known = std::any_of(rows.begin(), rows.end(), [&old](const TargetRow& each) {
-      return each.address == old.address;
-    });
-    if (old.name.empty() || known || !busy(old)) continue;
+    if (old.name.empty() || known.contains(old.address) || !busy(old)) continue;
     any_leaving_ = true;
     rows.push_back(old);
     rows.back().leaving = true;
   }
+  using Identity = std::tuple<config::Address, std::string_view, std::string_view>;
+  const auto identity_of = [](const TargetRow& row) {
+    return Identity{row.address, row.zone, row.instance};
+  };
+  std::map<Identity, std::size_t> places;
+  for (std::size_t i = 0; i < before.size(); ++i) places.try_emplace(identity_of(before[i]), i);
   bool same = before.size() == rows.size();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     TargetRow& row = rows[i];
-    const auto old = std::find_if(before.begin(), before.end(), is_of(row));
-    if (old == before.end()) {
+    const auto place = places.find(identity_of(row));
+    if (place == places.end()) {
       row.since = loop_.clock().wall();
       same = false;
       continue;
     }
+    const TargetRow* old = &before[place->second];
     row.state = old->state;
     row.reason = old->reason;
     row.since = old->since;
-    same = same && old == before.begin() + static_cast<std::ptrdiff_t>(i) &&
-           old->weight == row.weight && old->host == row.host && old->leaving == row.leaving;
+    same = same && place->second == i && old->weight == row.weight && old->host == row.host &&
+           old->leaving == row.leaving;
   }
   return same;
 }
