@@ -58,10 +58,11 @@ def test_traffic_spills_over_when_the_own_zone_is_full(rig):
     load = Load(f"http://127.0.0.1:{rig.port}", profile=[(0, 36)], seconds=15).start()
     summary = load.wait()
     check_equal(summary["failures"], 0, f"failures: {summary['errors']}")
-    late = [o.seconds for o in load.outcomes if o.at > 8]
-    late.sort()
-    p95 = late[int(len(late) * 0.95)]
-    check(p95 < 3.0, f"p95 {p95:.2f} s: the own zone drowns while the others idle")
+    late = collections.Counter(o.instance for o in load.outcomes if o.at > 8)
+    own = late[origins[0].name] / sum(late.values())
+    # It can take a fifth to a third of them, as fast as this machine is.
+    print(f"  {own:.0%} of the late ones: {late}")
+    check(0 < own < 0.6, f"{own:.0%} still went to the own zone: {late}")
 
 
 @test(timeout=60)
