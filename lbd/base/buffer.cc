@@ -74,22 +74,19 @@ void Buffer::compact() noexcept {
   begin_ = 0;
 }
 
-void Buffer::append(std::string_view bytes) {
-  if (bytes.size() > block_.size() - end_) {
-    if (size() + bytes.size() <= block_.size()) {
-      compact();
-    } else {
-      reserve(std::max(2 * block_.size(), size() + bytes.size()));
-    }
+void Buffer::grow(std::size_t more) {
+  if (size() + more <= block_.size()) {
+    compact();
+  } else {
+    reserve(std::max(2 * block_.size(), size() + more));
   }
-  if (!bytes.empty()) std::memcpy(block_.data() + end_, bytes.data(), bytes.size());
-  end_ += bytes.size();
 }
 
 void Buffer::append_decimal(std::uint64_t number) {
-  char digits[20];
-  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, number);
-  append(std::string_view(digits, static_cast<std::size_t>(end - digits)));
+  constexpr std::size_t kDigitsMax = 20;
+  char* const first = room(kDigitsMax);
+  const auto [end, error] = std::to_chars(first, first + kDigitsMax, number);
+  end_ += static_cast<std::size_t>(end - first);
 }
 
 }  // namespace lbd

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -68,11 +69,70 @@ class Buffer {
   void reserve(std::size_t capacity);
   /// Moves the content to the front of the block. Invalidates views.
   void compact() noexcept;
-  void append(std::string_view bytes);
-  void append(char byte) { append(std::string_view(&byte, 1)); }
+  void append(std::string_view bytes) {
+    copy(room(bytes.size()), bytes);
+    end_ += bytes.size();
+  }
+  void append(char byte) {
+    *room(1) = byte;
+    ++end_;
+  }
+  /// All of them, one after the other, with one look at the room there is.
+  template <class... Text>
+  void append_all(const Text&... text) {
+    const std::size_t size = (length(text) + ...);
+    char* to = room(size);
+    ((to = copy(to, text)), ...);
+    end_ += size;
+  }
   void append_decimal(std::uint64_t number);
 
  private:
+  /// Where `size` bytes can be written.
+  [[nodiscard]] char* room(std::size_t size) {
+    if (size > block_.size() - end_) grow(size);
+    return block_.data() + end_;
+  }
+  void grow(std::size_t size);
+  static std::size_t length(std::string_view text) noexcept { return text.size(); }
+  template <std::size_t kSize>
+  static std::size_t length(const char (&/*literal*/)[kSize]) noexcept {
+    return kSize - 1;
+  }
+  template <std::size_t kSize>
+  static char* copy(char* to, const char (&literal)[kSize]) noexcept {
+    std::memcpy(to, literal, kSize - 1);
+    return to + kSize - 1;
+  }
+  /// Most pieces of a head are short: copied without a call. Returns where the copy ends.
+  static char* copy(char* to, std::string_view from) noexcept {
+    const std::size_t size = from.size();
+    if (size > 32) {
+      std::memcpy(to, from.data(), size);
+    } else if (size >= 16) {
+      copy_ends<16>(to, from);
+    } else if (size >= 8) {
+      copy_ends<8>(to, from);
+    } else if (size >= 4) {
+      copy_ends<4>(to, from);
+    } else if (size >= 2) {
+      copy_ends<2>(to, from);
+    } else if (size == 1) {
+      *to = from.front();
+    }
+    return to + size;
+  }
+  /// The first `kBytes` and the last, which may overlap.
+  template <std::size_t kBytes>
+  static void copy_ends(char* to, std::string_view from) noexcept {
+    std::array<char, kBytes> first;
+    std::array<char, kBytes> last;
+    std::memcpy(first.data(), from.data(), kBytes);
+    std::memcpy(last.data(), from.data() + from.size() - kBytes, kBytes);
+    std::memcpy(to, first.data(), kBytes);
+    std::memcpy(to + from.size() - kBytes, last.data(), kBytes);
+  }
+
   BufferPool* pool_;
   std::span<char> block_;
   std::size_t begin_ = 0;

@@ -17,8 +17,8 @@ namespace {
 #endif
 
 #ifndef LBD_PLAIN_HEAP
-constexpr std::size_t kClassBytes = 64;
-constexpr std::size_t kClasses = 64;  // up to 4 KiB
+constexpr std::size_t kClassBytes = 32;
+constexpr std::size_t kClasses = 128;  // up to 4 KiB
 constexpr std::size_t kFreePerClassMax = 4096;
 /// Made at once when a class has none left: the next peak is a little higher than the last, and
 /// should not need the heap again.
@@ -28,22 +28,27 @@ struct Node {
   Node* next;
 };
 
-/// The calling thread's free blocks. Trivially destructible state is left to the thread's end on
-/// purpose: blocks may still be released by later thread_local destructors.
+/// The calling thread's free blocks. Without a constructor or destructor, so that nothing is asked
+/// before each use; `ending` frees them, and what is released after it goes back to the heap.
 struct FreeList {
-  std::array<Node*, kClasses> head{};
-  std::array<std::size_t, kClasses> count{};
-  bool open = true;
+  std::array<Node*, kClasses> head;
+  std::array<std::size_t, kClasses> count;
+  bool closed;
+};
 
-  ~FreeList() {
-    open = false;
-    for (Node*& node : head) {
+constinit thread_local FreeList free_blocks{};
+
+struct Ending {
+  ~Ending() {
+    free_blocks.closed = true;
+    for (Node*& node : free_blocks.head) {
       while (node != nullptr) std::free(std::exchange(node, node->next));
     }
   }
+  void touch() const noexcept {}  // makes it this thread's
 };
 
-thread_local FreeList free_blocks;
+thread_local Ending ending;
 
 constexpr std::size_t class_of(std::size_t size) { return (size - 1) / kClassBytes; }
 #endif
@@ -68,7 +73,8 @@ void* take_recycled(std::size_t size) {
   }
   void* block = std::malloc(slot < kClasses ? (slot + 1) * kClassBytes : size);
   if (block == nullptr) throw std::bad_alloc();
-  if (slot >= kClasses) return block;
+  if (slot >= kClasses || free_blocks.closed) return block;
+  ending.touch();
   for (std::size_t i = 1; i < kRefill; ++i) {
     void* spare = std::malloc((slot + 1) * kClassBytes);
     if (spare == nullptr) break;
@@ -79,7 +85,7 @@ void* take_recycled(std::size_t size) {
 
 void give_recycled(void* block, std::size_t size) noexcept {
   const std::size_t slot = class_of(size);
-  if (slot >= kClasses || !free_blocks.open || free_blocks.count[slot] >= kFreePerClassMax) {
+  if (slot >= kClasses || free_blocks.closed || free_blocks.count[slot] >= kFreePerClassMax) {
     std::free(block);
     return;
   }

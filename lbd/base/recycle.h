@@ -1,5 +1,5 @@
 // Memory for short-lived objects (coroutine frames, a library's own), recycled per thread in
-// classes of 64 bytes up to 4 KiB: in steady state nothing goes back to the heap. Plain heap under
+// classes of 32 bytes up to 4 KiB: in steady state nothing goes back to the heap. Plain heap under
 // AddressSanitizer, so that it sees every use after free.
 #pragma once
 

@@ -5,12 +5,15 @@
 // Contract: a Task is awaited once, or handed to a TaskGroup, and is never destroyed while it is
 // suspended inside an operation: end the operation first (close the stream, cancel the timer) and
 // let the task run out. Coroutine arguments are taken by value, or refer to what outlives the task.
+// A plain function may return a Task as well, made of the value, when it needs no wait and so no
+// frame: it has done its work before it is awaited.
 #pragma once
 
 #include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "lbd/base/check.h"
@@ -81,11 +84,18 @@ class [[nodiscard]] Task {
 
   Task() noexcept = default;
   explicit Task(Handle handle) noexcept : handle_(handle) {}
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  /// One that has ended already.
+  template <class U>
+  requires(!std::is_void_v<T> && std::is_constructible_v<T, U&&> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Task>) Task(U&& value)
+      : ended_(std::forward<U>(value)) {}
+  Task(Task&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)), ended_(std::move(other.ended_)) {}
   Task& operator=(Task&& other) noexcept {
     if (this != &other) {
       if (handle_) handle_.destroy();
       handle_ = std::exchange(other.handle_, nullptr);
+      ended_ = std::move(other.ended_);
     }
     return *this;
   }
@@ -97,24 +107,30 @@ class [[nodiscard]] Task {
   /// coroutine never suspends, so a loop of ready operations uses no stack (and needs no tail
   /// calls, which -O0 does not give).
   struct Awaiter {
-    Handle handle;
-    static bool await_ready() noexcept { return false; }
+    Task& task;
+    [[nodiscard]] bool await_ready() const noexcept { return task.handle_ == nullptr; }
     bool await_suspend(std::coroutine_handle<> caller) noexcept {
+      const Handle handle = task.handle_;
       handle.resume();
       if (handle.done()) return false;
       handle.promise().continuation = caller;
       return true;
     }
-    T await_resume() { return handle.promise().take(); }
+    T await_resume() {
+      if (task.handle_) return task.handle_.promise().take();
+      if constexpr (!std::is_void_v<T>) return std::move(*task.ended_);
+    }
   };
 
-  Awaiter operator co_await() const noexcept { return Awaiter{handle_}; }
+  Awaiter operator co_await() noexcept { return Awaiter{*this}; }
 
   /// Hands the frame over to the caller (TaskGroup).
   [[nodiscard]] Handle release() noexcept { return std::exchange(handle_, nullptr); }
 
  private:
+  struct Nothing {};
   Handle handle_ = nullptr;
+  [[no_unique_address]] std::conditional_t<std::is_void_v<T>, Nothing, std::optional<T>> ended_;
 };
 
 namespace detail {

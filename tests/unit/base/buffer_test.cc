@@ -54,6 +54,33 @@ TEST(Buffer, ReserveKeepsTheContentAndGivesTheWholeBlock) {
   EXPECT_GE(buffer.capacity(), 5000u);
 }
 
+TEST(Buffer, PiecesOfEverySizeAreCopiedWhole) {
+  BufferPool pool;
+  std::string text;
+  for (int i = 0; i < 100; ++i) text.push_back(static_cast<char>('!' + i % 90));
+  for (std::size_t size = 0; size <= text.size(); ++size) {
+    Buffer one(pool);
+    one.append("<");
+    one.append(std::string_view(text).substr(0, size));
+    one.append('>');
+    EXPECT_EQ(one.view(), "<" + text.substr(0, size) + ">");
+    Buffer all(pool);
+    all.append_all("name", ": ", std::string_view(text).substr(0, size), "\r\n");
+    EXPECT_EQ(all.view(), "name: " + text.substr(0, size) + "\r\n");
+  }
+}
+
+TEST(Buffer, SeveralPiecesGrowItOnceAndKeepWhatIsThere) {
+  BufferPool pool;
+  Buffer buffer(pool);
+  const std::string before(1000, 'b');
+  const std::string value(3000, 'v');
+  buffer.append(before);
+  buffer.consume(10);
+  buffer.append_all("n", value, "\n");
+  EXPECT_EQ(buffer.view(), before.substr(10) + "n" + value + "\n");
+}
+
 TEST(Buffer, NumbersAreWrittenWhole) {
   BufferPool pool;
   Buffer buffer(pool);
@@ -101,7 +128,7 @@ TEST(Frames, AFrameGivenBackIsTheNextOneOfItsSize) {
 #endif
   void* first = take_recycled(200);
   give_recycled(first, 200);
-  EXPECT_EQ(take_recycled(193), first);  // the same class of 64 bytes
+  EXPECT_EQ(take_recycled(193), first);  // the same class of 32 bytes
   give_recycled(first, 193);
   void* large = take_recycled(10'000);  // beyond the classes
   ASSERT_NE(large, nullptr);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+
 #include "lbd/base/event.h"
 #include "tests/support/manual_clock.h"
 
@@ -30,6 +32,28 @@ TEST(Task, AMillionReadyAwaitsUseNoStack) {
   int count = 0;
   group.spawn(count_to(1'000'000, count));
   EXPECT_EQ(count, 1'000'000);
+  EXPECT_EQ(group.running(), 0u);
+}
+
+Task<std::unique_ptr<int>> without_a_frame(int value) { return std::make_unique<int>(value); }
+Task<> done_already() { return {}; }
+
+Task<> add_from_no_frame(int& sum) {
+  const std::unique_ptr<int> got = co_await without_a_frame(40);
+  sum += *got;
+  Task<std::unique_ptr<int>> kept = without_a_frame(2);
+  Task<std::unique_ptr<int>> moved = std::move(kept);
+  const std::unique_ptr<int> later = co_await moved;
+  sum += *later;
+  co_await done_already();
+}
+
+TEST(Task, OneThatIsMadeOfItsValueIsAwaitedLikeAnyOther) {
+  TaskGroup group;
+  int sum = 0;
+  group.spawn(add_from_no_frame(sum));
+  group.spawn(done_already());
+  EXPECT_EQ(sum, 42);
   EXPECT_EQ(group.running(), 0u);
 }
 
