@@ -7,10 +7,7 @@
 namespace lbd::http {
 
 void write_header(std::string_view name, std::string_view value, Buffer& out) {
-  out.append(name);
-  out.append(": ");
-  out.append(value);
-  out.append("\r\n");
+  out.append_all(name, ": ", value, "\r\n");
 }
 
 void write_headers(const std::vector<Header>& headers, Buffer& out) {
@@ -32,15 +29,10 @@ void end_head(Buffer& out) { out.append("\r\n"); }
 
 void write_request_head(const RequestHead& request, const std::vector<Header>& headers,
                         Buffer& out) {
-  out.append(request.method_text);
-  out.append(' ');
-  out.append(request.path);
+  out.append_all(request.method_text, " ", request.path);
   // A bare "?" is kept: it was sent, and some caches tell the two apart.
   const bool has_query = request.target.find('?') != std::string_view::npos;
-  if (has_query) {
-    out.append('?');
-    out.append(request.query);
-  }
+  if (has_query) out.append_all("?", request.query);
   out.append(" HTTP/1.1\r\n");
   write_headers(headers, out);
   if (request.takes_trailers) write_header("Connection", "TE", out);
@@ -61,9 +53,7 @@ void write_request_head(const RequestHead& request, const std::vector<Header>& h
 void write_status_line(const StatusLine& line, Buffer& out) {
   out.append("HTTP/1.1 ");
   out.append_decimal(static_cast<std::uint64_t>(line.status));
-  out.append(' ');
-  out.append(line.reason.empty() ? reason_phrase(line.status) : line.reason);
-  out.append("\r\n");
+  out.append_all(" ", line.reason.empty() ? reason_phrase(line.status) : line.reason, "\r\n");
 }
 
 std::string_view http_date(std::int64_t unix_seconds, std::span<char, 29> storage) noexcept {

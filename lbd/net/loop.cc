@@ -38,7 +38,12 @@ LoopCore::~LoopCore() {
   ::close(epoll_);
 }
 
-TimePoint LoopCore::now() const noexcept { return std::chrono::steady_clock::now(); }
+// Asked some ten times for a request: within one call from a worker's loop time stands still.
+TimePoint LoopCore::now() const noexcept {
+  if (!turning_ || host_) return std::chrono::steady_clock::now();
+  if (moment_ == TimePoint{}) moment_ = std::chrono::steady_clock::now();
+  return moment_;
+}
 WallTime LoopCore::wall() const noexcept { return std::chrono::system_clock::now(); }
 
 void LoopCore::run() {
@@ -137,6 +142,7 @@ void LoopCore::turn(int timeout_ms) {
   batch_size_ = static_cast<std::size_t>(std::max(count, 0));
   for (batch_at_ = 0; batch_at_ < batch_size_; ++batch_at_) {
     const epoll_event event = batch_[batch_at_];
+    moment_ = {};
     if (event.data.ptr != nullptr) static_cast<Watch*>(event.data.ptr)->ready(event.events);
   }
   batch_at_ = batch_size_ = 0;
@@ -160,6 +166,7 @@ void LoopCore::run_deferred() {
     while (now.next_ != &now) {
       Watch& watch = *now.next_;
       watch.unlink();
+      moment_ = {};
       watch.resume_deferred();
     }
   }
@@ -169,6 +176,7 @@ void LoopCore::run_slow() {
   for (int ran = 0; ran < kSlowPerTurn && slow_.next_ != &slow_; ++ran) {
     Watch& watch = *slow_.next_;
     watch.unlink();
+    moment_ = {};
     watch.resume_deferred();
   }
 }
@@ -179,7 +187,10 @@ void LoopCore::run_posted() {
     if (posted_.empty()) return;
     running_.swap(posted_);
   }
-  for (std::function<void()>& work : running_) std::exchange(work, nullptr)();
+  for (std::function<void()>& work : running_) {
+    moment_ = {};
+    std::exchange(work, nullptr)();
+  }
   running_.clear();
 }
 
@@ -243,6 +254,7 @@ void LoopCore::schedule_next() noexcept {
 
 void LoopCore::run_timers() {
   if (scheduled_tick_ == UINT64_MAX) return;
+  moment_ = {};
   const TimePoint moment = now();
   const auto target = static_cast<std::uint64_t>((moment - start_) / kTick);
   if (target < scheduled_tick_) return;
@@ -275,6 +287,7 @@ void LoopCore::run_slot(std::size_t index, TimePoint moment) {
     }
     timer.armed = false;
     --armed_;
+    moment_ = {};
     timer.fire();
   }
 }

@@ -137,6 +137,7 @@ class LoopCore final : public Clock {
   Anchor deferred_;
   Anchor slow_;
   bool turning_ = false;
+  mutable TimePoint moment_{};  // when the call under way first asked; none: it has not yet
   std::vector<char> scratch_;
   std::vector<std::unique_ptr<Watch>> leaving_;
   std::unique_ptr<LoopHost> host_;

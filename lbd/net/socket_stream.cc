@@ -51,10 +51,21 @@ bool SocketStream::begin_open(IoWait& wait) {
 }
 
 bool SocketStream::begin_read(std::span<char> into, IoWait& wait) {
-  LBD_CHECK(read_ == nullptr && !into.empty());
+  LBD_CHECK(!into.empty());
+  into_ = into;
+  return post_read(wait);
+}
+
+bool SocketStream::begin_read(RoomMaker room, IoWait& wait) {
+  into_ = {};
+  room_ = room;
+  return post_read(wait);
+}
+
+bool SocketStream::post_read(IoWait& wait) {
+  LBD_CHECK(read_ == nullptr);
   if (fd_ < 0) return over(wait, ECANCELED);
   read_ = &wait;
-  into_ = into;
   if (may_receive() || failure_ != 0) core_.defer(*this);
   return false;
 }
@@ -146,8 +157,11 @@ void SocketStream::go_on_reading() {
     result.fault = Fault::cancelled;
   } else if (failure_ != 0) {
     result = {Fault::io_error, failure_, 0};
-  } else if (!may_receive() || !receive_some(into_, result)) {
+  } else if (!may_receive()) {
     return;
+  } else {
+    if (into_.empty()) into_ = room_.make(room_.context);
+    if (!receive_some(into_, result)) return;
   }
   std::exchange(read_, nullptr)->finish(result);
 }
@@ -193,12 +207,17 @@ ssize_t SocketStream::receive(std::span<char> into) noexcept {
 }
 
 ssize_t SocketStream::send(std::span<iovec> pieces) noexcept {
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
   msghdr message{};
   message.msg_iov = pieces.data();
   message.msg_iovlen = pieces.size();
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (pieces.size() == 1) {  // the kernel has less to look at
+      sent = ::send(fd_, pieces.front().iov_base, pieces.front().iov_len, kFlags);
+    } else {
+      sent = ::sendmsg(fd_, &message, kFlags);
+    }
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) return sent;
   if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;

@@ -32,6 +32,7 @@ class SocketStream : public Stream, protected Watch {
   [[nodiscard]] virtual TlsFailure take_failure() { return {TlsFault::none, {}}; }
 
   bool begin_read(std::span<char> into, IoWait& wait) override;
+  bool begin_read(RoomMaker room, IoWait& wait) override;
   bool begin_write(std::span<const iovec> pieces, IoWait& wait) override;
   void cancel() noexcept override;
   void shutdown_write() noexcept override;
@@ -76,6 +77,7 @@ class SocketStream : public Stream, protected Watch {
  private:
   void ready(std::uint32_t events) override;
   void resume_deferred() override;
+  bool post_read(IoWait& wait);
   void go_on_opening();
   void go_on_reading();
   void go_on_writing();
@@ -100,6 +102,7 @@ class SocketStream : public Stream, protected Watch {
   IoWait* write_ = nullptr;
   std::string_view greeting_;
   std::span<char> into_;
+  RoomMaker room_;  // that into_ will be, when it is empty
   std::array<iovec, kPiecesMax> pieces_{};
   std::size_t first_ = 0;
   std::size_t count_ = 0;

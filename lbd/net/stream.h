@@ -46,6 +46,13 @@ struct IoWait {
   }
 };
 
+/// Where a read goes. `make` gives room for a byte at least, which holds until the read is over; it
+/// is called once at most, and not before there is something to read.
+struct RoomMaker {
+  std::span<char> (*make)(void* context) = nullptr;
+  void* context = nullptr;
+};
+
 class TlsClient;
 
 /// A handshake that succeeded, as it is counted.
@@ -61,6 +68,8 @@ class Stream {
   /// (true) `wait` is finished on return. `wait` may outlive many awaits: a read may be posted long
   /// before anyone waits for it.
   virtual bool begin_read(std::span<char> into, IoWait& wait) = 0;
+  /// The same with room that is made when something has come: until then it needs none.
+  virtual bool begin_read(RoomMaker room, IoWait& wait) = 0;
   /// Writes all of it, unless it fails. The pieces must live until then; the array of them need
   /// not.
   virtual bool begin_write(std::span<const iovec> pieces, IoWait& wait) = 0;

@@ -177,7 +177,8 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   for (bool fresh = false;; fresh = true) {
     attempt_started_ = worker_.clock.now();
     if (first_.last) waiting_.join(live.load(worker_.index), attempt_started_);
-    const Result<void> connected = co_await connect(choice, *upstream, fresh);
+    Result<void> connected;
+    if (fresh || !take_kept(choice, *upstream)) connected = co_await connect(choice, *upstream);
     if (!connected) {
       error = connected.error();
       break;
@@ -212,13 +213,23 @@ AttemptRecord& Exchange::this_attempt() noexcept {
   return record_.attempts[std::min(record_.attempt_count, most) - 1];
 }
 
-Task<Result<void>> Exchange::connect(const Choice& choice, UpstreamSide& upstream, bool fresh) {
-  if (called_off_ != Fault::none) co_return called_off_error();
-  const net::ProxyHeader greeting = proxy_header();
+UpstreamTo Exchange::way_to(const Choice& choice, const net::ProxyHeader& greeting) const noexcept {
   const TimePoint deadline =
       std::min(attempt_started_ + group_settings().timeouts.connect, total_due_);
-  const UpstreamTo to{worker_, *choice.target, *group_, greeting.view(), deadline};
-  if (!fresh && upstream.take_kept(to)) co_return Result<void>();
+  return {worker_, *choice.target, *group_, greeting.view(), deadline};
+}
+
+/// A connection that is there, if there is one.
+bool Exchange::take_kept(const Choice& choice, UpstreamSide& upstream) {
+  if (called_off_ != Fault::none) return false;
+  const net::ProxyHeader greeting = proxy_header();
+  return upstream.take_kept(way_to(choice, greeting));
+}
+
+Task<Result<void>> Exchange::connect(const Choice& choice, UpstreamSide& upstream) {
+  if (called_off_ != Fault::none) co_return called_off_error();
+  const net::ProxyHeader greeting = proxy_header();
+  const UpstreamTo to = way_to(choice, greeting);
   co_return co_await dial(to, choice, upstream);
 }
 

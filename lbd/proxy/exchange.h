@@ -92,9 +92,12 @@ class Exchange {
   void arm_total_deadline();
   Task<> forward(const upstream::SnapshotRoute& route);
   Task<Error> attempt(const Choice& choice);
-  Task<Result<void>> connect(const Choice& choice, UpstreamSide& upstream, bool fresh);
+  [[nodiscard]] UpstreamTo way_to(const Choice& choice,
+                                  const net::ProxyHeader& greeting) const noexcept;
+  [[nodiscard]] bool take_kept(const Choice& choice, UpstreamSide& upstream);
+  Task<Result<void>> connect(const Choice& choice, UpstreamSide& upstream);
   Task<Error> converse(UpstreamSide& upstream, const Choice& choice);
-  Task<Result<void>> receive(UpstreamSide& upstream, const Choice& choice);
+  Task<Result<void>> pass_interims(UpstreamSide& upstream);
   Task<Error> relay(UpstreamSide& upstream, const Choice& choice);
   Task<> upload(UpstreamSide& upstream);
   Task<Error> tunnel(UpstreamSide& upstream, const Choice& choice);

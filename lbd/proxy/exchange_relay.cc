@@ -24,6 +24,10 @@ void note_latency(upstream::TargetLoad& load, float sample) noexcept {
       floor <= 0 || average < floor ? average : floor + kFloorDrift * (average - floor));
 }
 
+bool is_interim(const http::ResponseHead& head) noexcept {
+  return head.status < 200 && head.status != 101;
+}
+
 /// A response without a Date gets one on its way (RFC 9110 §6.6.1).
 void add_date(std::vector<http::Header>& headers, WorkerContext& worker) {
   const bool has = std::any_of(headers.begin(), headers.end(), [](const http::Header& each) {
@@ -51,7 +55,9 @@ Task<Error> Exchange::converse(UpstreamSide& upstream, const Choice& choice) {
   // A target may answer and close before it has read everything: whatever became of the sending,
   // read.
   Error error{};
-  const Result<void> received = co_await receive(upstream, choice);
+  Result<void> received = co_await upstream.read_head(state_->response);
+  if (received && is_interim(state_->response)) received = co_await pass_interims(upstream);
+  if (received) note_head(choice);
   if (!received) {
     error = sent ? received.error() : sent.error();
   } else if (state_->response.status == 101) {
@@ -59,7 +65,7 @@ Task<Error> Exchange::converse(UpstreamSide& upstream, const Choice& choice) {
   } else {
     error = co_await relay(upstream, choice);
   }
-  co_await end_upload(upstream);
+  if (upload_.running() > 0) co_await end_upload(upstream);
   current_ = nullptr;
   if (called_off_ != Fault::none) co_return called_off_error();
   if (moved_) co_return Error{Fault::target_down, Side::self, false};
@@ -70,21 +76,21 @@ Task<Error> Exchange::converse(UpstreamSide& upstream, const Choice& choice) {
   co_return error;
 }
 
-/// Reads the response's head; interim ones are passed on, but for 100, which we gave ourselves.
-Task<Result<void>> Exchange::receive(UpstreamSide& upstream, const Choice& choice) {
-  for (std::uint32_t interim = 0;; ++interim) {
+/// From the interim response that has come to the head of the final one. They are passed on, but
+/// for 100, which we gave ourselves.
+Task<Result<void>> Exchange::pass_interims(UpstreamSide& upstream) {
+  for (std::uint32_t interim = 0; is_interim(state_->response); ++interim) {
+    if (interim == kInterimMax) co_return Error{Fault::bad_response, Side::upstream, false};
+    if (state_->response.status != 100) {
+      response_headers(state_->response, via(), record_.id, state_->client_headers);
+      const ResponseOut out{
+          state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
+      const Result<void> sent = co_await client_.send_interim(out);
+      if (!sent) co_return sent;
+    }
     const Result<void> got = co_await upstream.read_head(state_->response);
     if (!got) co_return got;
-    if (state_->response.status >= 200 || state_->response.status == 101) break;
-    if (interim == kInterimMax) co_return Error{Fault::bad_response, Side::upstream, false};
-    if (state_->response.status == 100) continue;
-    response_headers(state_->response, via(), record_.id, state_->client_headers);
-    const ResponseOut out{
-        state_->response.status, state_->response.reason, &state_->client_headers, {}, false};
-    const Result<void> sent = co_await client_.send_interim(out);
-    if (!sent) co_return sent;
   }
-  note_head(choice);
   co_return Result<void>();
 }
 
@@ -130,7 +136,6 @@ void Exchange::start_upload(UpstreamSide& upstream) {
 }
 
 Task<> Exchange::end_upload(UpstreamSide& upstream) {
-  if (upload_.running() == 0) co_return;
   upload_over_ = true;  // an operation that has ended already cannot be called off any more
   upstream.abort();
   client_.abort();

@@ -20,13 +20,19 @@ iovec piece_of(std::string_view bytes) noexcept {
 
 }  // namespace
 
-Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
-  std::array<char, 20> size{};
+/// Most writes are taken by the socket at once and need no frame.
+Task<Result<void>> H1Session::write(std::string_view head, const BodyPiece& piece) {
+  if (begin_write(head, piece)) return written();
+  return finish_write();
+}
+
+/// True: it is over, and `written` says how. What is written must hold until then.
+bool H1Session::begin_write(std::string_view head, const BodyPiece& piece) {
   std::array<iovec, 4> pieces{};
   std::size_t count = 0;
   if (!head.empty()) pieces[count++] = piece_of(head);
   if (response_chunked_ && !piece.bytes.empty()) {
-    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size));
+    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size_line_));
   }
   if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
   if (response_chunked_ && (piece.last || !piece.bytes.empty())) {
@@ -34,27 +40,31 @@ Task<Result<void>> H1Session::write(std::string_view head, BodyPiece piece) {
         piece_of(http::chunk_end(!piece.bytes.empty(), piece.last, piece.trailers, out_));
   }
   if (piece.last) response_done_ = true;
-  if (count == 0) co_return Result<void>();
-  net::IoWait wait;
-  if (!stream_->begin_write(std::span<const iovec>(pieces.data(), count), wait)) {
-    write_watchdog_.set(worker_.clock.now() + timeouts_.write_idle);
-    writing_ = true;
-    co_await net::Finished(wait);
-    writing_ = false;
-    write_watchdog_.cancel();
-  }
-  const net::IoResult sent = wait.result;
-  if (sent.ok()) co_return Result<void>();
+  write_ = {};
+  return count == 0 || stream_->begin_write(std::span<const iovec>(pieces.data(), count), write_);
+}
+
+Task<Result<void>> H1Session::finish_write() {
+  write_watchdog_.set(worker_.clock.now() + timeouts_.write_idle);
+  writing_ = true;
+  co_await net::Finished(write_);
+  writing_ = false;
+  write_watchdog_.cancel();
+  co_return written();
+}
+
+Result<void> H1Session::written() noexcept {
+  if (write_.result.ok()) return {};
   response_done_ = false;
   aborted_ = true;
-  co_return client_error(sent);
+  return client_error(write_.result);
 }
 
 Task<Result<void>> H1Session::send_continue() {
-  if (!continue_owed_) co_return Result<void>();
+  if (!continue_owed_) return Result<void>();
   continue_owed_ = false;
   response_chunked_ = false;
-  co_return co_await write("HTTP/1.1 100 Continue\r\n\r\n", {});
+  return write("HTTP/1.1 100 Continue\r\n\r\n", {});
 }
 
 Task<Result<void>> H1Session::send_interim(const ResponseOut& head) {
@@ -106,12 +116,28 @@ void H1Session::compose_head(const ResponseOut& head, bool whole) {
 
 Task<Result<void>> H1Session::send_head(const ResponseOut& head, BodyPiece first) {
   compose_head(head, first.last);
+  if (!response_chunked_ && first.bytes.size() <= out_.space().size()) {
+    out_.append(std::exchange(first.bytes, {}));  // cheaper than a second piece
+  }
   const std::vector<http::Header>* trailers = std::exchange(first.trailers, nullptr);
   if (trailers != nullptr) first.last = false;
-  Result<void> sent = co_await write(out_.view(), first);
-  out_.clear();  // trailers are made in it, too
-  first = {{}, true, trailers};
-  if (sent && trailers != nullptr) sent = co_await write({}, first);
+  const bool over = begin_write(out_.view(), first);
+  first = {{}, trailers != nullptr, trailers};
+  if (!over || trailers != nullptr) return finish_head(first);
+  out_.release();
+  return written();
+}
+
+/// `left`: trailers, which are made in out_, too.
+Task<Result<void>> H1Session::finish_head(BodyPiece left) {
+  Result<void> sent;
+  if (write_.done) {
+    sent = written();
+  } else {
+    sent = co_await finish_write();
+  }
+  out_.clear();
+  if (sent && left.trailers != nullptr) sent = co_await write({}, left);
   out_.release();
   co_return sent;
 }

@@ -87,27 +87,80 @@ void H1Session::post_read() {
   if (reading_ || in_.space().size() < kRoomMin) return;
   read_ = {};
   reading_ = true;
-  stream_->begin_read(in_.space(), read_);
+  roomed_ = false;
+  stream_->begin_read({&H1Session::make_room, this}, read_);
 }
 
-/// Reads more into `buffer` (in_ or more_); ok with 0 bytes when it is full at `capacity_max`.
-Task<net::IoResult> H1Session::fill(Buffer& buffer, std::size_t capacity_max) {
+/// For a read that was posted ahead of its need, when something has come.
+std::span<char> H1Session::make_room(void* self) {
+  auto* session = static_cast<H1Session*>(self);
+  session->roomed_ = true;
+  if (session->in_.capacity() == 0) session->in_.reserve(kFirstCapacity);
+  return session->in_.space();
+}
+
+/// Between requests a connection holds no memory that it can do without.
+void H1Session::rest() {
+  if (reading_ && roomed_) return;
+  in_.release();
+  worker_.give_back(std::move(head_.headers));
+  if (reading_) return;
+  read_ = {};
+  reading_ = true;
+  roomed_ = false;
+  stream_->begin_read({&H1Session::make_room, this}, read_);
+}
+
+/// Reads more into `buffer` (in_ or more_); ok with 0 bytes when it is full at `capacity_max`. It
+/// is awaited at once.
+class H1Session::Fill {
+ public:
+  Fill(H1Session& session, Buffer& buffer, std::size_t capacity_max) noexcept
+      : session_(session), buffer_(buffer), capacity_max_(capacity_max) {}
+  [[nodiscard]] bool await_ready() {
+    waits_ = session_.begin_fill(buffer_, capacity_max_);
+    return !waits_ || session_.read_.done;
+  }
+  void await_suspend(std::coroutine_handle<> waiter) noexcept { session_.read_.waiter = waiter; }
+  net::IoResult await_resume() noexcept {
+    return waits_ ? session_.end_fill(buffer_) : net::IoResult{};
+  }
+
+ private:
+  H1Session& session_;
+  Buffer& buffer_;
+  std::size_t capacity_max_;
+  bool waits_ = false;
+};
+
+H1Session::Fill H1Session::fill(Buffer& buffer, std::size_t capacity_max) noexcept {
+  return {*this, buffer, capacity_max};
+}
+
+/// False: there is no room.
+bool H1Session::begin_fill(Buffer& buffer, std::size_t capacity_max) {
+  if (phase_ == Phase::idle && in_.empty()) rest();
   if (!reading_) {
     if (buffer.empty()) buffer.clear();
     if (buffer.space().empty()) buffer.compact();
     if (buffer.space().empty()) {
-      if (buffer.capacity() >= capacity_max) co_return net::IoResult{};
+      if (buffer.capacity() >= capacity_max) return false;
       buffer.reserve(std::min(std::max(4 * buffer.capacity(), kFirstCapacity), capacity_max));
     }
     read_ = {};
     reading_ = true;
+    roomed_ = true;
     stream_->begin_read(buffer.space(), read_);
   }
   waiting_ = true;
-  const net::IoResult result = co_await net::Finished(read_);
+  return true;
+}
+
+net::IoResult H1Session::end_fill(Buffer& buffer) noexcept {
+  const net::IoResult result = read_.result;
   waiting_ = reading_ = false;
   if (result.ok()) buffer.commit(result.bytes);
-  co_return result;
+  return result;
 }
 
 /// The listener as it is configured now; false when a reload has removed it.
@@ -147,7 +200,6 @@ void H1Session::prepare_next() {
     more_.release();
     body_in_more_ = false;
   }
-  if (!reading_ && in_.empty() && in_.capacity() > kFirstCapacity) in_.release();
 }
 
 /// Where the head ends, 0 when more of it must come; empty lines before it are skipped.
@@ -164,6 +216,7 @@ Fault H1Session::parse_head(std::size_t size) {
   // The read that notices the client leaving needs room behind the head; made before there are
   // views.
   if (!reading_ && in_.space().size() < kRoomMin) in_.reserve(in_.size() + kFirstCapacity);
+  if (head_.headers.capacity() == 0) head_.headers = worker_.take_fields();
   Fault fault = http::parse_request_head(in_.view().substr(0, size), head_);
   if (fault == Fault::none) fault = judge(desync_mode_, head_);
   vouch_for_certificate(client_, head_);

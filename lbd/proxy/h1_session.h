@@ -1,6 +1,7 @@
 // HTTP/1.x from a client: reads requests one after the other and serves each with an exchange.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "lbd/base/buffer.h"
@@ -47,9 +48,16 @@ class H1Session final : public Session, public ClientSide {
   Task<> serve();
   Task<> refuse(Fault fault);
   Task<> close();
-  Task<net::IoResult> fill(Buffer& buffer, std::size_t capacity_max);
+  class Fill;
+  [[nodiscard]] Fill fill(Buffer& buffer, std::size_t capacity_max) noexcept;
+  bool begin_fill(Buffer& buffer, std::size_t capacity_max);
+  net::IoResult end_fill(Buffer& buffer) noexcept;
   Task<Result<void>> read_more_body();
-  Task<Result<void>> write(std::string_view head, BodyPiece piece);
+  Task<Result<void>> write(std::string_view head, const BodyPiece& piece);
+  bool begin_write(std::string_view head, const BodyPiece& piece);
+  Task<Result<void>> finish_write();
+  Task<Result<void>> finish_head(BodyPiece left);
+  Result<void> written() noexcept;
   Task<Result<void>> end_tunnel(BodyPiece last);
   void compose_head(const ResponseOut& head, bool whole);
   Result<std::size_t, Fault> scan_head();
@@ -58,12 +66,14 @@ class H1Session final : public Session, public ClientSide {
   [[nodiscard]] Fault refused(Fault fault, http::DesyncReason why, std::string_view bytes) noexcept;
   [[nodiscard]] Fault head_fault(const net::IoResult& result) const noexcept;
   void post_read();
+  void rest();
   void watch_on();
   bool read_ahead_ended();
   void set_deadline(std::chrono::milliseconds after) noexcept;
   void shorten_idle() noexcept;
   void prepare_next();
   [[nodiscard]] Error client_error(const net::IoResult& result) const noexcept;
+  static std::span<char> make_room(void* self);
   static void read_expired(void* self);
   static void write_expired(void* self);
   static void read_ended(void* self);
@@ -81,6 +91,8 @@ class H1Session final : public Session, public ClientSide {
   Buffer more_;  // bodies
   Buffer out_;   // heads of responses
   net::IoWait read_;
+  net::IoWait write_;
+  std::array<char, 20> size_line_{};  // of the chunk that is being written
   TimePoint idle_since_{};
   Timer read_watchdog_;
   Timer write_watchdog_;
@@ -93,6 +105,7 @@ class H1Session final : public Session, public ClientSide {
   std::uint32_t empty_lines_ = 0;  // before the head that is being read
   Phase phase_ = Phase::idle;
   bool reading_ = false;
+  bool roomed_ = false;   // the read has its room in in_
   bool waiting_ = false;  // a read is waited for, so its deadline counts
   bool writing_ = false;  // a write is waited for
   bool expired_ = false;

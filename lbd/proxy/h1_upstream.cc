@@ -1,7 +1,5 @@
 #include "lbd/proxy/h1_upstream.h"
 
-#include <array>
-
 #include "lbd/http/h1_write.h"
 #include "lbd/net/goodbye.h"
 #include "lbd/proxy/worker_context.h"
@@ -15,6 +13,8 @@ constexpr std::size_t kReadCapacityMax = 64 * 1024;
 iovec piece_of(std::string_view bytes) noexcept {
   return {const_cast<char*>(bytes.data()), bytes.size()};
 }
+
+Task<> retire(std::unique_ptr<upstream::Connection> connection) { co_await connection->retire(); }
 
 }  // namespace
 
@@ -74,12 +74,10 @@ std::unique_ptr<upstream::Connection> H1Upstream::release(bool& reusable) noexce
 Task<> H1Upstream::finish(bool well) {
   bool reusable = false;
   std::unique_ptr<upstream::Connection> connection = release(reusable);
-  if (well && reusable) {
-    worker_->idle.give_back(std::move(connection), settings_->timeouts.idle,
-                            settings_->limits.idle_connections_max);
-  } else {
-    co_await connection->retire();
-  }
+  if (!well || !reusable) return retire(std::move(connection));
+  worker_->idle.give_back(std::move(connection), settings_->timeouts.idle,
+                          settings_->limits.idle_connections_max);
+  return {};
 }
 
 Error H1Upstream::error_now(const net::IoResult& result) const noexcept {
@@ -101,29 +99,46 @@ Task<Result<void>> H1Upstream::send_head(const http::RequestHead& request,
   request_done_ = first.last;
   out_.clear();
   http::write_request_head(request, headers, out_);
-  std::array<char, 20> size{};
+  if (!request_chunked_ && first.bytes.size() <= out_.space().size()) {
+    out_.append(std::exchange(first.bytes, {}));  // cheaper than a second piece
+  }
   std::array<iovec, 4> pieces{piece_of(out_.view())};
   std::size_t count = 1;
   if (!first.bytes.empty()) {
     if (request_chunked_)
-      pieces[count++] = piece_of(http::chunk_size_line(first.bytes.size(), size));
+      pieces[count++] = piece_of(http::chunk_size_line(first.bytes.size(), size_line_));
     pieces[count++] = piece_of(first.bytes);
   }
   if (request_chunked_ && (first.last || !first.bytes.empty())) {
     pieces[count++] =
         piece_of(http::chunk_end(!first.bytes.empty(), first.last, first.trailers, tail_));
   }
-  const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-  if (!sent.ok()) co_return error_now(sent);
-  co_return Result<void>();
+  return write({pieces.data(), count});
+}
+
+/// Most writes are taken by the socket at once and need no frame. The pieces must hold until the
+/// end, the array of them need not.
+Task<Result<void>> H1Upstream::write(std::span<const iovec> pieces) {
+  write_ = {};
+  if (connection_->stream().begin_write(pieces, write_)) return written();
+  return finish_write();
+}
+
+Task<Result<void>> H1Upstream::finish_write() {
+  co_await net::Finished(write_);
+  co_return written();
+}
+
+Result<void> H1Upstream::written() noexcept {
+  if (write_.result.ok()) return {};
+  return error_now(write_.result);
 }
 
 Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
-  std::array<char, 20> size{};
   std::array<iovec, 3> pieces{};
   std::size_t count = 0;
   if (request_chunked_ && !piece.bytes.empty()) {
-    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size));
+    pieces[count++] = piece_of(http::chunk_size_line(piece.bytes.size(), size_line_));
   }
   if (!piece.bytes.empty()) pieces[count++] = piece_of(piece.bytes);
   if (request_chunked_) {
@@ -133,8 +148,8 @@ Task<Result<void>> H1Upstream::send_body(BodyPiece piece) {
     }
   }
   if (count > 0) {
-    const net::IoResult sent = co_await connection_->stream().write({pieces.data(), count});
-    if (!sent.ok()) co_return error_now(sent);
+    const Result<void> sent = co_await write({pieces.data(), count});
+    if (!sent) co_return sent;
   }
   request_done_ = piece.last;
   if (tunnel_ && piece.last) connection_->stream().shutdown_write();

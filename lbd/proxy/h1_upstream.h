@@ -1,7 +1,9 @@
 // HTTP/1.1 to a target: one request at a time on a Connection.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <span>
 
 #include "lbd/base/buffer.h"
 #include "lbd/http/body_reader.h"
@@ -49,13 +51,18 @@ class H1Upstream final : public UpstreamSide {
  private:
   /// Why an operation failed.
   [[nodiscard]] Error error_now(const net::IoResult& result) const noexcept;
+  Task<Result<void>> write(std::span<const iovec> pieces);
+  Task<Result<void>> finish_write();
+  [[nodiscard]] Result<void> written() noexcept;
 
   upstream::Dial* dial_ = nullptr;  // while a connection is being made
   WorkerContext* worker_ = nullptr;
   const config::TargetGroup* settings_ = nullptr;
   std::unique_ptr<upstream::Connection> connection_;
+  net::IoWait write_;
   Buffer out_;
-  Buffer tail_;  // trailers of the request
+  Buffer tail_;                       // trailers of the request
+  std::array<char, 20> size_line_{};  // of the chunk that is being written
   http::HeadLimits limits_;
   http::HeadScanner scanner_;
   http::BodyReader body_;

@@ -245,10 +245,11 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
 }
 
 std::size_t times_through(const http::RequestHead& request, std::string_view via) noexcept {
-  const std::string_view self = received_by(via);
+  std::string_view self;
   std::size_t times = 0;
   for (const Header& header : request.headers) {
     if (header.id != HeaderId::via) continue;
+    if (self.empty()) self = received_by(via);
     std::string_view rest = header.value;
     while (!rest.empty()) {
       const std::size_t comma = std::min(rest.find(','), rest.size());

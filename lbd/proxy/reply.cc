@@ -14,10 +14,20 @@
 namespace lbd::proxy {
 namespace {
 
-constexpr std::string_view kHex = "0123456789abcdef";
+/// Two digits of each byte.
+constexpr std::array<std::array<char, 2>, 256> kHex = [] {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::array<std::array<char, 2>, 256> table{};
+  for (std::size_t i = 0; i < 256; ++i) table[i] = {kDigits[i >> 4], kDigits[i & 15]};
+  return table;
+}();
 
 void write_hex(std::uint64_t number, char* at) noexcept {
-  for (int i = 15; i >= 0; --i, number >>= 4) at[i] = kHex[number & 15];
+  for (int i = 0; i < 8; ++i, number <<= 8) {
+    const std::array<char, 2>& digits = kHex[number >> 56];
+    at[2 * i] = digits[0];
+    at[2 * i + 1] = digits[1];
+  }
 }
 
 using IdStorage = std::array<char, 32>;

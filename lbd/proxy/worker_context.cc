@@ -14,6 +14,8 @@ namespace {
 // Some hundred KiB each: what a burst of them may take, and what is kept after it.
 constexpr std::size_t kEncodersMax = 256;
 constexpr std::size_t kFreeEncodersMax = 16;
+// Of heads; connections that wait for a request keep none.
+constexpr std::size_t kFreeFieldsMax = 1024;
 
 }  // namespace
 
@@ -84,6 +86,19 @@ std::unique_ptr<ExchangeState> WorkerContext::take_state() {
 
 void WorkerContext::give_back(std::unique_ptr<ExchangeState> state) noexcept {
   free_states_.push_back(std::move(state));
+}
+
+std::vector<http::Header> WorkerContext::take_fields() noexcept {
+  if (free_fields_.empty()) return {};
+  std::vector<http::Header> fields = std::move(free_fields_.back());
+  free_fields_.pop_back();
+  return fields;
+}
+
+void WorkerContext::give_back(std::vector<http::Header> fields) noexcept {
+  if (fields.capacity() == 0 || free_fields_.size() >= kFreeFieldsMax) return;
+  fields.clear();
+  free_fields_.push_back(std::move(fields));
 }
 
 }  // namespace lbd::proxy

@@ -77,12 +77,16 @@ struct WorkerContext {
   void give_back(std::unique_ptr<http::Encoder> encoder) noexcept;
   std::unique_ptr<ExchangeState> take_state();
   void give_back(std::unique_ptr<ExchangeState> state) noexcept;
+  /// Room for the fields of a head.
+  std::vector<http::Header> take_fields() noexcept;
+  void give_back(std::vector<http::Header> fields) noexcept;
 
  private:
   std::array<char, 29> date_{};
   std::int64_t date_second_ = -1;
   std::array<std::vector<std::unique_ptr<UpstreamSide>>, 2> free_upstreams_;  // by version
   std::vector<std::unique_ptr<ExchangeState>> free_states_;
+  std::vector<std::vector<http::Header>> free_fields_;
   std::vector<std::unique_ptr<http::Encoder>> free_encoders_;
   std::size_t encoders_ = 0;  // in use
 };

@@ -42,8 +42,12 @@ void Connection::post_read() {
   stream_->begin_read(in_.space(), read_);
 }
 
-Task<net::IoResult> Connection::fill(std::size_t capacity_max) {
-  if (aborted_ || expired_) co_return net::IoResult{Fault::cancelled, 0, 0};
+/// False: there is nothing to wait for, and `now` is the result.
+bool Connection::begin_fill(std::size_t capacity_max, net::IoResult& now) {
+  if (aborted_ || expired_) {
+    now.fault = Fault::cancelled;
+    return false;
+  }
   if (!reading_) {
     if (in_.empty()) in_.clear();
     if (in_.space().size() < kRoomMin) in_.compact();
@@ -52,16 +56,20 @@ Task<net::IoResult> Connection::fill(std::size_t capacity_max) {
     if ((filled_ || in_.space().size() < kRoomMin) && in_.capacity() < capacity_max) {
       in_.reserve(std::min(wanted, capacity_max));
     }
-    if (in_.space().empty()) co_return net::IoResult{};
+    if (in_.space().empty()) return false;
     read_ = {};
     reading_ = true;
     stream_->begin_read(in_.space(), read_);
   }
-  const net::IoResult result = co_await net::Finished(read_);
+  return true;
+}
+
+net::IoResult Connection::end_fill() noexcept {
+  const net::IoResult result = read_.result;
   reading_ = false;
   filled_ = result.ok() && result.bytes == in_.space().size();
   if (result.ok()) in_.commit(result.bytes);
-  co_return result;
+  return result;
 }
 
 Task<> Connection::retire() {

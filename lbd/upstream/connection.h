@@ -41,7 +41,8 @@ class Connection {
   /// Waits for more bytes after `in()`'s content (posting a read if none is). Grows the buffer when
   /// it is full, up to `capacity_max`; with no room left it returns ok with 0 bytes. With no
   /// deadline met the read is cancelled: the result is `cancelled` and `expired()` tells why.
-  Task<net::IoResult> fill(std::size_t capacity_max);
+  class Fill;
+  [[nodiscard]] Fill fill(std::size_t capacity_max) noexcept;
   /// Posts the read that the next `fill` waits for.
   void post_read();
   /// Every wait of this connection ends at `due`. Cheap to move. One that passed while nobody
@@ -64,6 +65,8 @@ class Connection {
 
  private:
   friend class IdleConnections;
+  bool begin_fill(std::size_t capacity_max, net::IoResult& now);
+  net::IoResult end_fill() noexcept;
   static void expire(void* self);
 
   std::unique_ptr<net::Stream> stream_;
@@ -82,6 +85,29 @@ class Connection {
   Connection* next_ = nullptr;  // of the same target
   Connection* previous_ = nullptr;
 };
+
+/// `co_await connection.fill(…)`, without a frame of its own.
+class Connection::Fill {
+ public:
+  Fill(Connection& connection, std::size_t capacity_max) noexcept
+      : connection_(connection), capacity_max_(capacity_max) {}
+  [[nodiscard]] bool await_ready() {
+    waits_ = connection_.begin_fill(capacity_max_, now_);
+    return !waits_ || connection_.read_.done;
+  }
+  void await_suspend(std::coroutine_handle<> waiter) noexcept { connection_.read_.waiter = waiter; }
+  net::IoResult await_resume() noexcept { return waits_ ? connection_.end_fill() : now_; }
+
+ private:
+  Connection& connection_;
+  std::size_t capacity_max_;
+  net::IoResult now_;
+  bool waits_ = false;
+};
+
+inline Connection::Fill Connection::fill(std::size_t capacity_max) noexcept {
+  return {*this, capacity_max};
+}
 
 /// What a connection must be to carry a request.
 struct ConnectionUse {

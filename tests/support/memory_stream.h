@@ -56,6 +56,7 @@ class MemoryWire {
       result = last_;
       return ended_;
     }
+    if (into.empty()) into = room_.make(room_.context);
     std::string& piece = pieces_.front();
     const std::size_t size = piece.copy(into.data(), into.size());
     piece.erase(0, size);
@@ -71,6 +72,7 @@ class MemoryWire {
   std::deque<std::string> pieces_;
   std::string written_;
   std::span<char> into_;
+  net::RoomMaker room_;
   net::IoWait* read_ = nullptr;
   net::IoWait* write_ = nullptr;
   std::size_t pending_ = 0;
@@ -95,6 +97,10 @@ class MemoryStream final : public net::Stream {
     wire_.into_ = into;
     wire_.read_ = &wait;
     return false;
+  }
+  bool begin_read(net::RoomMaker room, net::IoWait& wait) override {
+    wire_.room_ = room;
+    return begin_read(std::span<char>(), wait);
   }
   bool begin_write(std::span<const iovec> pieces, net::IoWait& wait) override {
     std::size_t size = 0;

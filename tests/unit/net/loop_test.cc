@@ -42,6 +42,40 @@ TEST(Loop, TimersFireInOrderAndNeverEarly) {
   EXPECT_EQ(order, (std::vector<int>{1, 2}));
 }
 
+/// Spends time in each call and notes what the clock says.
+struct Slow {
+  Loop& loop;
+  std::vector<TimePoint>& seen;
+  static void fire(void* context) {
+    auto* self = static_cast<Slow*>(context);
+    self->seen.push_back(self->loop.clock().now());
+    std::this_thread::sleep_for(milliseconds(3));
+    self->seen.push_back(self->loop.clock().now());
+  }
+};
+
+TEST(Loop, TimeStandsStillWithinACallAndGoesOnBetweenThem) {
+  Loop loop;
+  std::vector<TimePoint> seen;
+  Slow slow{loop, seen};
+  Timer first(loop.clock(), &slow, &Slow::fire);
+  Timer second(loop.clock(), &slow, &Slow::fire);
+  const TimePoint due = loop.clock().now() + milliseconds(5);
+  first.set(due);
+  second.set(due);
+  loop.post([&] {
+    Slow::fire(&slow);
+    loop.post([&] { Slow::fire(&slow); });
+  });
+  while (seen.size() < 8) {
+    loop.post([&] { loop.stop(); });
+    loop.run();
+  }
+  for (std::size_t i = 0; i < 8; i += 2) EXPECT_EQ(seen[i], seen[i + 1]);
+  for (std::size_t i = 1; i < 7; i += 2) EXPECT_GE(seen[i + 1] - seen[i], milliseconds(3));
+  EXPECT_GT(loop.clock().now(), seen.back());
+}
+
 TEST(Loop, ATimerCancelledByAnotherOfTheSameTickDoesNotFire) {
   Loop loop;
   struct Pair {

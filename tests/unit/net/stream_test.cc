@@ -284,6 +284,31 @@ TEST_P(StreamTest, AReadAndAWriteThatBothWaitAreBothEndedByClose) {
   EXPECT_EQ(wait.result.fault, Fault::cancelled);
 }
 
+TEST_P(StreamTest, RoomForAReadIsMadeWhenSomethingHasComeAndOnce) {
+  Pair pair = make_pair();
+  struct Maker {
+    std::array<char, 8> room{};
+    int made = 0;
+    static std::span<char> make(void* self) {
+      ++static_cast<Maker*>(self)->made;
+      return static_cast<Maker*>(self)->room;
+    }
+  } maker;
+  IoWait wait;
+  ASSERT_FALSE(pair.stream->begin_read({&Maker::make, &maker}, wait));
+  run_some();
+  EXPECT_EQ(maker.made, 0);
+  send(pair.peer, "abc");
+  EXPECT_TRUE(run_until([&] { return wait.done; }));
+  EXPECT_EQ(maker.made, 1);
+  EXPECT_EQ(std::string_view(maker.room.data(), wait.result.bytes), "abc");
+  ASSERT_FALSE(pair.stream->begin_read({&Maker::make, &maker}, wait = {}));
+  pair.stream->cancel();
+  EXPECT_TRUE(run_until([&] { return wait.done; }));
+  EXPECT_EQ(wait.result.fault, Fault::cancelled);
+  EXPECT_EQ(maker.made, 1);
+}
+
 TEST_P(StreamTest, AWriteToAPeerThatHasGoneFails) {
   Pair pair = make_pair();
   ::shutdown(pair.peer, SHUT_RD);
