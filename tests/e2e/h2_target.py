@@ -46,7 +46,9 @@ class Conversation:
         self.asked = {}
 
     def flush(self):
-        self.wire.sendall(self.h2.data_to_send())
+        data = self.h2.data_to_send()
+        if data:  # with nothing to say, the other side may have gone already
+            self.wire.sendall(data)
 
     def respond(self, asked, body=b"", fields=(), trailers=None, status="200"):
         self.h2.send_headers(asked.stream, [(":status", status), *fields],
