@@ -67,7 +67,7 @@ bool H2Client::submit(H2Stream& stream, const Request& request) {
   fields.push_back(name_value(":path", path_of(head, scratch_->path)));
   for (const Header& each : request.headers) {
     if (each.id == HeaderId::host || (tunnel && is_of_upgrade(each.name))) continue;
-    fields.push_back(name_value(each.name, each.value));
+    fields.push_back(name_value(each));
   }
   std::array<char, 20> length{};
   if (head.framing.kind == Framing::Kind::length) {

@@ -232,7 +232,7 @@ struct H2Codec::Callbacks {
     flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     std::vector<nghttp2_nv>& fields = codec.scratch_->fields;
     fields.clear();
-    for (const Header& each : *trailers) fields.push_back(name_value(each.name, each.value));
+    for (const Header& each : *trailers) fields.push_back(name_value(each));
     if (nghttp2_submit_trailer(codec.session_, id, fields.data(), fields.size()) != 0) {
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }

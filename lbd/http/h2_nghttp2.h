@@ -26,4 +26,21 @@ inline nghttp2_nv name_value(std::string_view name, std::string_view value) noex
   return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
 }
 
+/// What is another value in each message stays out of HPACK's table: it would only push out what
+/// comes again, and each look-up would walk past it.
+inline nghttp2_nv name_value(const Header& header) noexcept {
+  nghttp2_nv made = name_value(header.name, header.value);
+  switch (header.id) {
+    case HeaderId::set_cookie:
+    case HeaderId::traceparent:
+    case HeaderId::x_amzn_trace_id:
+    case HeaderId::x_request_id:
+      made.flags = NGHTTP2_NV_FLAG_NO_INDEX;
+      break;
+    default:
+      break;
+  }
+  return made;
+}
+
 }  // namespace lbd::http

@@ -29,7 +29,7 @@ void H2Server::submit(H2Stream& stream, const Head& head, bool interim) {
   std::vector<nghttp2_nv>& fields = scratch_->fields;
   fields.clear();
   fields.push_back(name_value(":status", {status.data(), status.size()}));
-  for (const Header& each : *head.headers) fields.push_back(name_value(each.name, each.value));
+  for (const Header& each : *head.headers) fields.push_back(name_value(each));
   if (head.length >= 0) {
     const auto [end, error] =
         std::to_chars(length.data(), length.data() + length.size(), head.length);

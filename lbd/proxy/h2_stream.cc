@@ -250,23 +250,23 @@ Task<Result<BodyPiece>> H2Stream::read_body() {
 }
 
 Task<Result<void>> H2Stream::send_continue() {
-  if (!continue_owed_ || lost_ != Fault::none) co_return Result<void>();
+  if (!continue_owed_ || lost_ != Fault::none) return Result<void>();
   continue_owed_ = false;
   static const std::vector<http::Header> kNone;
   session_.codec_.submit_interim(*this, {100, &kNone, -1, false});
   session_.turn_end_.ask();
-  co_return Result<void>();
+  return Result<void>();
 }
 
 Task<Result<void>> H2Stream::send_interim(const ResponseOut& head) {
-  if (lost_ != Fault::none) co_return error_of(lost_);
+  if (lost_ != Fault::none) return error_of(lost_);
   session_.codec_.submit_interim(*this, {head.status, head.headers, -1, false});
   session_.turn_end_.ask();
-  co_return Result<void>();
+  return Result<void>();
 }
 
 Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first) {
-  if (lost_ != Fault::none) co_return error_of(lost_);
+  if (lost_ != Fault::none) return error_of(lost_);
   const bool stated = head.body.kind == Framing::Kind::length ||
                       (head.body.kind == Framing::Kind::none && head.state_length);
   const bool no_trailers = first.trailers == nullptr || first.trailers->empty();
@@ -278,15 +278,15 @@ Task<Result<void>> H2Stream::send_head(const ResponseOut& head, BodyPiece first)
       *this,
       {head.status, head.headers, stated ? static_cast<std::int64_t>(head.body.length) : -1, last});
   session_.turn_end_.ask();
-  if (last) co_return Result<void>();
-  co_return co_await send(first);
+  if (last) return Result<void>();
+  return send(first);
 }
 
 Task<Result<void>> H2Stream::send_body(BodyPiece piece) { return send(piece); }
 
 /// The stream is the tunnel, and 200 opens it (RFC 8441 §5).
 Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
-  if (lost_ != Fault::none) co_return error_of(lost_);
+  if (lost_ != Fault::none) return error_of(lost_);
   std::vector<http::Header> fields;
   for (const http::Header& each : *head.headers) {
     if (!http::equals_ignoring_case(each.name, "sec-websocket-accept")) fields.push_back(each);
@@ -294,11 +294,12 @@ Task<Result<void>> H2Stream::begin_tunnel(const ResponseOut& head) {
   tunnel_ = responded_ = true;
   session_.codec_.submit_head(*this, {200, &fields, -1, false});
   session_.turn_end_.ask();
-  co_return Result<void>();
+  return Result<void>();
 }
 
+/// What there is room for needs no wait and no frame.
 Task<Result<void>> H2Stream::send(BodyPiece piece) {
-  if (lost_ != Fault::none) co_return error_of(lost_);
+  if (lost_ != Fault::none) return error_of(lost_);
   response_done_ = piece.last;
   const bool copied = outgoing_.give(piece);
   if (!write_watchdog_.is_set() && !tunnel_) {
@@ -306,7 +307,11 @@ Task<Result<void>> H2Stream::send(BodyPiece piece) {
   }
   session_.codec_.resume(*this);
   session_.turn_end_.ask();
-  if (copied) co_return Result<void>();
+  if (copied) return Result<void>();
+  return finish_sending();
+}
+
+Task<Result<void>> H2Stream::finish_sending() {
   const Fault why = co_await sender_;
   if (why == Fault::none) co_return Result<void>();
   response_done_ = false;

@@ -60,6 +60,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   Task<> answer();
   void finish();
   Task<Result<void>> send(BodyPiece piece);
+  Task<Result<void>> finish_sending();
   void drop_output() noexcept;
   [[nodiscard]] static Error error_of(Fault why) noexcept;
   static void read_expired(void* self);
