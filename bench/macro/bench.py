@@ -86,10 +86,11 @@ class Bench:
             sys.exit("bench: two cores are needed, one for the proxy and one for the rest")
         self.origin_port = free_port()
         self.processes, self.ports = {}, {}
+        self.connections_max = 4096  # of clients, at each proxy
 
     def compile(self):
         tls = ["-lssl", "-lcrypto"]
-        for name, libraries in (("relay", []), ("origin", []), ("handshake", tls)):
+        for name, libraries in (("relay", []), ("origin", []), ("handshake", tls), ("idle", tls)):
             source, binary = HERE / f"{name}.c", self.folder / name
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
             command = ["cc", *flags, "-o", str(binary), str(source), *libraries]
@@ -99,7 +100,7 @@ class Bench:
     def template(self, name, file):
         values = {**{kind.upper(): port for kind, port in self.ports[name].items()},
                   "ORIGIN": self.origin_port, "FOLDER": self.folder, "METRICS": free_port(),
-                  "NAME": name}
+                  "NAME": name, "CONNECTIONS": self.connections_max}
         text = (HERE / file).read_text()
         text = re.sub(r"@([A-Z0-9]+)@", lambda m: str(values.get(m[1], m[0])), text)
         path = self.folder / f"{name}-{file}"
@@ -254,25 +255,32 @@ def machine():
            f"{platform.release()}"
 
 
-def write_results(args, rows, figures, lines):
+def results_name():
+    """Date and commit."""
     commit = (output_of("git", "rev-parse", "--short", "HEAD") or ["unknown"])[0]
     dirty = "-dirty" if output_of("git", "status", "--porcelain", "-uno") else ""
-    today = datetime.date.today().isoformat()
+    return f"{datetime.date.today().isoformat()}-{commit}{dirty}"
+
+
+def versions(newer=None):
+    tools = [["nginx", "-v"], ["haproxy", "-v"]]
+    if newer:
+        tools += [[*of_root(newer, name), "-v"] for name in PEERS]
+    tools += [["wrk", "-v"], ["h2load", "--version"], ["openssl", "version"]]
+    return [line for tool in tools for line in output_of(*tool)]
+
+
+def write_results(args, rows, figures, lines):
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{today}-{commit}{dirty}.md"
-    tools = [["nginx", "-v"], ["haproxy", "-v"]]
-    if args.newer:
-        tools += [[*of_root(args.newer, name), "-v"] for name in PEERS]
-    tools += [["wrk", "-v"], ["h2load", "--version"], ["openssl", "version"]]
-    versions = [line for tool in tools for line in output_of(*tool)]
+    path = folder / f"{results_name()}.md"
     raw = "\n".join(json.dumps(row) for row in rows)
     path.write_text(
-        f"# CPU per request, {today}, {commit}{dirty}\n\n"
+        f"# CPU per request, {results_name()}\n\n"
         f"**Hypothesis.** {args.hypothesis}\n\n"
-        f"**Commit** {commit}{dirty} · **machine** {machine()}\n\n"
+        f"**Machine** {machine()}\n\n"
         f"**Command** `bench/macro/bench.py {' '.join(sys.argv[1:])}`\n\n"
-        f"**Versions** {'; '.join(versions)}\n\n"
+        f"**Versions** {'; '.join(versions(args.newer))}\n\n"
         "One core for the proxy (one worker or thread), another for the load (one thread) and\n"
         "the origin; keep-alive to the origin; no logs; nginx and HAProxy add the forwarding\n"
         "headers and the request id that lbd adds by default.\n"
