@@ -87,12 +87,13 @@ def write_results(args, rows, table):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"# Memory of idle connections, {results_name()}\n\n"
-        "**Hypothesis.** A connection that waits for its next request holds no buffer, and with TLS\n"
-        "little beside what OpenSSL holds for it.\n\n"
+        "**Hypothesis.** A connection that waits for its next request holds no buffer, and with\n"
+        "TLS little beside what OpenSSL holds for it.\n\n"
         f"**Machine** {machine()}\n\n**Command** `bench/macro/idle.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions())}\n\n"
         "Private anonymous memory of all the proxy's processes, before and after the connections\n"
-        f"were opened and had made a request each; {FIRST} had been before.\n\n## Verdict\n\n{table}\n")
+        f"were opened and had made a request each; {FIRST} had been before.\n\n"
+        f"## Verdict\n\n{table}\n")
     return path
 
 
