@@ -89,7 +89,8 @@ class Bench:
 
     def compile(self):
         tls = ["-lssl", "-lcrypto"]
-        for name, libraries in (("relay", []), ("origin", []), ("handshake", tls)):
+        programs = {"relay": [], "origin": [], "steady": [], "handshake": tls}
+        for name, libraries in programs.items():
             source, binary = HERE / f"{name}.c", self.folder / name
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
             command = ["cc", *flags, "-o", str(binary), str(source), *libraries]

@@ -401,12 +401,6 @@ void H2Codec::begin_block_frame(bool first, bool last) noexcept {
   }
 }
 
-/// It is over when its last frame begins: the library tells no more of it.
-void H2Codec::refuse_block() noexcept {
-  refused_block_ = true;
-  in_block_ = open_block_;
-}
-
 bool H2Codec::receive(std::string_view bytes, TimePoint now) {
   if (dead_) return false;
   refill(now);

@@ -153,7 +153,8 @@ class H2Codec {
   void reward() noexcept;
   void feed(std::string_view bytes);
   void begin_block_frame(bool first, bool last) noexcept;
-  void refuse_block() noexcept;
+  /// It is over when its last frame begins: the library tells no more of it.
+  void refuse_block() noexcept { refused_block_ = true, in_block_ = open_block_; }
   void check_stream(std::int32_t id, bool opens);
   void refuse_connection(H2Error error);
   /// A page that is left resets all its requests at once.

@@ -1,4 +1,4 @@
-"""A WebSocket server for tests that echoes messages in the order of the bytes, however they come."""
+"""A WebSocket server for tests: it echoes messages in the order of the bytes, however they come."""
 import contextlib
 import socket
 import threading
