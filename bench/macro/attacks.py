@@ -4,8 +4,8 @@
   attacks.py [--lbd BINARY] [--rounds 3] [--seconds 3] [--attacks slow_heads,…] [--only lbd,nginx]
 
 Honest clients ask at a steady rate (steady.c, open loop) while tests/e2e/attacks.py attacks the
-same proxy. Each measurement with an attack follows one without; the table has medians of both and of
-their ratio. The proxy has a core of its own; attacker, origin and honest clients share the other,
+same proxy. Each measurement with an attack follows one without; the table has medians of both and
+of their ratio. The proxy has a core of its own; attacker, origin and honest clients share the other,
 the attacker with the lowest priority there is (SCHED_IDLE) and at a limited rate, so that what is
 measured is the proxy and not the machine. Writes bench/results/<date>-<commit>-attacks.md.
 """
@@ -210,8 +210,8 @@ def write_results(args, rows, table, attacks):
         f"Honest clients: {args.rate} requests a second on at most 64 kept connections, open\n"
         "loop. One core for the proxy (one worker), another for all the rest, the attacker at the\n"
         f"lowest priority. Medians of {args.rounds} rounds of {args.seconds} s each, every one with\n"
-        "an attack right behind one without. \"kept\": no honest request failed, and p99 at most\n"
-        f"doubled or below {FLOOR_US} µs. \"load\": the attacker's connections.\n\n"
+        "an attack right behind one without. *kept*: no honest request failed, and p99 at most\n"
+        f"doubled or below {FLOOR_US} µs. *load*: the attacker's connections.\n\n"
         f"## Verdict\n\n{verdict(table)}\n\n## Figures\n\n{markdown(table, attacks)}\n\n"
         f"## Raw numbers\n\n```\n{raw}\n```\n")
     return path

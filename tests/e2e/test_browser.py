@@ -140,5 +140,5 @@ def test_chromium_loads_a_page_with_all_that_pages_do(rig):
     check_equal(len({row["client_port"] for row in pages}), 1, "connections that parts came on")
     bad = [row for row in rows if row["status"] >= 400 and row["uri"] != "/favicon.ico"]
     check_equal(bad, [], "failed requests")
-    socket_row = next(row for row in rows if row["uri"] == "/socket")
-    check_equal((socket_row["status"], socket_row.get("reason")), (101, None), "the WebSocket's line")
+    row = next(row for row in rows if row["uri"] == "/socket")
+    check_equal((row["status"], row.get("reason")), (101, None), "the WebSocket's line")
