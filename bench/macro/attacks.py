@@ -5,8 +5,8 @@
 
 Honest clients ask at a steady rate (steady.c, open loop) while tests/e2e/attacks.py attacks the
 same proxy. Each measurement with an attack follows one without; the table has medians of both and
-of their ratio. The proxy has a core of its own; attacker, origin and honest clients share the other,
-the attacker with the lowest priority there is (SCHED_IDLE) and at a limited rate, so that what is
+of their ratio. The proxy has a core of its own; attacker, origin and honest clients share the
+other, the attacker at a limited rate and 15 levels of niceness below the rest, so that what is
 measured is the proxy and not the machine. Writes bench/results/<date>-<commit>-attacks.md.
 """
 import argparse
@@ -102,7 +102,7 @@ def steady(bench, name, args):
 
 def begin(bench, name, attack, seconds):
     """Starts it; it has some seconds to get going before the honest are measured."""
-    command = ["chrt", "--idle", "0", sys.executable, str(PROGRAM), attack.name,
+    command = ["nice", "-n", "15", sys.executable, str(PROGRAM), attack.name,
                str(bench.ports[name][attack.port]),
                f"--seconds={seconds}", f"--connections={attack.connections}",
                f"--rate={attack.rate}", f"--bytes={attack.size}"]
@@ -208,8 +208,8 @@ def write_results(args, rows, table, attacks):
         f"**Command** `bench/macro/attacks.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions)}\n\n{args.note}\n\n"
         f"Honest clients: {args.rate} requests a second on at most 64 kept connections, open\n"
-        "loop. One core for the proxy (one worker), another for all the rest, the attacker at the\n"
-        f"lowest priority. Medians of {args.rounds} rounds of {args.seconds} s each, every one with\n"
+        "loop. One core for the proxy (one worker), another for all the rest, the attacker 15\n"
+        f"levels nicer. Medians of {args.rounds} rounds of {args.seconds} s each, every one with\n"
         "an attack right behind one without. *kept*: no honest request failed, and p99 at most\n"
         f"doubled or below {FLOOR_US} µs. *load*: the attacker's connections.\n\n"
         f"## Verdict\n\n{verdict(table)}\n\n## Figures\n\n{markdown(table, attacks)}\n\n"
