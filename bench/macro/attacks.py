@@ -6,8 +6,9 @@
 Honest clients ask at a steady rate (steady.c, open loop) while tests/e2e/attacks.py attacks the
 same proxy. Each measurement with an attack follows one without; the table has medians of both and
 of their ratio. The proxy has a core of its own; attacker, origin and honest clients share the
-other, the attacker at a limited rate and 15 levels of niceness below the rest, so that what is
-measured is the proxy and not the machine. Writes bench/results/<date>-<commit>-attacks.md.
+other, the attacker at a limited rate and an ordinary process while the rest are real-time ones
+(SCHED_FIFO, which needs root), so that what is measured is the proxy and not the machine. Writes
+bench/results/<date>-<commit>-attacks.md.
 """
 import argparse
 import datetime
@@ -100,9 +101,18 @@ def steady(bench, name, args):
     return json.loads(out)
 
 
+def become_real_time():
+    """The proxies, the origin and the honest clients inherit it. False: not allowed."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        return True
+    except PermissionError:
+        return False
+
+
 def begin(bench, name, attack, seconds):
     """Starts it; it has some seconds to get going before the honest are measured."""
-    command = ["nice", "-n", "15", sys.executable, str(PROGRAM), attack.name,
+    command = ["chrt", "--other", "0", sys.executable, str(PROGRAM), attack.name,
                str(bench.ports[name][attack.port]),
                f"--seconds={seconds}", f"--connections={attack.connections}",
                f"--rate={attack.rate}", f"--bytes={attack.size}"]
@@ -208,10 +218,11 @@ def write_results(args, rows, table, attacks):
         f"**Command** `bench/macro/attacks.py {' '.join(sys.argv[1:])}`\n\n"
         f"**Versions** {'; '.join(versions)}\n\n{args.note}\n\n"
         f"Honest clients: {args.rate} requests a second on at most 64 kept connections, open\n"
-        "loop. One core for the proxy (one worker), another for all the rest, the attacker 15\n"
-        f"levels nicer. Medians of {args.rounds} rounds of {args.seconds} s each, every one with\n"
-        "an attack right behind one without. *kept*: no honest request failed, and p99 at most\n"
-        f"doubled or below {FLOOR_US} µs. *load*: the attacker's connections.\n\n"
+        "loop. One core for the proxy (one worker), another for all the rest; the attacker is\n"
+        f"an ordinary process, the others are {'real-time' if args.real_time else 'too'}. Medians\n"
+        f"of {args.rounds} rounds of {args.seconds} s each, every one with an attack right behind\n"
+        "one without. *kept*: no honest request failed, and p99 at most doubled or below\n"
+        f"{FLOOR_US} µs. *load*: the attacker's connections.\n\n"
         f"## Verdict\n\n{verdict(table)}\n\n## Figures\n\n{markdown(table, attacks)}\n\n"
         f"## Raw numbers\n\n```\n{raw}\n```\n")
     return path
@@ -245,6 +256,7 @@ def main():
     bench = Bench(args, [])
     try:
         bench.compile()
+        args.real_time = become_real_time()
         bench.start(names)
         rows = run(bench, names, attacks, args)
     finally:

@@ -258,16 +258,14 @@ struct H2Codec::Callbacks {
   }
 
   /// The library looks at each byte of a field before it gives it to us, and a field may be one
-  /// byte that refers to four thousand: a head that is far too large is not gone on with.
+  /// byte that refers to four thousand: a head that is far too large ends the connection there.
   static int field_came(H2Codec& codec, std::int32_t id, std::string_view name,
                         std::string_view value) {
     H2Stream* stream = stream_of(codec.session_, id);
-    if (stream != nullptr) {
-      if (stream->fields().add(name, value, codec.limits_.head)) return 0;
-      codec.refuse_block();
-      stream->refused();
-    }
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // it is being refused
+    if (stream->fields().add(name, value, codec.limits_.head)) return 0;
+    if (codec.flood_ == H2Flood::none) codec.flood_ = H2Flood::header_block;
+    return NGHTTP2_ERR_PAUSE;
   }
 
   static void set_fields(nghttp2_session_callbacks* all) {

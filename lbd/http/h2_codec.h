@@ -34,7 +34,7 @@ enum class H2Flood : std::uint8_t {
   none,
   resets,        // streams that it resets, or makes us reset (CVE-2023-44487, CVE-2025-8671)
   control,       // PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and unknown frames
-  header_block,  // a header block without an end (CONTINUATION)
+  header_block,  // a header block without an end (CONTINUATION), or a bomb (CVE-2026-49975)
   kCount,
 };
 [[nodiscard]] std::string_view h2_flood_name(H2Flood flood) noexcept;

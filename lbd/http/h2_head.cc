@@ -10,7 +10,7 @@ namespace lbd::http {
 namespace {
 
 constexpr std::size_t kFieldOverhead = 32;
-constexpr std::size_t kHopeless = 4;  // times as large as a head may be
+constexpr std::size_t kHopeless = 2;  // times as large as a head may be
 
 /// No NUL, CR, LF or other control but tab, and no white space around it (RFC 9113 §8.2.1, and more
 /// strictly).
