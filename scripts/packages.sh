@@ -30,6 +30,7 @@ packages_of() {
       ;;
     bench) echo "wrk nghttp2-client curl nginx-light|nginx|nginx-core|nginx-full haproxy" ;;
     conformance) echo "golang-go" ;;
+    browser) echo "chromium" ;;
     boot) echo "debootstrap util-linux iproute2" ;;
     package) echo "dpkg-dev file" ;;
   esac | tr ' ' '\n' | sort -u

@@ -34,6 +34,7 @@ verb_test() {
   need_packages build test
   case " $steps " in *" fuzz "*) need_packages fuzz ;; esac
   if [ "$PROFILE" = long ] && ! command -v go >/dev/null; then need_packages conformance; fi
+  if [ "$PROFILE" = long ]; then need_packages browser; fi
   need_venv
   mkdir -p "$LOGS"
   rm -f "$LOGS"/test-*

@@ -90,7 +90,8 @@ class Bench:
 
     def compile(self):
         tls = ["-lssl", "-lcrypto"]
-        for name, libraries in (("relay", []), ("origin", []), ("handshake", tls), ("idle", tls)):
+        programs = {"relay": [], "origin": [], "steady": [], "handshake": tls, "idle": tls}
+        for name, libraries in programs.items():
             source, binary = HERE / f"{name}.c", self.folder / name
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
             command = ["cc", *flags, "-o", str(binary), str(source), *libraries]

@@ -1,6 +1,6 @@
 // The bench's origin: answers every GET at once with 128 bytes, 64 KiB for paths /64k… or
-// 1 MiB for /1m….
-// Usage: origin PORT   (on 127.0.0.1; one thread, epoll, requests without bodies only)
+// 1 MiB for /1m… and /size…. A POST is read and never answered.
+// Usage: origin PORT   (on 127.0.0.1; one thread, epoll, other requests without bodies only)
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,6 +32,7 @@ struct connection {
   size_t size;
   const struct reply* sending;  // NULL: nothing to send
   size_t sent;
+  int swallows;  // what comes is a body
 };
 
 static int loop;
@@ -89,11 +90,14 @@ static int answer(struct connection* connection) {
       }
       watch(connection, EPOLLIN);
     }
+    if (connection->size >= 5 && !memcmp(connection->head, "POST ", 5)) connection->swallows = 1;
+    if (connection->swallows) connection->size = 0;
     char* stop = memmem(connection->head, connection->size, "\r\n\r\n", 4);
     if (!stop) return connection->size < kHeadBytesMax;
-    int large = !memcmp(connection->head, "GET /64k", 8)  ? 1
-                : !memcmp(connection->head, "GET /1m", 7) ? 2
-                                                          : 0;
+    int large = !memcmp(connection->head, "GET /64k", 8)    ? 1
+                : !memcmp(connection->head, "GET /1m", 7)   ? 2
+                : !memcmp(connection->head, "GET /size", 9) ? 2
+                                                            : 0;
     size_t used = (size_t)(stop - connection->head) + 4;
     memmove(connection->head, stop + 4, connection->size - used);
     connection->size -= used;

@@ -91,6 +91,10 @@ struct H2Codec::Callbacks {
 
   static int begin_frame(nghttp2_session* /*session*/, const nghttp2_frame_hd* frame, void* user) {
     if (frame->type == NGHTTP2_HEADERS) self(user).check_stream(frame->stream_id, true);
+    if (frame->type == NGHTTP2_HEADERS || frame->type == NGHTTP2_CONTINUATION) {
+      const bool last = (frame->flags & NGHTTP2_FLAG_END_HEADERS) != 0;
+      self(user).begin_block_frame(frame->type == NGHTTP2_HEADERS, last);
+    }
     switch (frame->type) {
       case NGHTTP2_DATA:
         self(user).bytes_in_frame_ = false;  // it may be padding alone; see frame_came
@@ -119,6 +123,7 @@ struct H2Codec::Callbacks {
       H2Stream* stream = codec.opened();
       if (stream == nullptr) {
         ++codec.own_resets_;
+        codec.refuse_block();
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
       }
       stream->id_ = id;
@@ -126,7 +131,6 @@ struct H2Codec::Callbacks {
       nghttp2_session_set_stream_user_data(session, id, stream);
     }
     codec.in_block_ = true;
-    codec.block_bytes_ = 0;
     return 0;
   }
 
@@ -152,7 +156,7 @@ struct H2Codec::Callbacks {
   static int frame_refused(nghttp2_session* session, const nghttp2_frame* frame, int /*error*/,
                            void* user) {
     if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-    self(user).in_block_ = false;
+    self(user).refuse_block();
     if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) stream->refused();
     return 0;
   }
@@ -192,6 +196,8 @@ struct H2Codec::Callbacks {
       codec.refused_ = true;
     }
     if (frame->hd.type != NGHTTP2_RST_STREAM) return 0;
+    // A second one, of the library's: the stream was refused already.
+    if (codec.closed_.find(frame->hd.stream_id) == H2ClosedStreams::Closed::by_us) return 0;
     codec.resetting_ = frame->hd.stream_id;
     codec.closed_.add(codec.resetting_, H2ClosedStreams::Closed::by_us);
     if (codec.own_resets_ > 0) {
@@ -251,14 +257,22 @@ struct H2Codec::Callbacks {
     return 0;
   }
 
+  /// The library looks at each byte of a field before it gives it to us, and a field may be one
+  /// byte that refers to four thousand: a head that is far too large ends the connection there.
+  static int field_came(H2Codec& codec, std::int32_t id, std::string_view name,
+                        std::string_view value) {
+    H2Stream* stream = stream_of(codec.session_, id);
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // it is being refused
+    if (stream->fields().add(name, value, codec.limits_.head)) return 0;
+    if (codec.flood_ == H2Flood::none) codec.flood_ = H2Flood::header_block;
+    return NGHTTP2_ERR_PAUSE;
+  }
+
   static void set_fields(nghttp2_session_callbacks* all) {
     nghttp2_session_callbacks_set_on_header_callback2(
-        all, [](nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+        all, [](nghttp2_session* /*session*/, const nghttp2_frame* frame, nghttp2_rcbuf* name,
                 nghttp2_rcbuf* value, std::uint8_t /*flags*/, void* user) {
-          if (H2Stream* stream = stream_of(session, frame->hd.stream_id)) {
-            stream->fields().add(text_of(name), text_of(value), self(user).limits_.head);
-          }
-          return 0;
+          return field_came(self(user), frame->hd.stream_id, text_of(name), text_of(value));
         });
     // Else the library leaves it out, and two readers would see two requests.
     nghttp2_session_callbacks_set_on_invalid_header_callback2(
@@ -370,6 +384,18 @@ void H2Codec::check_stream(std::int32_t id, bool opens) {
 void H2Codec::refuse_connection(H2Error error) {
   if (!std::exchange(refused_, true)) {
     nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(error));
+  }
+}
+
+/// Of a header block: its first or a further one.
+void H2Codec::begin_block_frame(bool first, bool last) noexcept {
+  open_block_ = !last;
+  if (first) {
+    refused_block_ = false;
+    ++blocks_;
+    block_bytes_ = 0;
+  } else if (refused_block_) {
+    in_block_ = open_block_;
   }
 }
 

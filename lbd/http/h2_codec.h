@@ -34,7 +34,7 @@ enum class H2Flood : std::uint8_t {
   none,
   resets,        // streams that it resets, or makes us reset (CVE-2023-44487, CVE-2025-8671)
   control,       // PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and unknown frames
-  header_block,  // a header block without an end (CONTINUATION)
+  header_block,  // a header block without an end (CONTINUATION), or a bomb (CVE-2026-49975)
   kCount,
 };
 [[nodiscard]] std::string_view h2_flood_name(H2Flood flood) noexcept;
@@ -110,8 +110,8 @@ class H2Codec {
   void send(Buffer& out, std::size_t most);
   /// Neither side has anything to say any more.
   [[nodiscard]] bool over() const noexcept;
-  /// A header block has begun and not ended.
-  [[nodiscard]] bool in_header_block() const noexcept { return in_block_; }
+  /// The number of the header block that has begun and not ended; 0: none is under way.
+  [[nodiscard]] std::uint64_t header_block() const noexcept { return in_block_ ? blocks_ : 0; }
   [[nodiscard]] H2Flood flood() const noexcept { return flood_; }
   /// Without a breach of the rules by the peer so far.
   [[nodiscard]] bool going() const noexcept {
@@ -152,6 +152,9 @@ class H2Codec {
   void spend(H2Flood kind) noexcept;
   void reward() noexcept;
   void feed(std::string_view bytes);
+  void begin_block_frame(bool first, bool last) noexcept;
+  /// It is over when its last frame begins: the library tells no more of it.
+  void refuse_block() noexcept { refused_block_ = true, in_block_ = open_block_; }
   void check_stream(std::int32_t id, bool opens);
   void refuse_connection(H2Error error);
   /// A page that is left resets all its requests at once.
@@ -166,6 +169,9 @@ class H2Codec {
   std::int32_t resetting_ = 0;  // its RST_STREAM has just gone out
   bool refused_ = false;        // the connection, with a GOAWAY on its way
   bool in_block_ = false;
+  bool open_block_ = false;       // the block's last frame so far does not end it
+  bool refused_block_ = false;    // its stream is being reset; what is left of it is not looked at
+  std::uint64_t blocks_ = 0;      // that have begun
   bool bytes_in_frame_ = false;   // of the DATA frame under way, padding not counted
   std::size_t block_bytes_ = 0;   // at most, since a header block began
   std::uint32_t own_resets_ = 0;  // that were not the peer's doing, on their way out

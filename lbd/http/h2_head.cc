@@ -10,6 +10,7 @@ namespace lbd::http {
 namespace {
 
 constexpr std::size_t kFieldOverhead = 32;
+constexpr std::size_t kHopeless = 2;  // times as large as a head may be
 
 /// No NUL, CR, LF or other control but tab, and no white space around it (RFC 9113 §8.2.1, and more
 /// strictly).
@@ -60,7 +61,7 @@ void H2HeadBuilder::clear() noexcept {
   too_large_ = false;
 }
 
-void H2HeadBuilder::add(std::string_view name, std::string_view value, const HeadLimits& limits) {
+bool H2HeadBuilder::add(std::string_view name, std::string_view value, const HeadLimits& limits) {
   size_ += name.size() + value.size() + kFieldOverhead;
   const bool first_line = name == ":path";
   if (size_ > limits.head_bytes_max || pieces_.size() >= limits.headers_max + 5ULL ||
@@ -68,7 +69,7 @@ void H2HeadBuilder::add(std::string_view name, std::string_view value, const Hea
           (first_line ? limits.first_line_bytes_max : limits.line_bytes_max)) {
     too_large_ = true;
   }
-  if (too_large_) return;
+  if (too_large_) return size_ <= kHopeless * limits.head_bytes_max;
   Piece& piece = pieces_.emplace_back();
   piece.name = text_.size();
   piece.name_size = name.size();
@@ -76,6 +77,7 @@ void H2HeadBuilder::add(std::string_view name, std::string_view value, const Hea
   piece.value = text_.size();
   piece.value_size = value.size();
   text_.append(value);
+  return true;
 }
 
 /// A cookie may come in crumbs, which only HTTP/2 knows (RFC 9113 §8.2.3).

@@ -19,8 +19,8 @@ class H2HeadBuilder {
   void clear() noexcept;
   [[nodiscard]] std::size_t bytes() const noexcept { return text_.size(); }
   /// A pseudo-header or a field, as the header compression gave it; lower case names only. What is
-  /// beyond the limits is counted and not kept.
-  void add(std::string_view name, std::string_view value, const HeadLimits& limits);
+  /// beyond the limits is counted and not kept. False: it is far beyond them, stop.
+  bool add(std::string_view name, std::string_view value, const HeadLimits& limits);
   /// `last`: there is no body. Why the request is to be refused, or none. An extended CONNECT comes
   /// out as the GET with `upgrade` that it is in HTTP/1.1, without a key.
   [[nodiscard]] Fault finish_request(bool last, RequestHead& out);

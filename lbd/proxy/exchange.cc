@@ -277,7 +277,10 @@ Task<Result<void>> Exchange::dial(const UpstreamTo& to, const Choice& choice,
 /// Why the request ends although neither side failed. The target is to blame for the total deadline
 /// when the whole time was its own: nothing else was waited for.
 Error Exchange::called_off_error() const noexcept {
-  if (called_off_ == Fault::client_gone) return {called_off_, Side::client, false};
+  const bool of_client = called_off_ == Fault::client_gone ||
+                         called_off_ == Fault::client_protocol ||
+                         called_off_ == Fault::client_timeout;
+  if (of_client) return {called_off_, Side::client, false};
   const bool waited_for_target = called_off_ == Fault::target_timeout &&
                                  record_.attempt_count == 1 && !response_started_ &&
                                  (!uploading_ || uploaded_);

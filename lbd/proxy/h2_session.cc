@@ -108,15 +108,16 @@ Task<> H2Session::read_all() {
 
 /// False: the connection is to end.
 bool H2Session::take(std::string_view bytes) {
-  const bool was_in_block = codec_.in_header_block();
+  const std::uint64_t block_before = codec_.header_block();
   const bool alive = codec_.receive(bytes, worker_.clock.now());
   turn_end_.ask();
   if (!alive) {
     note_flood();
     return false;
   }
-  if (codec_.in_header_block() && !was_in_block) block_since_ = worker_.clock.now();
-  if (codec_.in_header_block()) set_idle();
+  const std::uint64_t block = codec_.header_block();
+  if (block != 0 && block != block_before) block_since_ = worker_.clock.now();
+  if (block != 0) set_idle();
   return true;
 }
 
@@ -195,6 +196,7 @@ void H2Session::written() {
 /// The client reads nothing at all.
 void H2Session::write_expired(void* self) {
   auto* session = static_cast<H2Session*>(self);
+  session->why_ = Fault::client_timeout;
   session->failed_ = true;
   session->stream_->cancel();
 }
@@ -225,7 +227,7 @@ void H2Session::set_idle() noexcept {
   if (streams_.empty())
     due = idle_since_ + (requests_ > 0 ? timeouts_.idle : timeouts_.request_head);
   if (streams_.empty() && !free_.empty()) due = std::min(due, idle_since_ + kKeepStreams);
-  if (codec_.in_header_block()) due = std::min(due, block_since_ + timeouts_.request_head);
+  if (codec_.header_block() != 0) due = std::min(due, block_since_ + timeouts_.request_head);
   if (due != TimePoint::max()) idle_.set(due);
 }
 
@@ -241,7 +243,8 @@ void H2Session::idle_expired(void* self) {
   const auto over = [now](TimePoint since, std::chrono::milliseconds most) {
     return now >= since + most;
   };
-  if (session->codec_.in_header_block() && over(session->block_since_, timeouts.request_head)) {
+  if (session->codec_.header_block() != 0 && over(session->block_since_, timeouts.request_head)) {
+    session->why_ = Fault::client_timeout;
     session->codec_.end(http::H2Error::enhance_your_calm);
   } else if (session->streams_.empty() &&
              over(session->idle_since_,
@@ -294,7 +297,8 @@ Task<> H2Session::close() {
   stopped_ = true;
   idle_.cancel();
   drain_timer_.cancel();
-  lose_streams(killed_ ? Fault::drain_deadline : Fault::client_gone);
+  if (why_ == Fault::client_gone && !codec_.going()) why_ = Fault::client_protocol;
+  lose_streams(killed_ ? Fault::drain_deadline : why_);
   co_await last_words();
   co_await exchanges_.join();
   if (!failed_) co_await linger();

@@ -78,7 +78,8 @@ class H2Session final : public Session, private http::H2Streams {
   std::vector<H2Stream*> sent_;  // in the flush under way
   bool* destroyed_ = nullptr;    // set while a call of ours may end this session
   std::uint64_t requests_ = 0;
-  std::size_t head_bytes_ = 0;  // of open streams
+  std::size_t head_bytes_ = 0;      // of open streams
+  Fault why_ = Fault::client_gone;  // of the end, for what is still under way then
   bool reading_ = false;
   bool writing_ = false;
   bool flushing_ = false;

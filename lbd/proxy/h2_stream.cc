@@ -91,22 +91,28 @@ void H2Stream::take_bytes(std::size_t size, Buffer& out) {
   }
 }
 
-void H2Stream::refused() {
+void H2Stream::refused() { refuse_part(Fault::client_protocol); }
+
+/// A head that did not come whole, or is none; `why`, if what came of it does not say.
+void H2Stream::refuse_part(Fault why) {
   if (begun_) return;  // its trailers; the stream is closed next
+  begun_ = true;
   const Fault found = head_fields_.finish_request(false, head_);  // as far as it came
-  const Fault fault = found == Fault::none ? Fault::client_protocol : found;
+  const bool says =
+      found == Fault::header_too_large || (found != Fault::none && why == Fault::client_protocol);
+  const Fault fault = says ? found : why;
   const boost::local_shared_ptr<Pinned> held = session_.pinned();
   if (const upstream::SnapshotListener* listener = session_.find_listener(*held->snapshot)) {
     note_refusal(session_.worker_, *this, *listener, fault);
   }
 }
 
-void H2Stream::closed(const http::H2Closed& /*how*/) {
+void H2Stream::closed(const http::H2Closed& how) {
   open_ = false;
   if (!serving_) read_watchdog_.cancel();
   const bool whole = response_done_ && outgoing_.empty();
   drop_output();
-  if (serving_ && !whole) lose(Fault::client_gone);
+  if (serving_ && !whole) lose(how.by_us ? Fault::client_protocol : Fault::client_gone);
   session_.turn_end_.ask();
 }
 
@@ -123,6 +129,8 @@ void H2Stream::lose(Fault why) noexcept {
   if (lost_ != Fault::none) return;
   lost_ = why;
   drop_output();
+  const bool said = why == Fault::client_protocol || why == Fault::client_timeout;
+  if (open_ && said) refuse_part(why);
   if (Gone gone = std::exchange(gone_, nullptr)) gone(gone_context_, why);
   sender_.wake(why);
   reader_.wake(why);
@@ -151,7 +159,9 @@ void H2Stream::write_expired(void* self) {
   if (stream->sender_.waiting()) {
     stream->sender_.wake(Fault::client_timeout);
   } else if (stream->open_) {
-    stream->session_.codec_.reset(*stream, H2Error::cancel);
+    const bool serving = stream->serving_;
+    if (serving) stream->lose(Fault::client_timeout);  // whose exchange may be over on return
+    if (stream->serving_ == serving) stream->session_.codec_.reset(*stream, H2Error::cancel);
   }
   stream->session_.turn_end_.ask();
 }

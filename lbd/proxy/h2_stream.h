@@ -53,6 +53,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
     return &outgoing_.trailers();
   }
   void refused() override;
+  void refuse_part(Fault why);
   void closed(const http::H2Closed& how) override;
 
   void add_key();

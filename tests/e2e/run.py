@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PROFILES = ("smoke", "default", "long")
 CLONE_NEWNET = 0x40000000
+TESTS_MAX = 32_768  # whose numbers fit a pipe at once
 sys.path[:0] = [str(HERE), str(ROOT / "tests/support")]
 
 from reaper import adopt_orphans, kill_children  # noqa: E402
@@ -127,15 +129,16 @@ def share_out(tests, jobs):
     """Runs the tests in that many processes, the longest first; how many passed."""
     order = sorted(range(len(tests)), key=lambda i: -getattr(tests[i][1], "timeout", 60))
     take, give = os.pipe()
-    os.write(give, bytes(order))  # a byte a test; read one by one
+    os.write(give, struct.pack(f"{len(order)}H", *order))  # read one by one
     os.close(give)
     hear, say = os.pipe()
     for _ in range(jobs):
         if os.fork() == 0:
             own_network()
             adopt_orphans()
-            while index := os.read(take, 1):
-                os.write(say, b"1" if run_titled(*tests[index[0]]) else b"0")
+            while index := os.read(take, 2):
+                chosen = tests[struct.unpack("H", index)[0]]
+                os.write(say, b"1" if run_titled(*chosen) else b"0")
             os._exit(0)
     os.close(say)
     with open(hear, "rb") as results:
@@ -158,7 +161,7 @@ def main():
     if args.list:
         print("\n".join(title for title, _ in tests))
         return 0
-    if args.jobs > 1 and 1 < len(tests) < 256 and can_share_out():
+    if args.jobs > 1 and 1 < len(tests) < TESTS_MAX and can_share_out():
         passed = share_out(tests, args.jobs)
     else:
         adopt_orphans()

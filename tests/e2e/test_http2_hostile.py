@@ -13,6 +13,7 @@ from h2_client import (
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
+    GOAWAY,
     HEADERS,
     PING,
     PRIORITY,
@@ -376,3 +377,59 @@ def test_fewer_streams_after_a_reload_hold_for_new_connections_only(rig):
         streams = [client.start("/slow?ms=100") for _ in range(50)]
         statuses = {answer.status for answer in client.wait(*streams)}
         check_equal(statuses, {200}, "as many as the client was told")
+
+
+@test()
+def test_heads_that_never_end_where_a_read_does_are_no_slow_head(rig):
+    """Each write ends in the middle of the next head: `request_head` bounds each of them, not the
+    time in which there always is one."""
+    proxy(rig, [rig.origin()], {"timeouts": {"request_head": "1s"}})
+    with Attacker(rig.port) as client:
+        heads = [client.request(2 * n + 1, "/id", "GET", ("x-filler", f"{n:02}" * 500))
+                 for n in range(40)]
+        client.send(heads[0][:100])
+        for before, after in zip(heads, heads[1:]):
+            time.sleep(0.05)
+            check(client.send(before[100:] + after[:100]), "the server has hung up")
+        client.send(heads[-1][100:])
+        answered = 0
+        for kind, _, _, payload in client.frames(5):
+            check(kind != GOAWAY, f"GOAWAY: {payload}")
+            answered += kind == HEADERS
+            if answered == len(heads):
+                break
+        check_equal(answered, len(heads), "answers")
+
+
+@test()
+def test_what_a_flood_takes_with_it_is_logged_as_the_clients_breach(rig):
+    lbd = proxy(rig, [rig.origin()])
+    with Attacker(rig.port) as client:
+        client.send(client.request(1, "/slow?ms=5000"))
+        time.sleep(0.3)
+        repeat(client, lambda n: frame(PING, 0, 0, b"floodfld"), 100_000)
+        check_equal(client.goaway(10), ENHANCE_YOUR_CALM, "code")
+    wait_until(lambda: lbd.access_log(), 5, "no log line")
+    check_equal(lbd.access_log()[0]["reason"], "client_protocol", "log")
+    check_equal(lbd.metric("lbd_request_failures_total", reason="client_protocol"), 1, "metric")
+
+
+@test()
+def test_a_response_that_is_not_taken_while_its_target_rests_is_a_client_timeout(rig):
+    """lbd holds all there is of it and waits for the target, not the client, when time is up."""
+
+    def serve(connection, _):
+        origin.head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n" + b"x" * 1000)
+        time.sleep(10)
+
+    origin = RawOrigin(rig, serve)
+    listener = {"timeouts": {"write_idle": "1s"}}
+    lbd = proxy(rig, [origin], listener, group={"health_check": "off"})
+    with Attacker(rig.port) as client:
+        client.send(frame(SETTINGS, 0, 0, struct.pack("!HI", 4, 0)) + client.request(1, "/x"))
+        ends = [kind for kind, *_ in client.frames(4) if kind == RST_STREAM]
+        check_equal(len(ends), 1, "resets of the stream")
+    wait_until(lambda: lbd.access_log(), 5, "no log line")
+    line = lbd.access_log()[0]
+    check_equal((line["status"], line["reason"], line["cut"]), (200, "client_timeout", True), "log")
