@@ -456,8 +456,8 @@ def test_what_it_says_of_itself_is_so(rig):
     code, out, _ = lbd.cli("targets")
     check(code == 0 and origins["shop"].text in out, f"lbd targets: {out}")
     with Wire(rig.port):
-        wait_until(lambda: lbd.metric("lbd_open_connections", listener="sites", protocol="tls") == 1,
-                   10, "the gauge does not see it")
+        labels = {"listener": "sites", "protocol": "tls"}
+        wait_until(lambda: lbd.metric("lbd_open_connections", **labels) == 1, 10, "not counted")
 
 
 @test()

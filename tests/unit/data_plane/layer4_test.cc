@@ -19,6 +19,11 @@ class Layer4 : public Exchange {
     plant.group.protocol = config::TargetProtocol::tcp;
     plant.listener.protocol = config::ListenerProtocol::tcp;
   }
+  void TearDown() override {
+    user.close();
+    target.close();
+    Exchange::TearDown();
+  }
   /// Both ends of an open connection, in `user` and `target`.
   void open() {
     plant.publish_and_wait();
@@ -125,7 +130,7 @@ TEST_F(Layer4, WhoCannotBeConnectedToIsReplacedWithinTheAttempts) {
   plant.target(origin.port());
   plant.group.retries.attempts = 2;
   plant.publish_and_wait();
-  for (int i = 0; i < 2; ++i) {  // round robin: one of the two begins at the one that is gone
+  for (int i = 0; i < 2; ++i) {  // by turns: at least one of the two begins at who is gone
     user = client();
     target = origin.accept();
     user.send("x");
@@ -134,8 +139,10 @@ TEST_F(Layer4, WhoCannotBeConnectedToIsReplacedWithinTheAttempts) {
     target.close();
   }
   EXPECT_EQ(last_record(2).reason, Fault::none);
-  EXPECT_EQ(last_record(1).attempts + last_record(2).attempts, 3u);
-  EXPECT_EQ(plant.live_target(port)->load(0).connect_failures.get(), 1u);
+  const std::uint32_t failed = last_record(1).attempts + last_record(2).attempts - 2;
+  EXPECT_GE(failed, 1u);
+  EXPECT_EQ(plant.live_target(port)->load(0).connect_failures.get(), failed);
+  EXPECT_EQ(plant.live.group("web")->loads[0].retries.get(), failed);
 }
 
 TEST_F(Layer4, WithoutATargetTheClientIsReset) {
