@@ -386,8 +386,9 @@ def test_sigterm_leaves_connections_until_the_drain_deadline(rig):
         leaves.close()
         check(stays.at_end(10), "a connection outlives the drain deadline")
     check_equal(lbd.process.wait(10), 0, "exit code")
-    reasons = sorted(line.get("reason", "") for line in lbd.access_log())
-    check_equal(reasons, ["", "drain_deadline"], "logged")
+    # Who looked whether it still listens may be in the log, too.
+    cut = [line["reason"] for line in lbd.access_log() if "reason" in line]
+    check_equal(cut, ["drain_deadline"], "logged")
     lbd.process = None
 
 
