@@ -97,10 +97,7 @@ struct ListenerLimits {
   std::uint32_t requests_per_connection_max = 0;  // 0: no limit
 };
 
-enum class ListenerProtocol : std::uint8_t {
-  http,
-  https
-};  // tcp, tls: not in this version (a clear error)
+enum class ListenerProtocol : std::uint8_t { http, https, tcp, tls };
 
 /// PEM files: the certificate first, then its chain; and its key.
 struct CertificateFiles {
@@ -175,7 +172,7 @@ struct Listener {
   std::string name;
   std::vector<Address> listen;
   ListenerProtocol protocol = ListenerProtocol::http;
-  std::optional<ListenerTls> tls;  // with protocol https
+  std::optional<ListenerTls> tls;  // with protocol https, or tcp
   ListenerHttp2 http2;
   ListenerProxyProtocol proxy_protocol;
   std::optional<Compression> compression;
@@ -193,6 +190,11 @@ struct Listener {
   std::map<std::string, ErrorPage> error_pages;  // by "503", or "5xx" for all that have no own
   Origin origin;
 };
+
+/// Whether it passes on connections and not requests (docs/adr/0013).
+[[nodiscard]] inline bool is_layer4(const Listener& listener) noexcept {
+  return listener.protocol == ListenerProtocol::tcp || listener.protocol == ListenerProtocol::tls;
+}
 
 // ---- target groups
 // -------------------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ struct Target {
   [[nodiscard]] std::string text() const;
 };
 
-enum class TargetProtocol : std::uint8_t { http, https };
+enum class TargetProtocol : std::uint8_t { http, https, tcp };
 enum class HttpVersion : std::uint8_t { http_1_1, http_2 };
 
 /// Towards targets, for requests and checks over https.

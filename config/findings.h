@@ -60,5 +60,7 @@ struct ListenerFindings {
 };
 /// Listeners with their rules; see validate().
 [[nodiscard]] ListenerFindings validate_listeners(const Config& config, const Places& places);
+/// What has no meaning at layer 4, and what does not fit together; see validate().
+[[nodiscard]] std::vector<Problem> validate_layer4(const Config& config, const Places& places);
 
 }  // namespace lbd::config

@@ -50,26 +50,30 @@ Table trace_table(TraceHeaders& trace) {
 }
 
 Table timeouts_table(ListenerTimeouts& timeouts) {
-  return {.doc = "Deadlines of a client connection.",
-          .fields =
-              {
-                  {"request_head", duration(timeouts.request_head, {.least = 1ms}),
-                   "From the first byte of a request head to its end."},
-                  {"body_idle", duration(timeouts.body_idle, {.least = 1ms}),
-                   "Between two pieces of a request body."},
-                  {"write_idle", duration(timeouts.write_idle, {.least = 1ms}),
-                   "How long a client may read nothing of its response."},
-                  {"idle", duration(timeouts.idle, {.least = 1ms}),
-                   "Between two requests of a connection."},
-                  {"total", duration(timeouts.total, {.least = 1ms, .off = true}),
-                   "A whole request; `off` is no limit."},
-                  {"tunnel_idle", duration(timeouts.tunnel_idle, {.least = 1ms, .off = true}),
-                   "How long nothing may move in a tunnel (WebSocket); `off` is no limit."},
-                  {"tunnel_total", duration(timeouts.tunnel_total, {.least = 1ms, .off = true}),
-                   "A whole tunnel, from the response's head; `off` is no limit."},
-              },
-          .later = {},
-          .after = {}};
+  return {
+      .doc = "Deadlines of a client connection.",
+      .fields =
+          {
+              {"request_head", duration(timeouts.request_head, {.least = 1ms}),
+               "From the first byte of a request head to its end; with protocol tls, until the "
+               "ClientHello is whole."},
+              {"body_idle", duration(timeouts.body_idle, {.least = 1ms}),
+               "Between two pieces of a request body."},
+              {"write_idle", duration(timeouts.write_idle, {.least = 1ms}),
+               "How long a client may read nothing of its response."},
+              {"idle", duration(timeouts.idle, {.least = 1ms}),
+               "Between two requests of a connection."},
+              {"total", duration(timeouts.total, {.least = 1ms, .off = true}),
+               "A whole request; `off` is no limit."},
+              {"tunnel_idle", duration(timeouts.tunnel_idle, {.least = 1ms, .off = true}),
+               "How long nothing may move in a tunnel (WebSocket), or in a connection at layer "
+               "4; `off` is no limit."},
+              {"tunnel_total", duration(timeouts.tunnel_total, {.least = 1ms, .off = true}),
+               "A whole tunnel, from the response's head, or connection at layer 4; `off` is no "
+               "limit."},
+          },
+      .later = {},
+      .after = {}};
 }
 
 Table limits_table(ListenerLimits& limits) {
@@ -122,10 +126,14 @@ Table listener_table(Listener& listener) {
               {"listen", addresses(listener.listen),
                "Address and port to listen on, or a list of them.", true},
               {"protocol",
-               word(listener.protocol, {.words = {"http", "https"}, .later = {"tcp", "tls", "h2"}}),
-               "What clients speak."},
+               word(listener.protocol, {.words = {"http", "https", "tcp", "tls"}, .later = {"h2"}}),
+               "What clients speak. At layer 4 connections are passed on and not requests: tcp "
+               "anything, tls by the server name that clients ask for, without ending TLS. See "
+               "docs/operations/layer4.md."},
               {"tls", object([&listener] { return listener_tls_table(listener.tls.emplace()); }),
-               "Certificates and how they are used; with protocol https."},
+               "Certificates and how they are used; with protocol https, or tcp: then TLS ends "
+               "here "
+               "and what is in it is passed on."},
               {"http2", object([&listener] { return listener_http2_table(listener.http2); }),
                "HTTP/2 with clients."},
               {"proxy_protocol", or_off(listener.proxy_protocol.enabled, object([&listener] {
@@ -137,7 +145,8 @@ Table listener_table(Listener& listener) {
                "Rules, in order: the first that matches decides."},
               {"default",
                action([&listener](Action found) { listener.otherwise = std::move(found); }),
-               "What to do when no rule matches; without it the answer is 404."},
+               "What to do when no rule matches; without it the answer is 404, and at layer 4 the "
+               "end of the connection."},
               {"forwarded_headers",
                object([&listener] { return forwarded_headers_table(listener.forwarded_headers); }),
                "What targets learn about the client."},

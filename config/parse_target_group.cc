@@ -295,6 +295,9 @@ void follow_protocol(TargetGroup& group, const Cursor& at) {
   if (!own && group.protocol == TargetProtocol::https) {
     group.health_check.protocol = CheckProtocol::https;
   }
+  if (!own && group.protocol == TargetProtocol::tcp) {
+    group.health_check.protocol = CheckProtocol::tcp;
+  }
   HealthCheck& how = group.health_check;
   how.http2 = group.http_version == HttpVersion::http_2;
   if (checks_use_tls(group) && how.host.empty()) how.host = group.tls.server_name;
@@ -311,14 +314,15 @@ Table target_group_table(TargetGroup& group) {
           .fields =
               {
                   {"protocol",
-                   word(group.protocol, {.words = {"http", "https"},
-                                         .later = {"tcp", "tls"},
+                   word(group.protocol, {.words = {"http", "https", "tcp"},
+                                         .later = {"tls"},
                                          .others = {{"h2", kSecureHttp2},
                                                     {"http2", kSecureHttp2},
                                                     {"grpcs", kSecureHttp2},
                                                     {"h2c", kPlainHttp2},
                                                     {"grpc", kPlainHttp2}}}),
-                   "What targets speak: over TLS (https) or not."},
+                   "What targets speak: HTTP, over TLS (https) or not, or anything over TCP (tcp), "
+                   "for listeners at layer 4; see docs/operations/layer4.md."},
                   {"http_version", word(group.http_version, {.words = {"1.1", "2"}, .later = {}}),
                    "HTTP/1.1, or HTTP/2: by ALPN over https, which every target must choose then, "
                    "and by prior knowledge over http (h2c). gRPC needs 2. See "

@@ -86,8 +86,10 @@ void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor
   if (!tls) return;
   if (!uses_tls(group)) {
     decoder.error(tls->label, "E3040",
-                  fmt::format("target group '{}' has 'tls' but speaks plain http", group.name),
-                  "add 'protocol: https'");
+                  fmt::format("target group '{}' has 'tls' but speaks {}", group.name,
+                              group.protocol == TargetProtocol::tcp ? "tcp" : "plain http"),
+                  group.protocol == TargetProtocol::tcp ? "it is for https health checks"
+                                                        : "add 'protocol: https'");
   }
   const auto trust = member_of(*tls, "trust");
   if (trust && !group.tls.verify) {

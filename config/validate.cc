@@ -21,6 +21,7 @@ class Validator : Findings {
     ListenerFindings listeners = validate_listeners(config_, places_);
     used_target_groups_ = std::move(listeners.target_groups);
     problems_ = std::move(listeners.problems);
+    for (Problem& each : validate_layer4(config_, places_)) problems_.push_back(std::move(each));
     check_listen_addresses();
     for (const auto& [name, group] : config_.target_groups) check_target_group(group);
     for (const auto& [name, group] : config_.scaling_groups) check_scaling_group(group);

@@ -63,8 +63,8 @@ class ListenerValidator : Findings {
     }
     if (listener.rules.empty() && !listener.otherwise) {
       warning(path, "W3002",
-              fmt::format("listener '{}' has neither rules nor a default: it answers 404 only",
-                          listener.name),
+              fmt::format("listener '{}' has neither rules nor a default: it {}", listener.name,
+                          is_layer4(listener) ? "closes every connection" : "answers 404 only"),
               "add 'default: { forward: … }'");
     }
     check_listener_limits(listener, path);
@@ -94,7 +94,7 @@ class ListenerValidator : Findings {
             "add 'tls: { certificates: [{ chain: …, key: … }] }'");
     }
     if (!listener.tls) return;
-    if (!https) {
+    if (listener.protocol == ListenerProtocol::http) {
       error(path + ".tls", "E3020",
             fmt::format("listener '{}' has 'tls' but speaks plain http", listener.name),
             "add 'protocol: https'");

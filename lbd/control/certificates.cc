@@ -43,7 +43,8 @@ Outcome<Certificates::Listener> Certificates::load(const config::Listener& confi
   const auto before = listeners_.find(name);
   Listener listener;
   listener.settings = *configured.tls;
-  listener.http2 = configured.http2.enabled;
+  listener.http = !config::is_layer4(configured);
+  listener.http2 = listener.http && configured.http2.enabled;
   listener.trust = stamp_of(listener.settings.client_certificates.trust);
   for (const config::CertificateFiles& files : listener.settings.certificates) {
     auto loaded = load(
@@ -91,6 +92,7 @@ Outcome<void> Certificates::build(const std::string& name, Listener& listener) c
   settings.policy = listener.settings.policy == config::TlsPolicy::modern
                         ? net::TlsPolicy::modern
                         : net::TlsPolicy::intermediate;
+  if (!listener.http) settings.alpn.clear();  // what clients speak is not known
   if (listener.http2) settings.alpn.insert(settings.alpn.begin(), "h2");
   for (const Loaded& each : listener.certificates) {
     settings.certificates.push_back(each.certificate);

@@ -72,6 +72,7 @@ class Certificates {
   };
   struct Listener {
     config::ListenerTls settings;
+    bool http = true;  // is what TLS carries
     bool http2 = true;
     std::vector<Loaded> certificates;
     FileStamp trust;

@@ -152,13 +152,18 @@ bool denied(const ExplainQuestion& question, const config::AccessList& list) {
          !route::AccessList(list).admits(route::ip_bytes(question.source));
 }
 
+std::string refusal(Fault fault, bool layer4) {
+  return layer4 ? fmt::format("close {}", fault_name(fault))
+                : fmt::format("respond {} {}", fault_status(fault), fault_name(fault));
+}
+
 /// What is done with a request that a rule, or the default, takes.
 json::object answer_row(const config::Rule& rule, const ExplainQuestion& question,
-                        const TargetsOf& targets_of) {
+                        const TargetsOf& targets_of, bool layer4) {
   const config::Action& action = rule.then;
   json::object row{{"rule", rule.name}};
   if (denied(question, rule.access)) {
-    row["action"] = "respond 403 access_denied";
+    row["action"] = refusal(Fault::access_denied, layer4);
   } else if (const auto* forward = std::get_if<config::Forward>(&action)) {
     row["action"] = "forward";
     row["groups"] = group_rows(*forward, targets_of);
@@ -241,6 +246,7 @@ Outcome<ExplainQuestion> explain_question(const std::map<std::string, std::strin
 json::value explain(const config::Listener& listener, const Table& table,
                     const ExplainQuestion& question, const TargetsOf& targets_of) {
   const Asked asked(question);
+  const bool layer4 = config::is_layer4(listener);
   json::array rules;
   json::array answers;
   bool decided = false;
@@ -252,7 +258,7 @@ json::value explain(const config::Listener& listener, const Table& table,
                      {"reason", verdicts[i].reason}});
     if (verdicts[i].fate == Table::Fate::lost) continue;
     decided = verdicts[i].fate == Table::Fate::matched;
-    answers.push_back(answer_row(rule, question, targets_of));
+    answers.push_back(answer_row(rule, question, targets_of, layer4));
     const std::string sent = rewritten(rule, question, asked.head);
     if (!sent.empty()) answers.back().as_object()["sent"] = sent;
   }
@@ -260,12 +266,18 @@ json::value explain(const config::Listener& listener, const Table& table,
     config::Rule otherwise;
     otherwise.name = "default";
     otherwise.then = *listener.otherwise;
-    answers.push_back(answer_row(otherwise, question, targets_of));
+    answers.push_back(answer_row(otherwise, question, targets_of, layer4));
   } else if (!decided) {
-    answers.push_back({{"rule", nullptr}, {"action", "respond 404 no_route"}});
+    answers.push_back({{"rule", nullptr}, {"action", refusal(Fault::no_route, layer4)}});
   }
   if (denied(question, listener.access)) {
-    answers = {json::object{{"rule", nullptr}, {"action", "respond 403 access_denied"}}};
+    answers = {json::object{{"rule", nullptr}, {"action", refusal(Fault::access_denied, layer4)}}};
+  }
+  const bool passthrough = listener.protocol == config::ListenerProtocol::tls;
+  if (passthrough && question.scheme == "http") {
+    rules.clear();  // no ClientHello, no rule
+    answers = {
+        json::object{{"rule", nullptr}, {"action", refusal(Fault::client_protocol, layer4)}}};
   }
   return {
       {"listener", listener.name}, {"rules", std::move(rules)}, {"answers", std::move(answers)}};

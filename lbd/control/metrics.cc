@@ -119,18 +119,24 @@ void collect_desync(const std::string& listener, const upstream::ListenerLoad& l
   }
 }
 
+std::string protocol_of(const config::Listener& listener) {
+  if (listener.protocol == config::ListenerProtocol::tls) return "tls";
+  if (listener.protocol == config::ListenerProtocol::tcp) return "tcp";
+  return listener.tls ? "https" : "http";
+}
+
 void collect_listeners(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
   for (const auto& [name, listener] : plane.live().listeners()) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();
+    const std::string protocol = found != configured.end() ? protocol_of(found->second) : "http";
     const bool proxied = found != configured.end() && found->second.proxy_protocol.enabled;
     const bool compresses = found != configured.end() && found->second.compression;
     for (const upstream::ListenerLoad& load : listener->loads) {
       const std::vector<Label> labels{{"listener", name}};
       out.gauge("lbd_open_connections", "Client connections open now.",
-                {{"listener", name}, {"protocol", https ? "https" : "http"}},
-                load.connections.get());
+                {{"listener", name}, {"protocol", protocol}}, load.connections.get());
       if (https) collect_handshakes(name, load.handshakes, out);
       if (proxied) collect_proxy_faults(name, load, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
@@ -184,17 +190,25 @@ void collect_names(const Names& names, Families& out) {
   }
 }
 
-void collect_routes(const upstream::LiveState& live, Families& out) {
-  for (const auto& entry : live.routes()) {
+void collect_routes(Plane& plane, Families& out) {
+  const auto& configured = plane.config().listeners;
+  for (const auto& entry : plane.live().routes()) {
     const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
     HistogramSum duration;
     const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
+    const auto found = configured.find(route->listener);
+    const bool layer4 = found != configured.end() && config::is_layer4(found->second);
     for (const upstream::RouteLoad& load : route->loads) {
       duration.add(load.duration);
-      out.counter("lbd_request_body_bytes_total", "Bytes of request bodies received.", labels,
+      if (layer4) {
+        out.counter("lbd_layer4_connections_total", "Connections at layer 4, by rule.", labels,
+                    static_cast<double>(load.connections.get()));
+      }
+      out.counter("lbd_request_body_bytes_total",
+                  "Bytes of request bodies, or at layer 4, received.", labels,
                   static_cast<double>(load.request_bytes.get()));
-      out.counter("lbd_response_body_bytes_total", "Bytes of response bodies sent.", labels,
-                  static_cast<double>(load.response_bytes.get()));
+      out.counter("lbd_response_body_bytes_total", "Bytes of response bodies, or at layer 4, sent.",
+                  labels, static_cast<double>(load.response_bytes.get()));
       load.counts.each([&](std::uint32_t packed, std::uint64_t count) {
         const bool other = packed == upstream::StatusCounts::kOther;
         const auto method = static_cast<http::Method>((packed >> 1) & 15U);
@@ -210,6 +224,7 @@ void collect_routes(const upstream::LiveState& live, Families& out) {
                     static_cast<double>(count));
       });
     }
+    if (layer4) continue;
     out.histogram("lbd_request_duration_seconds",
                   "Time from a request's head to the end of its response.", labels, duration);
   }
@@ -375,7 +390,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   collect_listeners(plane_, out);
   collect_names(plane_.names(), out);
   collect_certificates(plane_.certificates(), out);
-  collect_routes(plane_.live(), out);
+  collect_routes(plane_, out);
   collect_groups(plane_, out);
   collect_targets(plane_, out);
   collect_config(plane_, out);

@@ -3,21 +3,10 @@
 #include <algorithm>
 
 #include "lbd/proxy/headers.h"
+#include "lbd/proxy/lease.h"
 
 namespace lbd::proxy {
 namespace {
-
-/// Adds one while it lives (leases, not counters).
-class Lease {
- public:
-  explicit Lease(Relaxed<std::uint32_t>& count) noexcept : count_(count) { count_.add(1); }
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
-  ~Lease() { count_.sub(1); }
-
- private:
-  Relaxed<std::uint32_t>& count_;
-};
 
 /// A request may pass through one lbd more than once on purpose (a listener whose targets are
 /// another listener), but not for ever.
@@ -266,10 +255,7 @@ Task<Result<void>> Exchange::dial(const UpstreamTo& to, const Choice& choice,
     group_load_->handshakes.made[static_cast<std::size_t>(upstream.tls_kind())].add(1);
   }
   const Duration took = worker_.clock.now() - attempt_started_;
-  upstream::TargetLoad& load = choice.target->live->load(worker_.index);
-  load.connects.add(1);
-  load.connect.record(micros(took));
-  load.connect_failures_at_success.set(load.connect_failures.get());
+  choice.target->live->load(worker_.index).note_connect(micros(took));
   this_attempt().connect_us = std::max(short_micros(took), 1U);
   co_return Result<void>();
 }

@@ -101,8 +101,9 @@ class Exchange {
   Task<Error> relay(UpstreamSide& upstream, const Choice& choice);
   Task<> upload(UpstreamSide& upstream);
   Task<Error> tunnel(UpstreamSide& upstream, const Choice& choice);
-  Task<Error> pump_down(UpstreamSide& upstream);
   Task<> pump_up(UpstreamSide& upstream);
+  static void moved_down(void* self, std::size_t bytes);
+  static void moved_up(void* self, std::size_t bytes);
   void note_tunnel_use() noexcept;
   [[nodiscard]] bool refuses_upgrade() const noexcept;
   Task<> reply_redirect(const config::Redirect& redirect);

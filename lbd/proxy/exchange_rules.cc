@@ -62,9 +62,7 @@ std::string_view Exchange::rate_key(const upstream::SnapshotRate& rate) const no
     case config::RateKey::source_ip:
       break;
   }
-  if (!source_) return {};
-  const std::size_t known = route::is_mapped_v4(*source_) ? source_->size() : 8;
-  return {reinterpret_cast<const char*>(source_->data()), known};
+  return source_ ? route::client_key(*source_) : std::string_view();
 }
 
 /// Views that hold as long as the request's head.

@@ -3,6 +3,7 @@
 
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/headers.h"
+#include "lbd/proxy/tunnel.h"
 
 namespace lbd::proxy {
 namespace {
@@ -56,41 +57,33 @@ Task<Error> Exchange::tunnel(UpstreamSide& upstream, const Choice& choice) {
   if (!sent) co_return sent.error();
   upstream.begin_tunnel();
   upload_.spawn(pump_up(upstream));
-  Error error = co_await pump_down(upstream);
+  const Flow down{upstream, client_, &Exchange::moved_down, this};
+  Error error = co_await pump(down);
   if (error.fault == Fault::none) co_await upload_.join();
   if (error.side == Side::upstream) error.side = Side::self;
   co_return error.fault == Fault::none ? upload_error_ : error;
 }
 
-Task<Error> Exchange::pump_down(UpstreamSide& upstream) {
-  for (bool last = false; !last;) {
-    const Result<BodyPiece> piece = co_await upstream.read_body();
-    if (!piece) co_return piece.error();
-    last = piece->last;
-    record_.response_bytes += piece->bytes.size();
-    note_tunnel_use();
-    const Result<void> sent = co_await client_.send_body(*piece);
-    if (!sent) co_return sent.error();
-  }
-  co_return Error{};
+/// What came from the target, or from the client.
+void Exchange::moved_down(void* self, std::size_t bytes) {
+  auto* exchange = static_cast<Exchange*>(self);
+  exchange->record_.response_bytes += bytes;
+  exchange->note_tunnel_use();
+}
+
+void Exchange::moved_up(void* self, std::size_t bytes) {
+  auto* exchange = static_cast<Exchange*>(self);
+  exchange->record_.request_bytes += bytes;
+  exchange->note_tunnel_use();
 }
 
 Task<> Exchange::pump_up(UpstreamSide& upstream) {
-  for (bool last = false; !last;) {
-    const Result<BodyPiece> piece = co_await client_.read_body();
-    Result<void> sent;
-    if (piece && !upload_over_) {
-      last = piece->last;
-      record_.request_bytes += piece->bytes.size();
-      note_tunnel_use();
-      sent = co_await upstream.send_body(*piece);
-    }
-    if (upload_over_) co_return;
-    if (piece && sent) continue;
-    upload_error_ = piece ? Error{sent.error().fault, Side::self, false} : piece.error();
-    upstream.abort();
-    co_return;
-  }
+  const Flow flow{client_, upstream, &Exchange::moved_up, this, &upload_over_};
+  const Error error = co_await pump(flow);
+  if (error.fault == Fault::none) co_return;
+  upload_error_ = error;
+  if (error.side == Side::upstream) upload_error_ = {error.fault, Side::self, false};
+  upstream.abort();
 }
 
 }  // namespace lbd::proxy

@@ -29,6 +29,9 @@ class H1Upstream final : public UpstreamSide {
     return connection_->stream().failure_text();
   }
 
+  /// What is under way is cut off, and the target shall see that. `finish` must follow.
+  void reset() noexcept { connection_->stream().close(true); }
+
   /// What `take_kept` and `dial` do with the connection they found.
   void start(std::unique_ptr<upstream::Connection> connection,
              const config::UpstreamLimits& limits);

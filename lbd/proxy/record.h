@@ -46,6 +46,7 @@ struct RequestRecord {
   std::string_view trace_id;       // 32 hex digits, of traceparent; empty: none
   std::string_view amzn_trace_id;  // X-Amzn-Trace-Id as the target got it; empty: none
   std::string_view redirect_url;
+  std::string_view layer4;  // "tcp" or "tls": a connection, without what only HTTP has; else empty
   std::int32_t rule_number = -1;  // from 1; 0: the default; -1: none
   std::uint16_t local_port = 0;
   int status = 0;          // what the client got; 0: nothing

@@ -28,6 +28,15 @@ struct BodyPiece {
   const std::vector<http::Header>* trailers = nullptr;
 };
 
+/// What a tunnel sees of a side: bytes that come, and bytes that go.
+class TunnelEnd {
+ public:
+  virtual ~TunnelEnd() = default;
+  /// Waits for more. In a tunnel `last` is the other's half-close.
+  virtual Task<Result<BodyPiece>> read_body() = 0;
+  virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
+};
+
 /// Who is asking; fixed for a connection.
 struct ClientInfo {
   net::SocketAddress peer;
@@ -53,22 +62,18 @@ struct ResponseOut {
 
 /// The client's half of one request. Errors: client_gone, client_timeout, client_protocol,
 /// body_too_large, cancelled, and drain_deadline when lbd ends the connection.
-class ClientSide {
+class ClientSide : public TunnelEnd {
  public:
-  virtual ~ClientSide() = default;
   [[nodiscard]] virtual const http::RequestHead& head() const noexcept = 0;
   [[nodiscard]] virtual const ClientInfo& client() const noexcept = 0;
 
   /// What has arrived of the body already; to be called once, first. The view holds until
   /// `read_body`.
   virtual BodyPiece buffered_body() = 0;
-  /// Waits for more.
-  virtual Task<Result<BodyPiece>> read_body() = 0;
   /// Tells a client that waits for it (Expect: 100-continue) to go on.
   virtual Task<Result<void>> send_continue() = 0;
   virtual Task<Result<void>> send_interim(const ResponseOut& head) = 0;
   virtual Task<Result<void>> send_head(const ResponseOut& head, BodyPiece first) = 0;
-  virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
 
   /// Sends `head` (status 101) and makes the connection a tunnel: from now on `read_body` brings
   /// and `send_body` takes raw bytes, both without deadlines of their own; `last` is a half-close.
@@ -100,9 +105,8 @@ struct UpstreamTo {
 
 /// The upstream's half, of one request after the other. Errors: target_reset, bad_response,
 /// target_timeout, cancelled (after `abort`).
-class UpstreamSide {
+class UpstreamSide : public TunnelEnd {
  public:
-  virtual ~UpstreamSide() = default;
   /// Begins with a connection that is there already. False: there is none, `dial`. Once it is true,
   /// `finish` must end what it began.
   [[nodiscard]] virtual bool take_kept(const UpstreamTo& to) = 0;
@@ -120,12 +124,10 @@ class UpstreamSide {
   virtual Task<Result<void>> send_head(const http::RequestHead& request,
                                        const std::vector<http::Header>& headers,
                                        BodyPiece first) = 0;
-  virtual Task<Result<void>> send_body(BodyPiece piece) = 0;
   /// The next head, interim (1xx) ones included; 101 only as the answer to `request.upgrade`.
   virtual Task<Result<void>> read_head(http::ResponseHead& head) = 0;
   /// What has arrived of the body already, without waiting.
   virtual Result<BodyPiece> buffered_body() = 0;
-  virtual Task<Result<BodyPiece>> read_body() = 0;
   /// After a head with status 101: `read_body` brings and `send_body` takes raw bytes; `last` is a
   /// half-close. No deadline holds until the next `set_deadline`.
   virtual void begin_tunnel() noexcept = 0;

@@ -30,6 +30,10 @@ bool is_mapped_v4(const IpBytes& ip) noexcept {
          std::all_of(ip.begin(), ip.begin() + 10, [](std::uint8_t byte) { return byte == 0; });
 }
 
+std::string_view client_key(const IpBytes& ip) noexcept {
+  return {reinterpret_cast<const char*>(ip.data()), is_mapped_v4(ip) ? ip.size() : 8};
+}
+
 std::optional<Network> network_of(std::string_view ip, int prefix_bits) noexcept {
   const std::optional<IpBytes> bytes = ip_bytes(ip);
   if (!bytes) return std::nullopt;

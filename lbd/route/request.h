@@ -19,6 +19,9 @@ using IpBytes = std::array<std::uint8_t, 16>;
 
 [[nodiscard]] bool is_mapped_v4(const IpBytes& ip) noexcept;
 
+/// What tells clients apart: the address, of IPv6 the first 64 bits. A view of `ip`.
+[[nodiscard]] std::string_view client_key(const IpBytes& ip) noexcept;
+
 struct Network {
   IpBytes ip{};
   int prefix_bits = 128;  // of the 128

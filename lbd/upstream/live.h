@@ -61,6 +61,13 @@ struct alignas(64) TargetLoad {
   bool idle_listed = false;                  // in IdleConnections::targets_
   H2Connection* http2 = nullptr;             // those with HTTP/2, busy or not
   Relaxed<std::uint32_t> http2_connections;  // their number
+
+  /// A connection was made, in so many microseconds.
+  void note_connect(std::uint64_t took_us) noexcept {
+    connects.add(1);
+    connect.record(took_us);
+    connect_failures_at_success.set(connect_failures.get());
+  }
 };
 
 /// A target as the data plane knows it, whatever snapshots come and go.
@@ -210,8 +217,9 @@ class StatusCounts {
 struct alignas(64) RouteLoad {
   StatusCounts counts;  // key: see status_key
   LatencyHistogram duration;
-  Relaxed<std::uint64_t> request_bytes;   // bodies
-  Relaxed<std::uint64_t> response_bytes;  // bodies
+  Relaxed<std::uint64_t> request_bytes;   // bodies; at layer 4 all that clients sent
+  Relaxed<std::uint64_t> response_bytes;  // bodies; at layer 4 all that went to clients
+  Relaxed<std::uint64_t> connections;     // at layer 4
 };
 
 /// Packs what `lbd_requests_total` is labelled with. method < 16, status < 1000.

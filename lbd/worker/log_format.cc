@@ -55,6 +55,11 @@ std::size_t attempts_of(const RequestRecord& record) noexcept {
   return std::min<std::size_t>(record.attempt_count, record.attempts.size());
 }
 
+/// What the client spoke, as far as it is known.
+std::string_view protocol_of(const RequestRecord& record) noexcept {
+  return record.layer4.empty() ? http::version_name(record.version) : record.layer4;
+}
+
 const AttemptRecord* last_attempt(const RequestRecord& record) noexcept {
   const std::size_t count = attempts_of(record);
   return count == 0 ? nullptr : &record.attempts[count - 1];
@@ -71,7 +76,7 @@ void json_attempts(const RequestRecord& record, Line& line) noexcept {
       line.text("reason", fault_name(attempt.fault), kShortBytesMax);
     if (attempt.status != 0) line.number("status", static_cast<std::uint64_t>(attempt.status));
     line.seconds("connect_seconds", attempt.connect_us);
-    line.seconds("response_seconds", attempt.response_us);
+    if (record.layer4.empty()) line.seconds("response_seconds", attempt.response_us);
     line.raw("}");
   }
   line.raw("]");
@@ -80,16 +85,18 @@ void json_attempts(const RequestRecord& record, Line& line) noexcept {
 void json_client(const RequestRecord& record, Line& line) noexcept {
   line.text("client_ip", record.client_ip, kShortBytesMax);
   line.number("client_port", record.client_port);
-  line.text("method", record.method, kShortBytesMax);
-  line.text("host", record.authority, kHostBytesMax);
-  line.text("uri", record.target, kLongBytesMax);
-  line.text("user_agent", record.user_agent, kLongBytesMax);
+  if (record.layer4.empty()) {
+    line.text("method", record.method, kShortBytesMax);
+    line.text("host", record.authority, kHostBytesMax);
+    line.text("uri", record.target, kLongBytesMax);
+    line.text("user_agent", record.user_agent, kLongBytesMax);
+  }
   if (!record.referer.empty()) line.text("referer", record.referer, kLongBytesMax);
   if (!record.tls_version.empty()) {
     line.text("tls_version", record.tls_version, kShortBytesMax);
     line.text("tls_cipher", record.tls_cipher, kShortBytesMax);
-    if (!record.server_name.empty()) line.text("sni", record.server_name, kNameBytesMax);
   }
+  if (!record.server_name.empty()) line.text("sni", record.server_name, kNameBytesMax);
 }
 
 void json(const RequestRecord& record, Line& line) {
@@ -99,21 +106,23 @@ void json(const RequestRecord& record, Line& line) {
   const std::string_view trace = record.trace_id.empty() ? record.amzn_trace_id : record.trace_id;
   if (!trace.empty()) line.text("trace_id", trace, kNameBytesMax);
   line.number("generation", record.generation);
-  line.text("protocol", http::version_name(record.version), kShortBytesMax);
+  line.text("protocol", protocol_of(record), kShortBytesMax);
   line.text("listener", record.listener, kNameBytesMax);
   line.text("rule", record.rule, kNameBytesMax);
   line.text("target_group", record.group, kNameBytesMax);
   line.text("zone", record.zone, kNameBytesMax);
   if (const AttemptRecord* last = last_attempt(record)) {
     line.text("target", last->target, kShortBytesMax);
-    line.seconds("ttfb_seconds", record.ttfb_us);
+    if (record.layer4.empty()) line.seconds("ttfb_seconds", record.ttfb_us);
   }
   json_client(record, line);
-  line.number("status", static_cast<std::uint64_t>(record.status));
+  if (record.layer4.empty()) line.number("status", static_cast<std::uint64_t>(record.status));
   if (record.grpc_status >= 0) {
     line.number("grpc_status", static_cast<std::uint64_t>(record.grpc_status));
   }
-  line.text("origin", record.by_target ? "target" : "lb", kShortBytesMax);
+  if (record.layer4.empty()) {
+    line.text("origin", record.by_target ? "target" : "lb", kShortBytesMax);
+  }
   if (!record.redirect_url.empty()) line.text("location", record.redirect_url, kLongBytesMax);
   if (record.reason != Fault::none) {
     line.text("reason", fault_name(record.reason), kShortBytesMax);
@@ -147,7 +156,7 @@ void clf_fields(const RequestRecord& record, Line& line) noexcept {
   line.raw(" ");
   line.word(record.target, kLongBytesMax);
   line.raw(" ");
-  line.raw(http::version_name(record.version));
+  line.raw(protocol_of(record));
   line.raw("\" ");
   line.decimal(static_cast<std::uint64_t>(record.status));
   line.raw(" ");
@@ -173,6 +182,7 @@ void combined(const RequestRecord& record, Line& line) {
 }
 
 std::string_view alb_type(const RequestRecord& record) noexcept {
+  if (!record.layer4.empty()) return record.layer4;
   const bool tls = !record.tls_version.empty();
   if (record.tunnel) return tls ? "wss" : "ws";
   if (record.version == http::Version::http_2) return "h2";
@@ -204,7 +214,7 @@ void alb_request(const RequestRecord& record, Line& line) noexcept {
   line.raw("\"");
   line.quoted(record.method, kShortBytesMax);
   line.raw(" ");
-  if (!record.target.starts_with("http")) {  // absolute-form has them
+  if (record.layer4.empty() && !record.target.starts_with("http")) {  // absolute-form has them
     line.raw(record.tls_version.empty() ? "http" : "https");
     line.raw("://");
     line.word(record.authority, kHostBytesMax);
@@ -215,7 +225,7 @@ void alb_request(const RequestRecord& record, Line& line) noexcept {
   }
   line.word(record.target, kLongBytesMax);
   line.raw(" ");
-  line.raw(http::version_name(record.version));
+  line.raw(protocol_of(record));
   line.raw("\" \"");
   line.quoted(record.user_agent, kLongBytesMax);
   line.raw("\" ");

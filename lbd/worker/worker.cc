@@ -17,6 +17,7 @@
 #include "lbd/proxy/exchange.h"
 #include "lbd/proxy/h1_session.h"
 #include "lbd/proxy/h2_session.h"
+#include "lbd/proxy/l4_session.h"
 #include "lbd/proxy/preface.h"
 #include "lbd/proxy/worker_context.h"
 
@@ -321,9 +322,13 @@ void Worker::Inside::open(int fd, proxy::ClientInfo client, const Entrance& at) 
 void Worker::Inside::start_session(std::unique_ptr<net::Stream> stream, proxy::ClientInfo client,
                                    const Entrance& at) {
   const std::shared_ptr<upstream::LiveListener>& listener = at.listener;
-  const bool ask = !client.tls && settings_of(at).settings.http2.cleartext;
+  const config::Listener& settings = settings_of(at).settings;
+  const bool ask = !client.tls && settings.http2.cleartext;
   std::unique_ptr<Session> session;
-  if (client.tls && client.tls->alpn == "h2") {
+  if (config::is_layer4(settings)) {
+    session =
+        std::make_unique<proxy::L4Session>(context, std::move(stream), std::move(client), listener);
+  } else if (client.tls && client.tls->alpn == "h2") {
     session =
         std::make_unique<proxy::H2Session>(context, std::move(stream), std::move(client), listener);
   } else if (ask) {

@@ -27,11 +27,16 @@ class Peer {
     if (fd_ >= 0) ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   Peer(Peer&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), unread_(std::move(other.unread_)) {}
+      : fd_(std::exchange(other.fd_, -1)),
+        unread_(std::move(other.unread_)),
+        ended_(other.ended_),
+        reset_(other.reset_) {}
   Peer& operator=(Peer&& other) noexcept {
     close();
     fd_ = std::exchange(other.fd_, -1);
     unread_ = std::move(other.unread_);
+    ended_ = other.ended_;
+    reset_ = other.reset_;
     return *this;
   }
   ~Peer() { close(); }

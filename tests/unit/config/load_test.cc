@@ -99,6 +99,36 @@ TEST(Load, ChecksGoTheWayOfTheRequestsUnlessTheySayOtherwise) {
   EXPECT_EQ(check(named + ", health_check: { protocol: http }").host, "");
 }
 
+TEST(Load, ChecksOfATcpGroupConnectUnlessTheySayOtherwise) {
+  const auto check = [](const std::string& more) {
+    const auto result = load_text(
+        "version: 1\nlisteners: { db: { listen: '0.0.0.0:5432', protocol: tcp, default: { forward: "
+        "db } } }\ntarget_groups: { db: { protocol: tcp, targets: [{ address: '10.0.0.1:5432' }]" +
+        more + " } }\n");
+    EXPECT_TRUE(result.config) << render(result);
+    return result.config ? result.config->target_groups.at("db").health_check : HealthCheck{};
+  };
+  EXPECT_EQ(check("").protocol, CheckProtocol::tcp);
+  EXPECT_EQ(check(", health_check: { interval: 1s }").protocol, CheckProtocol::tcp);
+  EXPECT_EQ(check(", health_check: { protocol: http, port: 8008 }").protocol, CheckProtocol::http);
+}
+
+TEST(Load, AListenerAtLayer4TakesWhatMakesSenseThere) {
+  const auto result = load_text(
+      "version: 1\nlisteners:\n  sites:\n    listen: '0.0.0.0:443'\n    protocol: tls\n"
+      "    proxy_protocol: { trusted: [10.0.0.0/8] }\n    access: { deny: [192.0.2.0/24] }\n"
+      "    rate_limits: [{ by: source_ip, requests: 5 }, { by: all, requests: 50 }]\n"
+      "    timeouts: { request_head: 3s, tunnel_idle: off, tunnel_total: 1h }\n    rules:\n"
+      "      - when: { sni: '*.a.test', not: { any: [{ source_ip: 10.0.0.0/8 }, { percentage: 5% "
+      "}, { sni_regex: b }] } }\n        then: { forward: { a: 1, b: 2 } }\n"
+      "        retries: { attempts: 1 }\n        access: { allow: [10.0.0.0/8] }\n"
+      "  inside: { listen: '0.0.0.0:444', protocol: tcp, default: { forward: a }, tls: { "
+      "certificates: [{ chain: /a, key: /b }] } }\n"
+      "target_groups:\n  a: { protocol: tcp, targets: [{ address: '10.0.0.1:1' }] }\n"
+      "  b: { protocol: tcp, proxy_protocol: v2, targets: [{ address: 'unix:/b.sock' }] }\n");
+  EXPECT_TRUE(result.config) << render(result);
+}
+
 TEST(Load, RuleWithoutNameIsCalledByItsPosition) {
   const auto result = load_text(
       "version: 1\nlisteners: { a: { listen: '0.0.0.0:80', rules: [{ when: { host: SHOP.Example }, "

@@ -94,6 +94,27 @@ TEST(Explain, KnowsWhoIsKeptOut) {
   EXPECT_EQ(action(config, "10.1.1.1"), "respond 403 access_denied");
 }
 
+TEST(Explain, AtLayer4AConnectionIsForwardedOrClosed) {
+  config::Config config;
+  config.target_groups["db"].protocol = config::TargetProtocol::tcp;
+  config::Listener& listener = config.listeners["sites"];
+  listener.name = "sites";
+  listener.protocol = config::ListenerProtocol::tls;
+  listener.rules = {
+      {.name = "shop", .when = {.server_names = {"shop.test"}}, .then = config::Forward{"db"}}};
+  const auto action = [&config](const char* url, const char* source) {
+    const auto question = explain_question({{"url", url}, {"source", source}});
+    const auto answer = explain_file(config, *question);
+    const json::array& answers = answer->at("listeners").at(0).at("answers").as_array();
+    return std::string(answers.back().at("action").as_string());
+  };
+  EXPECT_EQ(action("https://shop.test/", ""), "forward");
+  EXPECT_EQ(action("https://other.test/", ""), "close no_route");
+  EXPECT_EQ(action("http://shop.test/", ""), "close client_protocol");
+  listener.access.deny = {{"10.0.0.0", 8}};
+  EXPECT_EQ(action("https://shop.test/", "10.1.1.1"), "close access_denied");
+}
+
 TEST(Explain, RefusesWhatIsNoQuestion) {
   EXPECT_EQ(answer_to({{"url", "a.test/x"}}), "the URL must be like http://host/path?query");
   EXPECT_EQ(answer_to({{"url", "ftp://a.test/x"}}), "the URL must be like http://host/path?query");

@@ -105,6 +105,30 @@ TEST(LogFormat, AlbOfWhatReachedNoTarget) {
             "\"client_protocol\" \"-\" \"-\" \"Severe\" \"bad_header\"\n");
 }
 
+TEST(LogFormat, AConnectionAtLayer4HasNothingOfHttp) {
+  RequestRecord passed = answered();
+  passed.layer4 = "tls";
+  passed.server_name = "shop.example";
+  passed.method = passed.authority = passed.target = passed.referer = passed.user_agent = {};
+  passed.status = 0;
+  passed.by_target = false;
+  passed.attempts[1].status = 0;
+  passed.attempts[1].response_us = 0;
+  EXPECT_EQ(written(LogFormat::json, passed),
+            "{\"time\":\"2026-11-21T18:00:00.000250Z\","
+            "\"request_id\":\"0af7651916cd43dd8448eb211c80319c\",\"generation\":0,"
+            "\"protocol\":\"tls\",\"listener\":\"public\",\"rule\":\"static\","
+            "\"target_group\":\"web\",\"zone\":\"\",\"target\":\"10.0.0.2:80\","
+            "\"client_ip\":\"192.0.2.7\",\"client_port\":50000,\"sni\":\"shop.example\","
+            "\"request_bytes\":3,\"response_bytes\":1234,\"duration_seconds\":0.030500,"
+            "\"attempts\":[{\"target\":\"10.0.0.1:80\",\"reason\":\"connect_failed\","
+            "\"connect_seconds\":0.000000},{\"target\":\"10.0.0.2:80\","
+            "\"connect_seconds\":0.001000}]}\n");
+  EXPECT_EQ(written(LogFormat::clf, passed),
+            "192.0.2.7 - - [21/Nov/2026:18:00:00 +0000] \"- - tls\" 0 1234\n");
+  EXPECT_TRUE(written(LogFormat::alb, passed).starts_with("tls 2026-11-21T18:00:00.030750Z "));
+}
+
 TEST(LogFormat, NothingThatAClientSendsEndsAFieldOrALine) {
   RequestRecord hostile = answered();
   hostile.user_agent = "a\" 200 \n\\x\xff";
