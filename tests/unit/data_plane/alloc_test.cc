@@ -15,6 +15,7 @@
 #include "lbd/http/h1_head.h"
 #include "lbd/proxy/headers.h"
 #include "lbd/worker/access_log.h"
+#include "lbd/worker/recent.h"
 #include "tests/support/h2_peer.h"
 #include "tests/support/loopback.h"
 #include "tests/support/plant.h"
@@ -261,6 +262,7 @@ std::vector<config::Rule> rules_that_are_tried() {
   busy.request_headers.set = {{"X-Id", "#{request_id}"}, {"User-Agent", "lbd"}};
   busy.response_headers = {.remove = {"Server"}, .add = {{"X-Path", "#{path}"}}};
   busy.access.deny = {{"192.0.2.0", 24}};
+  busy.in_flight_limits = {{.by = config::RateKey::cookie, .name = "c", .requests = 1000}};
   busy.rate_limits = {{.by = config::RateKey::source_ip, .requests = 100'000, .burst = 1'000'000}};
   return rules;
 }
@@ -315,6 +317,23 @@ TEST(Allocations, TellingOfACertificateMakesNone) {
     counted_thread = false;
   }
   EXPECT_GE(out.size(), 5u);
+  EXPECT_EQ(allocations.load(), before);
+}
+
+TEST(Allocations, RememberingRequestsMakesNoneOnceThereIsRoom) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  worker::Recent recent;
+  const std::string long_text(5000, 'x');
+  proxy::RequestRecord record;
+  record.id = "id";
+  record.target = record.authority = long_text;
+  const std::uint64_t before = allocations.load();
+  counted_thread = true;
+  for (const Fault reason : {Fault::connect_failed, Fault::rate_limited}) {
+    record.reason = reason;
+    for (std::size_t i = 0; i < 3 * worker::Recent::kOthersMax; ++i) recent.write(record);
+  }
+  counted_thread = false;
   EXPECT_EQ(allocations.load(), before);
 }
 
