@@ -61,24 +61,27 @@ class Layer4Validator : Findings {
                         listener.name),
             "'protocol: tcp' with 'tls' ends TLS here and passes on what is in it");
     }
-    check_rates(listener.rate_limits, path, whose);
+    check_keys(listener.rate_limits, path + ".rate_limits", whose);
+    check_keys(listener.in_flight_limits, path + ".in_flight_limits", whose);
     for (std::size_t i = 0; i < listener.rules.size(); ++i) {
       const Rule& rule = listener.rules[i];
       const std::string at = fmt::format("{}.rules[{}]", path, i);
       refuse(at, {"rewrite", "request_headers", "response_headers", "timeouts", "limits"}, whose);
-      check_rates(rule.rate_limits, at, whose);
+      check_keys(rule.rate_limits, at + ".rate_limits", whose);
+      check_keys(rule.in_flight_limits, at + ".in_flight_limits", whose);
       check_when(rule.when, listener, at + ".when");
       check_action(rule.then, listener, at + ".then");
     }
     if (listener.otherwise) check_action(*listener.otherwise, listener, path + ".default");
   }
 
-  void check_rates(const std::vector<RateLimit>& limits, const std::string& path,
-                   const std::string& whose) {
+  template <class Limit>
+  void check_keys(const std::vector<Limit>& limits, const std::string& path,
+                  const std::string& whose) {
     for (std::size_t i = 0; i < limits.size(); ++i) {
       if (limits[i].by == RateKey::source_ip || limits[i].by == RateKey::all) continue;
-      error(fmt::format("{}.rate_limits[{}].by", path, i), "E3062",
-            whose + ": a rate is by source_ip, or all");
+      error(fmt::format("{}[{}].by", path, i), "E3062",
+            whose + ": what is limited is by source_ip, or all");
     }
   }
 

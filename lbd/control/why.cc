@@ -81,6 +81,12 @@ std::string url_of(const RequestRecord& record) {
 
 std::string who_asked(const RequestRecord& record) {
   const std::string client = fmt::format("{}, port {}", record.client_ip, record.client_port);
+  if (!record.layer4.empty()) {
+    const std::string name =
+        record.server_name.empty() ? "" : fmt::format(" for {}", shown(record.server_name));
+    return fmt::format("At {} {} connected to listener {} ({}){}.", time_text(record.started),
+                       client, record.listener, record.layer4, name);
+  }
   if (record.method.empty()) {
     return fmt::format("At {} {} sent listener {} something that is no request.",
                        time_text(record.started), client, record.listener);
@@ -109,7 +115,10 @@ std::string what_the_rule_did(const RequestRecord& record) {
                                           : "It was refused before a rule was looked for.";
 }
 
-std::string how_it_went(const AttemptRecord& attempt) {
+std::string how_it_went(const AttemptRecord& attempt, bool layer4) {
+  if (layer4 && attempt.fault == Fault::none && attempt.connect_us > 0) {
+    return fmt::format("connected in {}", span(attempt.connect_us));
+  }
   const std::string connected =
       attempt.connect_us > 0 ? fmt::format("connected in {}, ", span(attempt.connect_us)) : "";
   std::string text = connected;
@@ -135,7 +144,7 @@ void add_attempts(const RequestRecord& record, json::array& out) {
     const std::string zone =
         attempt.zone.empty() ? "" : fmt::format(" in zone {}", shown(attempt.zone));
     out.emplace_back(fmt::format("Attempt {} at {}{}: {}.", number, shown(attempt.target), zone,
-                                 how_it_went(attempt)));
+                                 how_it_went(attempt, !record.layer4.empty())));
   }
   if (record.attempt_count > kept) {
     out.emplace_back(fmt::format("Those between attempt {} and the last are not kept.", kept - 1));
@@ -143,6 +152,9 @@ void add_attempts(const RequestRecord& record, json::array& out) {
 }
 
 std::string what_the_client_got(const RequestRecord& record) {
+  if (!record.layer4.empty()) {
+    return record.cut ? "The connection was cut." : "Both sides ended the connection.";
+  }
   if (record.status == 0) return "The client got no status, but the end of its stream.";
   if (record.reason == Fault::client_gone && !record.by_target) {
     return "The client did not wait for an answer.";

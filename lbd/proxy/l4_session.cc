@@ -50,7 +50,7 @@ L4Session::~L4Session() = default;
 Task<> L4Session::run() {
   started_ = worker_.clock.now();
   record_.id = new_id(worker_.rng, id_storage_);
-  if (worker_.records != nullptr) record_.started = worker_.clock.wall();
+  record_.started = worker_.clock.wall();
   source_ = route::ip_bytes(client_.peer_ip);
   in_.reserve(kFirstCapacity);
   Fault fault = co_await hear_hello();
@@ -117,12 +117,23 @@ Fault L4Session::route() {
 }
 
 Fault L4Session::admit(const upstream::SnapshotGate& gate) {
+  using Entry = upstream::FlightTable::Entry;
   if (gate.open()) return Fault::none;
   if (!gate.access.admits(source_)) return Fault::access_denied;
+  const auto key_by = [this](config::RateKey by) {
+    const bool alike = by == config::RateKey::all || !source_;
+    return alike ? std::string_view() : route::client_key(*source_);
+  };
+  for (const upstream::SnapshotFlights& each : gate.flights) {
+    upstream::FlightLease lease;
+    const Entry entry = each.live->enter(key_by(each.by), each.most, lease);
+    if (entry == Entry::refused) return Fault::in_flight_limited;
+    if (entry == Entry::counted) flights_.push_back({each.live, std::move(lease)});
+    if (entry == Entry::uncounted) live_->loads[worker_.index].flights_uncounted.add(1);
+  }
   for (const upstream::SnapshotRate& each : gate.rates) {
-    const bool alike = each.by == config::RateKey::all || !source_;
-    const std::string_view key = alike ? std::string_view() : route::client_key(*source_);
-    if (each.live->take(key, each.rate, started_) > Duration::zero()) return Fault::rate_limited;
+    const Duration wait = each.live->take(key_by(each.by), each.rate, started_);
+    if (wait > Duration::zero()) return Fault::rate_limited;
   }
   return Fault::none;
 }
@@ -175,7 +186,7 @@ Task<Error> L4Session::attempt(const Choice& choice) {
   ++record_.attempt_count;
   this_attempt() = {};
   this_attempt().target = live.address();
-  record_.zone = live.zone();
+  record_.zone = this_attempt().zone = live.zone();
   const Result<void> connected = co_await connect(choice);
   Error error = connected ? Error{} : connected.error();
   if (connected) {
@@ -361,7 +372,10 @@ void L4Session::finish_record(Fault fault) {
       live_->loads[worker_.index].failures[reason].add(1);
     }
   }
-  if (worker_.records == nullptr) return;
+  flights_.clear();
+  record_.tunnel = true;
+  const bool notable = is_notable(record_, worker_.slow_us);
+  if (worker_.records == nullptr && !notable) return;
   record_.layer4 = passthrough_ ? "tls" : "tcp";
   record_.client_ip = client_.peer_ip;
   record_.client_port = client_.peer.port();
@@ -374,7 +388,7 @@ void L4Session::finish_record(Fault fault) {
     record_.tls_version = client_.tls->version;
     record_.tls_cipher = client_.tls->cipher;
   }
-  worker_.records->write(record_);
+  worker_.write(record_, notable);
 }
 
 }  // namespace lbd::proxy

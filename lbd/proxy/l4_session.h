@@ -84,6 +84,11 @@ class L4Session final : public Session, private TunnelEnd {
   std::shared_ptr<upstream::LiveRoute> live_route_;
   std::shared_ptr<upstream::LiveGroup> live_group_;
   std::vector<std::shared_ptr<upstream::LiveTarget>> targets_;  // that were tried, in order
+  struct Flight {
+    std::shared_ptr<upstream::FlightTable> table;  // longer than its lease
+    upstream::FlightLease lease;
+  };
+  std::vector<Flight> flights_;  // counted for as long as it is open
   std::string server_name_;
   std::optional<route::IpBytes> source_;
   TimePoint started_{};
