@@ -263,9 +263,9 @@ struct H2Codec::Callbacks {
                         std::string_view value) {
     H2Stream* stream = stream_of(codec.session_, id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // it is being refused
-    if (stream->fields().add(name, value, codec.limits_.head)) return 0;
-    if (codec.flood_ == H2Flood::none) codec.flood_ = H2Flood::header_block;
-    return NGHTTP2_ERR_PAUSE;
+    const bool fits = stream->fields().add(name, value, codec.limits_.head);
+    if (!fits && codec.flood_ == H2Flood::none) codec.flood_ = H2Flood::header_block;
+    return codec.flood_ == H2Flood::none ? 0 : NGHTTP2_ERR_PAUSE;
   }
 
   static void set_fields(nghttp2_session_callbacks* all) {

@@ -257,8 +257,7 @@ def test_header_blocks_without_end_and_bombs_are_cut_in_constant_memory(rig):
             )
             bomb = pseudo + b"\xbe" * 16_000  # index 62: the newest entry
             attacker.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, bomb))
-        statuses = [payload[:6] for kind, _, _, payload in attacker.frames(3) if kind == HEADERS]
-        check(len(statuses) > 0, "no answer at all")
+        check_equal(attacker.goaway(5), ENHANCE_YOUR_CALM, "bombs")
     peak.check("bombs")
     with H2Client(rig.port) as honest:
         check_equal(honest.fetch("/id").status, 200, "afterwards")
