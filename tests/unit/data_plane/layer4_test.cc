@@ -30,6 +30,12 @@ class Layer4 : public Exchange {
     user = client();
     target = origin.accept();
   }
+  /// From here on the connection is known to be open on all sides: a target that resets it before
+  /// has refused it, and another try is made.
+  void exchange_a_byte() {
+    user.send("x");
+    EXPECT_EQ(target.read_bytes(1), "x");
+  }
   void pass_tls_through() {
     plant.listener.protocol = config::ListenerProtocol::tls;
     plant.listener.otherwise.reset();
@@ -85,11 +91,13 @@ TEST_F(Layer4, TheTargetMayEndItsHalfFirst) {
 
 TEST_F(Layer4, AResetIsPassedOnAsOne) {
   open();
+  exchange_a_byte();
   target.reset();
   EXPECT_TRUE(user.sees_reset());
   EXPECT_EQ(last_record(1).reason, Fault::target_reset);
   EXPECT_EQ(plant.live_target(origin.port())->load(0).errors.get(), 0u);
   open();
+  exchange_a_byte();
   user.reset();
   EXPECT_TRUE(target.sees_reset());
   EXPECT_EQ(last_record(2).reason, Fault::client_gone);
@@ -97,8 +105,7 @@ TEST_F(Layer4, AResetIsPassedOnAsOne) {
 
 TEST_F(Layer4, CountsAsInFlightWhileItIsOpen) {
   open();
-  user.send("x");
-  EXPECT_EQ(target.read_bytes(1), "x");
+  exchange_a_byte();
   EXPECT_EQ(plant.live_target(origin.port())->in_flight(), 1u);
   EXPECT_EQ(plant.live.group("web")->loads[0].in_flight.get(), 1u);
   EXPECT_EQ(plant.live.route("public", "default")->loads[0].connections.get(), 1u);
@@ -111,8 +118,7 @@ TEST_F(Layer4, CountsAsInFlightWhileItIsOpen) {
 TEST_F(Layer4, ItsSnapshotIsLetGoOnceItIsConnected) {
   open();
   const std::weak_ptr<upstream::LiveTarget> before = plant.live_target(origin.port());
-  user.send("x");
-  EXPECT_EQ(target.read_bytes(1), "x");
+  exchange_a_byte();
   const long held = before.use_count();
   plant.publish_and_wait();
   plant.publish_and_wait();
@@ -161,8 +167,7 @@ TEST_F(Layer4, WithoutATargetTheClientIsReset) {
 TEST_F(Layer4, NoMoreConnectionsThanATargetMayHave) {
   plant.group.limits.requests_per_target_max = 1;
   open();
-  user.send("x");
-  EXPECT_EQ(target.read_bytes(1), "x");
+  exchange_a_byte();
   Peer second = client();
   EXPECT_TRUE(second.sees_reset());
   EXPECT_EQ(last_record(1).reason, Fault::queue_full);
@@ -182,8 +187,7 @@ TEST_F(Layer4, NothingThatMovesEndsItByTheIdleLimitAndTheTotalOneHoldsAnyway) {
 
 TEST_F(Layer4, ItIsCutByTheEndOfTheWorkerAndTheLogSaysSo) {
   open();
-  user.send("x");
-  EXPECT_EQ(target.read_bytes(1), "x");
+  exchange_a_byte();
   for (auto& worker : plant.workers) worker->stop();
   EXPECT_TRUE(user.sees_reset());
   EXPECT_TRUE(target.sees_reset());
