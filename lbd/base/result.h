@@ -73,6 +73,9 @@ using Outcome = boost::system::result<T, Failure>;
 [[nodiscard]] std::string_view fault_flag(Fault fault) noexcept;
 /// The HTTP status a client gets for it, 0 when it never reaches one.
 [[nodiscard]] int fault_status(Fault fault) noexcept;
+/// What happened, and what to look at, in a few words of Markdown; empty for what reaches no client.
+[[nodiscard]] std::string_view fault_what(Fault fault) noexcept;
+[[nodiscard]] std::string_view fault_look(Fault fault) noexcept;
 
 /// Lets boost::system::result<T, Error>::value() compile; reaching it is a bug of ours, so it ends
 /// the process.

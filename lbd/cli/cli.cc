@@ -42,6 +42,8 @@ struct Options {
   std::uint64_t id = 0;
   std::uint32_t desired = 0;
   std::uint32_t limit = 50;
+  std::string request_id;
+  std::uint32_t requests_max = 20;
   bool acted = false;
 
   [[nodiscard]] bool as_json() const { return output == "json"; }
@@ -174,6 +176,7 @@ class CommandLine {
     daemon_commands();
     explain_command();
     scale_commands();
+    why_command();
   }
 
   int run(int argc, char** argv) {
@@ -260,6 +263,18 @@ class CommandLine {
                           show_decision);
         });
     why->add_option("decision", options_.id, "Its id; the newest when absent");
+  }
+
+  void why_command() {
+    CLI::App* made = asking(app_, "why", "What became of a request, and why", [this] {
+      const std::string target = fmt::format("/v1/why?id={}&limit={}", encoded(options_.request_id),
+                                             options_.requests_max);
+      return converse(options_, "GET", target,
+                      options_.request_id.empty() ? show_notable : show_why);
+    });
+    made->add_option("request_id", options_.request_id,
+                     "Its x-request-id; without it the last that failed, were retried or slow");
+    made->add_option("--limit", options_.requests_max, "Most requests")->check(CLI::Range(1, 1000));
   }
 
   void scale_commands() {

@@ -58,6 +58,12 @@ std::string percent(const json::value& row, std::string_view key) {
   return fmt::format("{:.0f}%", value->to_number<double>() * 100);
 }
 
+std::string silent_workers(const json::value& answer) {
+  const std::string count = text_of(answer, "workers_silent");
+  if (count == "0") return {};
+  return fmt::format("{} workers did not answer in time: what they know is missing\n", count);
+}
+
 std::string answer_text(const json::value& answer) {
   std::string out = fmt::format("  ⇒ {}: {}\n", text_of(answer, "rule"), text_of(answer, "action"));
   if (text_of(answer, "sent") != "-") out += fmt::format("    as {}\n", text_of(answer, "sent"));
@@ -178,6 +184,31 @@ std::string show_history(const json::value& answer) {
                     text_of(*row, "action"), sentence});
   }
   return table(rows);
+}
+
+std::string show_why(const json::value& answer) {
+  std::string out;
+  for (const json::value& request : rows_of(answer, "requests")) {
+    out += fmt::format("{}request {}\n", out.empty() ? "" : "\n", text_of(request, "request_id"));
+    for (const json::value& sentence : rows_of(request, "sentences")) {
+      out += fmt::format("  {}\n", std::string_view(sentence.as_string()));
+    }
+  }
+  return out + silent_workers(answer);
+}
+
+std::string show_notable(const json::value& answer) {
+  std::vector<std::vector<std::string>> rows{{"TIME", "REQUEST ID", "STATUS", "REASON", "REQUEST"}};
+  const json::array& requests = rows_of(answer, "requests");
+  for (auto row = requests.rbegin(); row != requests.rend(); ++row) {
+    const std::string host = text_of(*row, "host");
+    rows.push_back({text_of(*row, "time"), text_of(*row, "request_id"), text_of(*row, "status"),
+                    text_of(*row, "kept_for"),
+                    fmt::format("{} {}{}", text_of(*row, "method"), host == "-" ? "" : host,
+                                text_of(*row, "uri"))});
+  }
+  return (requests.empty() ? "nothing has failed, been retried or been slow\n" : table(rows)) +
+         silent_workers(answer);
 }
 
 std::string show_decision(const json::value& answer) {

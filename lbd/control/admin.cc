@@ -8,6 +8,7 @@
 
 #include "lbd/control/explain.h"
 #include "lbd/control/plane.h"
+#include "lbd/control/why.h"
 #include "scaler/policy.h"
 
 namespace lbd::control {
@@ -282,12 +283,22 @@ ServerReply explain(Plane& plane, const ServerRequest& request) {
   return reply(200, *answer);
 }
 
+ServerReply why(Plane& plane, const ServerRequest& request) {
+  const WhyQuestion question{parameter(request, "id"),
+                             std::min<std::uint64_t>(number(request, "limit").value_or(20), 1000)};
+  json::object answer = why(plane, question);
+  const bool found = !answer["requests"].as_array().empty();
+  if (!found && !question.id.empty()) return error(404, unknown_request(plane, question.id));
+  return reply(200, answer);
+}
+
 ServerReply read(Plane& plane, const ServerRequest& request) {
   if (request.path == "/v1/status") return reply(200, status(plane));
   if (request.path == "/v1/targets") return reply(200, targets(plane));
   if (request.path == "/v1/scale/status") return reply(200, scale_status(plane));
   if (request.path == "/v1/scale/history") return scale_history(plane, request);
   if (request.path == "/v1/explain") return explain(plane, request);
+  if (request.path == "/v1/why") return why(plane, request);
   if (request.path == "/v1/scale/decision") return scale_decision(plane, request);
   return error(404, fmt::format("no such resource: {}", request.path));
 }

@@ -90,8 +90,12 @@ Outcome<void> Plane::start() {
         static_cast<std::uint32_t>((config_->node.connections_max + count - 1) / count);
     proxy::RecordSink* records =
         parts_.access_log != nullptr ? parts_.access_log->sink(i) : nullptr;
-    workers_.push_back(std::make_unique<worker::Worker>(worker::WorkerSettings{
-        .index = i, .seed = parts_.rng.next(), .connections_max = share, .records = records}));
+    workers_.push_back(std::make_unique<worker::Worker>(
+        worker::WorkerSettings{.index = i,
+                               .seed = parts_.rng.next(),
+                               .connections_max = share,
+                               .records = records,
+                               .slow = config_->node.access_log.slow}));
   }
   heartbeats_.assign(count, 0);
   if (auto read = certificates_.prepare(*config_); !read) return read;

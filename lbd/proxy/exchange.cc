@@ -169,7 +169,7 @@ Task<Error> Exchange::attempt(const Choice& choice) {
   ++record_.attempt_count;
   this_attempt() = {};
   this_attempt().target = live.address();
-  record_.zone = live.zone();
+  this_attempt().zone = record_.zone = live.zone();
   client_.watch(&Exchange::client_gone, this);
   const config::HttpVersion version = group_settings().http_version;
   std::unique_ptr<UpstreamSide> upstream = worker_.take_upstream(version);
@@ -302,6 +302,9 @@ void Exchange::note_tls(const Choice& choice, net::TlsFailure failure) {
 void Exchange::note_result(const Choice& choice, const Error& error) {
   upstream::TargetLoad& load = choice.target->live->load(worker_.index);
   load.requests.add(1);
+  if (error.fault != Fault::none) {
+    this_attempt().failed_us = short_micros(worker_.clock.now() - attempt_started_);
+  }
   if (error.fault == Fault::overload_shed || error.fault == Fault::target_down) {
     this_attempt().fault = error.fault;
   }

@@ -15,10 +15,12 @@ namespace lbd::proxy {
 /// One try at one target.
 struct AttemptRecord {
   std::string_view target;  // address
+  std::string_view zone;
   Fault fault = Fault::none;
   int status = 0;                 // 0: no response head came
   std::uint32_t connect_us = 0;   // 0 on a kept connection
   std::uint32_t response_us = 0;  // to the response head
+  std::uint32_t failed_us = 0;    // to its end, when that is no whole response
 };
 
 /// Views hold only during RecordSink::write.
@@ -67,6 +69,17 @@ struct RequestRecord {
   /// May exceed kAttemptsMax: then the first are kept, and the last in the last place.
   std::uint32_t attempt_count = 0;
 };
+
+/// Somebody may ask what became of it: it failed or was refused, was tried again, cut, slow, or
+/// answered 5xx.
+[[nodiscard]] inline bool is_notable(const RequestRecord& record, std::uint64_t slow_us) noexcept {
+  bool notable = record.reason != Fault::none;  // one branch for all of it
+  notable |= record.status >= 500;
+  notable |= record.cut;
+  notable |= record.attempt_count > 1;
+  notable |= !record.tunnel & (record.duration_us >= slow_us);
+  return notable;
+}
 
 /// Takes records without blocking and without allocating. Thread: one worker's.
 class RecordSink {

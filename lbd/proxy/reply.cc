@@ -137,7 +137,13 @@ void Exchange::finish_record() {
   if (grpc_ && group_load_ != nullptr) count_grpc();
   record_.desync = request.desync;
   count_desync(request.desync, listener_.live->loads[worker_.index]);
-  if (worker_.records == nullptr) return;
+  record_.tunnel = tunnelling_;
+  const bool notable =
+      is_notable(record_, worker_.slow_us) || (grpc_ && is_grpc_failure(record_.grpc_status));
+  if (worker_.records == nullptr) {
+    if (!notable) return;
+    record_.started = worker_.clock.wall() - std::chrono::microseconds(record_.duration_us);
+  }
   record_.client_ip = client_.client().peer_ip;
   record_.client_port = client_.client().peer.port();
   record_.listener = listener_.settings.name;
@@ -153,7 +159,7 @@ void Exchange::finish_record() {
     record_.server_name = tls->server_name;
   }
   describe_request();
-  worker_.records->write(record_);
+  worker_.write(record_, notable);
 }
 
 void Exchange::count_grpc() noexcept {
@@ -175,7 +181,6 @@ void Exchange::describe_request() {
     if (header.id == http::HeaderId::traceparent) record_.trace_id = trace_id_of(header.value);
     if (header.id == http::HeaderId::x_amzn_trace_id) record_.amzn_trace_id = header.value;
   }
-  record_.tunnel = tunnelling_;
   if (route_ == nullptr) return;
   const bool otherwise = listener_.otherwise && route_ == &*listener_.otherwise;
   record_.rule_number =
@@ -301,7 +306,6 @@ struct RefusalSent {
 
 void log_refusal(const Refused& refused, const RefusalSent& sent) {
   const auto& [worker, client, listener, fault] = refused;
-  if (worker.records == nullptr) return;
   RequestRecord record;
   record.started = worker.clock.wall();
   record.id = sent.id;
@@ -318,7 +322,7 @@ void log_refusal(const Refused& refused, const RefusalSent& sent) {
   record.reason = fault;
   record.desync = client.head().desync;
   record.cut = sent.cut;
-  worker.records->write(record);
+  worker.write(record, true);
 }
 
 }  // namespace

@@ -62,13 +62,20 @@ struct WorkerContext {
   boost::local_shared_ptr<Pinned> pinned;
   std::unordered_map<const upstream::LiveGroup*, boost::local_shared_ptr<GroupTurns>> turns;
   RecordSink* records = nullptr;  // access log; may be null
-  bool draining = false;          // the process is stopping: answer with Connection: close
-  Duration drain_grace{};         // how long after its last response a client may send one more
-  Session* sessions = nullptr;    // list head
+  RecordSink* notable = nullptr;  // those that `is_notable` names; may be null
+  std::uint64_t slow_us = UINT64_MAX;
+  bool draining = false;        // the process is stopping: answer with Connection: close
+  Duration drain_grace{};       // how long after its last response a client may send one more
+  Session* sessions = nullptr;  // list head
   std::size_t session_count = 0;
 
   /// Now, for a Date field. Holds until the next call.
   [[nodiscard]] std::string_view date() noexcept;
+
+  void write(const RequestRecord& record, bool is_notable) noexcept {
+    if (records != nullptr) records->write(record);
+    if (is_notable && notable != nullptr) notable->write(record);
+  }
 
   std::unique_ptr<UpstreamSide> take_upstream(config::HttpVersion version);
   void give_back(std::unique_ptr<UpstreamSide> upstream, config::HttpVersion version) noexcept;

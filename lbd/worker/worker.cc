@@ -43,6 +43,9 @@ struct Worker::Inside {
         rescue_again(loop.clock(), this, &Inside::rescue),
         openings_end(loop.clock(), this, &Inside::end_openings) {
     context.records = worker.settings_.records;
+    context.notable = &recent;
+    context.slow_us =
+        static_cast<std::uint64_t>(std::chrono::microseconds(worker.settings_.slow).count());
   }
 
   struct Open {
@@ -86,6 +89,7 @@ struct Worker::Inside {
   static Task<> end(Inside& inside);
 
   Worker& owner;
+  Recent recent;
   net::Loop loop;
   proxy::WorkerContext context;
   std::list<Open> acceptors;
@@ -124,6 +128,12 @@ void Worker::adopt(std::shared_ptr<const upstream::Snapshot> snapshot,
 
 void Worker::drain(Duration idle_grace) {
   inside_->loop.post([this, idle_grace] { inside_->drain(idle_grace); });
+}
+
+void Worker::recall(std::string id, std::size_t most, Tell tell) {
+  inside_->loop.post([this, id = std::move(id), most, tell = std::move(tell)] {
+    tell(inside_->recent.find(id, most));
+  });
 }
 
 void Worker::stop() {

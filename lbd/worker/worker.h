@@ -15,6 +15,7 @@
 #include "lbd/base/relaxed.h"
 #include "lbd/proxy/record.h"
 #include "lbd/upstream/snapshot.h"
+#include "lbd/worker/recent.h"
 
 namespace lbd::worker {
 
@@ -42,8 +43,9 @@ struct ListenSocket {
 struct WorkerSettings {
   std::size_t index = 0;
   std::uint64_t seed = 0;
-  std::uint32_t connections_max = 0;     // of this worker
-  proxy::RecordSink* records = nullptr;  // outlives the worker; may be null
+  std::uint32_t connections_max = 0;      // of this worker
+  proxy::RecordSink* records = nullptr;   // outlives the worker; may be null
+  std::chrono::milliseconds slow{1'000};  // requests that take so long are remembered
 };
 
 /// Thread: made, started, told and joined by the control thread; everything else happens on its
@@ -64,6 +66,9 @@ class Worker {
   /// its current request; one between requests after its next, or `idle_grace` after its last.
   /// `drained()` turns true when nothing is left.
   void drain(Duration idle_grace);
+  /// What `Recent::find` has, told to `tell` on the worker's thread; never once it is stopped.
+  using Tell = std::function<void(std::vector<KeptRecord>)>;
+  void recall(std::string id, std::size_t most, Tell tell);
   /// Resets what is left, ends the thread and joins it.
   void stop();
 

@@ -139,7 +139,7 @@ TEST(AccessLog, TheLongestRecordThereCanBeIsOneWholeLine) {
   record.duration_us = record.ttfb_us = UINT64_MAX;
   record.attempt_count = UINT32_MAX;
   for (proxy::AttemptRecord& attempt : record.attempts) {
-    attempt = {endless, Fault::no_healthy_target, INT32_MAX, UINT32_MAX, UINT32_MAX};
+    attempt = {endless, {}, Fault::no_healthy_target, INT32_MAX, UINT32_MAX, UINT32_MAX};
   }
   EXPECT_TRUE(is_one_object(line_of(record)));
   using config::LogFormat;

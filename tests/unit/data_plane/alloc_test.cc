@@ -15,6 +15,7 @@
 #include "lbd/http/h1_head.h"
 #include "lbd/proxy/headers.h"
 #include "lbd/worker/access_log.h"
+#include "lbd/worker/recent.h"
 #include "tests/support/h2_peer.h"
 #include "tests/support/loopback.h"
 #include "tests/support/plant.h"
@@ -315,6 +316,23 @@ TEST(Allocations, TellingOfACertificateMakesNone) {
     counted_thread = false;
   }
   EXPECT_GE(out.size(), 5u);
+  EXPECT_EQ(allocations.load(), before);
+}
+
+TEST(Allocations, RememberingRequestsMakesNoneOnceThereIsRoom) {
+  if (!LBD_COUNTS) GTEST_SKIP() << "a sanitizer owns malloc";
+  worker::Recent recent;
+  const std::string long_text(5000, 'x');
+  proxy::RequestRecord record;
+  record.id = "id";
+  record.target = record.authority = long_text;
+  const std::uint64_t before = allocations.load();
+  counted_thread = true;
+  for (const Fault reason : {Fault::connect_failed, Fault::rate_limited}) {
+    record.reason = reason;
+    for (std::size_t i = 0; i < 3 * worker::Recent::kOthersMax; ++i) recent.write(record);
+  }
+  counted_thread = false;
   EXPECT_EQ(allocations.load(), before);
 }
 

@@ -53,8 +53,8 @@ RequestRecord answered() {
   record.duration_us = 30'500;
   record.ttfb_us = 20'000;
   record.attempt_count = 2;
-  record.attempts[0] = {"10.0.0.1:80", Fault::connect_failed, 0, 0, 0};
-  record.attempts[1] = {"10.0.0.2:80", Fault::none, 200, 1000, 14'000};
+  record.attempts[0] = {"10.0.0.1:80", "a", Fault::connect_failed, 0, 0, 0};
+  record.attempts[1] = {"10.0.0.2:80", "a", Fault::none, 200, 1000, 14'000};
   return record;
 }
 
