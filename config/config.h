@@ -189,6 +189,7 @@ struct Listener {
   DesyncMode desync = DesyncMode::defensive;
   bool reason_header = false;  // add x-lbd-reason to responses lbd makes itself
   AccessList access;
+  std::vector<InFlightLimit> in_flight_limits;
   std::vector<RateLimit> rate_limits;
   std::map<std::string, ErrorPage> error_pages;  // by "503", or "5xx" for all that have no own
   Origin origin;

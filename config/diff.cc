@@ -161,16 +161,26 @@ std::string text_of(const std::vector<RateLimit>& limits) {
   return list_text(parts);
 }
 
+std::string text_of(const std::vector<InFlightLimit>& limits) {
+  std::vector<std::string> parts;
+  for (const auto& each : limits) {
+    parts.push_back(
+        fmt::format("{} {} {}", static_cast<int>(each.by), each.requests, each.keys_max));
+    parts.push_back(each.name);
+  }
+  return list_text(parts);
+}
+
 std::string text_of(const Rule& rule) {
   const auto ms = [](const std::optional<milliseconds>& time) {
     return time ? std::to_string(time->count()) : "";
   };
-  return list_text({rule.name, text_of(rule.when), text_of(rule.then), text_of(rule.rewrite),
-                    text_of(rule.request_headers), text_of(rule.response_headers),
-                    ms(rule.total_timeout), ms(rule.response_head_timeout),
-                    rule.attempts ? std::to_string(*rule.attempts) : "",
-                    rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : "",
-                    text_of(rule.access), text_of(rule.rate_limits)});
+  return list_text(
+      {rule.name, text_of(rule.when), text_of(rule.then), text_of(rule.rewrite),
+       text_of(rule.request_headers), text_of(rule.response_headers), ms(rule.total_timeout),
+       ms(rule.response_head_timeout), rule.attempts ? std::to_string(*rule.attempts) : "",
+       rule.body_bytes_max ? std::to_string(*rule.body_bytes_max) : "", text_of(rule.access),
+       text_of(rule.in_flight_limits), text_of(rule.rate_limits)});
 }
 
 std::string text_of(const std::map<std::string, ErrorPage>& pages) {
@@ -349,6 +359,8 @@ void diff_one(const Listener& before, const Listener& after, Changes& changes) {
   changes.changed("trace", !(before.trace == after.trace));
   changes.changed("desync", before.desync != after.desync);
   changes.changed("access", text_of(before.access) != text_of(after.access));
+  changes.changed("in_flight_limits",
+                  text_of(before.in_flight_limits) != text_of(after.in_flight_limits));
   changes.changed("rate_limits", text_of(before.rate_limits) != text_of(after.rate_limits));
   changes.changed("error_pages", text_of(before.error_pages) != text_of(after.error_pages));
   changes.number("reason_header", before.reason_header, after.reason_header);

@@ -14,7 +14,8 @@ constexpr std::uint32_t kPerSecondMax = 100'000;
 /// From empty to full. Buckets know times of up to eight years.
 constexpr std::chrono::hours kFillMax = 365 * 24h;
 
-void check_rate(Decoder& decoder, const Cursor& at, const RateLimit& limit) {
+template <class Limit>
+void check_key(Decoder& decoder, const Cursor& at, const Limit& limit) {
   const bool named = limit.by == RateKey::header || limit.by == RateKey::cookie;
   const auto name = member_of(at, "name");
   if (named && !is_token(limit.name)) {
@@ -26,6 +27,10 @@ void check_rate(Decoder& decoder, const Cursor& at, const RateLimit& limit) {
     decoder.error(name->label, "E2010",
                   fmt::format("{}: only keys by header or cookie have a name", at.path));
   }
+}
+
+void check_rate(Decoder& decoder, const Cursor& at, const RateLimit& limit) {
+  check_key(decoder, at, limit);
   if (limit.requests == 0) return;  // reported as missing or wrong
   const std::uint32_t burst = limit.burst > 0 ? limit.burst : limit.requests;
   if (limit.per / limit.requests * burst > kFillMax) {
@@ -64,15 +69,19 @@ Table access_table(AccessList& access) {
           .after = {}};
 }
 
+Kind key_word(RateKey& by) {
+  return word(by, {.words = {"source_ip", "header", "cookie", "all"}, .later = {}});
+}
+constexpr const char* kByDoc =
+    "What tells keys apart: the client's address (of IPv6 the first 64 bits), a header's or "
+    "cookie's value, or nothing.";
+
 Table rate_limit_table(RateLimit& limit) {
   return {
       .doc = "One token bucket for each key.",
       .fields =
           {
-              {"by",
-               word(limit.by, {.words = {"source_ip", "header", "cookie", "all"}, .later = {}}),
-               "What tells keys apart: the client's address (of IPv6 the first 64 bits), a "
-               "header's or cookie's value, or nothing."},
+              {"by", key_word(limit.by), kByDoc},
               {"name", required_text(limit.name, "a name"),
                "Name of the header or cookie; requests without it share a bucket."},
               {"requests", whole(limit.requests, {1, 1'000'000'000}),
@@ -87,6 +96,23 @@ Table rate_limit_table(RateLimit& limit) {
           },
       .later = {},
       .after = [&limit](Decoder& decoder, const Cursor& at) { check_rate(decoder, at, limit); }};
+}
+
+Table in_flight_limit_table(InFlightLimit& limit) {
+  return {.doc = "How many requests of each key may be under way at once, over all workers.",
+          .fields =
+              {
+                  {"by", key_word(limit.by), kByDoc},
+                  {"name", required_text(limit.name, "a name"),
+                   "Name of the header or cookie; requests without it are counted together."},
+                  {"requests", whole(limit.requests, {1, 1'000'000}),
+                   "Requests of a key that may be under way, tunnels included.", true},
+                  {"keys_max", whole(limit.keys_max, {8, 4'194'304}),
+                   "Keys with requests under way that are known at once (32 bytes each); beyond, "
+                   "requests of new keys are let in uncounted."},
+              },
+          .later = {},
+          .after = [&limit](Decoder& decoder, const Cursor& at) { check_key(decoder, at, limit); }};
 }
 
 }  // namespace lbd::config

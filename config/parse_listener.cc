@@ -159,6 +159,8 @@ Table listener_table(Listener& listener) {
                "docs/operations/desync.md."},
               {"access", object([&listener] { return access_table(listener.access); }),
                "Who may send requests, by address; others get 403."},
+              {"in_flight_limits", objects(listener.in_flight_limits, &in_flight_limit_table),
+               "How many requests of a key may be under way at once; further ones get 429."},
               {"rate_limits", objects(listener.rate_limits, &rate_limit_table),
                "Token buckets that each request takes a token of; without one it gets 429."},
               {"error_pages", error_pages(listener.error_pages),

@@ -364,6 +364,8 @@ Table rule_table(Rule& rule) {
                    "Second attempts of requests that match."},
                   {"access", object([&rule] { return access_table(rule.access); }),
                    "Who may send requests that match, by address; others get 403."},
+                  {"in_flight_limits", objects(rule.in_flight_limits, &in_flight_limit_table),
+                   "How many requests of a key may be under way at once; further ones get 429."},
                   {"rate_limits", objects(rule.rate_limits, &rate_limit_table),
                    "Token buckets that each request takes a token of; without one it gets 429."},
                   {"limits", object([&rule] { return rule_limits_table(rule); }),

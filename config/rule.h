@@ -117,6 +117,14 @@ struct RateLimit {
   std::uint32_t keys_max = 65'536;  // that are known at once; 8 bytes each
 };
 
+/// Requests under way at once for each key.
+struct InFlightLimit {
+  RateKey by = RateKey::source_ip;  // as in RateLimit
+  std::string name;
+  std::uint32_t requests = 0;
+  std::uint32_t keys_max = 16'384;  // that are known at once; 32 bytes each
+};
+
 struct Rule {
   std::string name;
   When when;
@@ -130,6 +138,7 @@ struct Rule {
   std::optional<std::uint32_t> attempts;
   std::optional<std::uint64_t> body_bytes_max;  // lowers the listener's
   AccessList access;                            // after the listener's
+  std::vector<InFlightLimit> in_flight_limits;  // likewise
   std::vector<RateLimit> rate_limits;           // likewise
   Origin origin;
 };

@@ -22,6 +22,7 @@ void check_upstream_tls(const TargetGroup& group, Decoder& decoder, const Cursor
 [[nodiscard]] Kind some_networks(std::vector<Cidr>& out);
 [[nodiscard]] Table access_table(AccessList& access);
 [[nodiscard]] Table rate_limit_table(RateLimit& limit);
+[[nodiscard]] Table in_flight_limit_table(InFlightLimit& limit);
 [[nodiscard]] Kind error_pages(std::map<std::string, ErrorPage>& out);
 [[nodiscard]] Table compression_table(Compression& compression);
 [[nodiscard]] Table sticky_cookie_table(StickyCookie& sticky);

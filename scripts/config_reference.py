@@ -44,12 +44,12 @@ and `$` anchor them. A `percentage` is drawn for each request, and for each cond
 "The client's address" is the peer's (with `proxy_protocol`, the one that its header states) or,
 behind proxies of `trusted_proxies`, the last one in X-Forwarded-For that is not such a proxy.
 
-A request that has found its rule must pass the listener's `access` and `rate_limits`, then the
-rule's; then the body limit holds, then it is forwarded, redirected or answered. What is rewritten
-is not looked up again, and is logged as it came. `response_headers` change every answer to a
-request of the rule, those that lbd makes itself too. Variables: `#{protocol}`, `#{host}`,
-`#{port}`, `#{path}` (without its first slash), `#{query}`, `#{method}`, `#{client_ip}`,
-`#{request_id}`, `#{sni}`, `#{tls_version}`, `#{tls_cipher}`.
+A request that has found its rule must pass the listener's `access`, `in_flight_limits` and
+`rate_limits`, then the rule's; then the body limit holds, then it is forwarded, redirected or
+answered. What is rewritten is not looked up again, and is logged as it came. `response_headers`
+change every answer to a request of the rule, those that lbd makes itself too. Variables:
+`#{protocol}`, `#{host}`, `#{port}`, `#{path}` (without its first slash), `#{query}`, `#{method}`,
+`#{client_ip}`, `#{request_id}`, `#{sni}`, `#{tls_version}`, `#{tls_cipher}`.
 
 ## Policies
 

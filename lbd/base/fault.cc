@@ -74,6 +74,9 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
      "A `rate_limits` entry has no token left for the request's key; `Retry-After` says when it "
      "has",
      "the client; the limit"},
+    {"in_flight_limited", "RL", 429,
+     "As many requests of the request's key are under way as an `in_flight_limits` entry allows",
+     "the client; the limit; what keeps those requests so long"},
     {"upgrade_unsupported", "UPE", 502,
      "A WebSocket was asked for, and the group's targets speak HTTP/2 without extended CONNECT "
      "(RFC 8441)",

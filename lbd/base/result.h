@@ -35,6 +35,7 @@ enum class Fault : std::uint8_t {
   tunnel_timeout,       // a tunnel in which nothing moved for too long, or that lasted too long
   access_denied,        // the client's address may not come in here
   rate_limited,         // the request's key has no token left
+  in_flight_limited,    // as many requests of its key are under way as may be
   upgrade_unsupported,  // the target speaks HTTP/2 without extended CONNECT
   // Below: what is translated before it reaches a client.
   target_down,  // taken away from a target that went down; tried elsewhere
@@ -73,7 +74,8 @@ using Outcome = boost::system::result<T, Failure>;
 [[nodiscard]] std::string_view fault_flag(Fault fault) noexcept;
 /// The HTTP status a client gets for it, 0 when it never reaches one.
 [[nodiscard]] int fault_status(Fault fault) noexcept;
-/// What happened, and what to look at, in a few words of Markdown; empty for what reaches no client.
+/// What happened, and what to look at, in a few words of Markdown; empty for what reaches no
+/// client.
 [[nodiscard]] std::string_view fault_what(Fault fault) noexcept;
 [[nodiscard]] std::string_view fault_look(Fault fault) noexcept;
 

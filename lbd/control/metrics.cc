@@ -146,6 +146,9 @@ void collect_listeners(Plane& plane, Families& out) {
       out.counter("lbd_connections_shed_total",
                   "Client connections closed at once because of connections_max.", labels,
                   static_cast<double>(load.shed.get()));
+      out.counter("lbd_in_flight_uncounted_total",
+                  "Requests let in beside an in-flight limit whose table was full.", labels,
+                  static_cast<double>(load.flights_uncounted.get()));
       out.gauge("lbd_tunnels", "Tunnels (WebSocket) open now.", labels, load.tunnels.get());
       out.counter("lbd_tunnels_total", "Tunnels (WebSocket) opened.", labels,
                   static_cast<double>(load.tunnels_opened.get()));

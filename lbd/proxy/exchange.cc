@@ -36,6 +36,7 @@ Exchange::Exchange(WorkerContext& worker, ClientSide& client,
 
 Exchange::~Exchange() {
   if (encoder_ != nullptr) state_->encoded.release();
+  state_->flights.clear();
   worker_.give_back(std::move(encoder_));
   worker_.give_back(std::move(state_));
   if (destroyed_ != nullptr) *destroyed_ = true;

@@ -48,6 +48,7 @@ struct ExchangeState {
   Buffer encoded;  // the piece of the body under way
   Buffer request_text;
   Buffer response_text;
+  std::vector<upstream::FlightLease> flights;  // given back by the exchange
 };
 
 /// Lives in its session's frame while the request lasts. Thread: the worker's.
@@ -84,7 +85,8 @@ class Exchange {
                   std::optional<std::string_view> attributes = {});
   bool follow_app_cookie(const config::Stickiness& settings, std::uint32_t target);
   [[nodiscard]] bool has_app_session(const config::Stickiness& settings) const noexcept;
-  [[nodiscard]] std::string_view rate_key(const upstream::SnapshotRate& rate) const noexcept;
+  [[nodiscard]] std::string_view limit_key(config::RateKey by,
+                                           const std::string& name) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
   void edit_response();
   [[nodiscard]] Duration response_head_timeout() const noexcept;
@@ -150,7 +152,7 @@ class Exchange {
   const upstream::SnapshotRoute* route_ = nullptr;
   const http::RequestHead* outgoing_ = nullptr;  // what targets get
   std::optional<route::IpBytes> source_;         // where rules or limits ask for it
-  Duration retry_after_{};                       // with rate_limited
+  Duration retry_after_{};                       // with rate_limited, in_flight_limited
   std::array<char, 5> port_storage_{};           // of #{port}
   const upstream::SnapshotGroup* group_ = nullptr;
   upstream::GroupLoad* group_load_ = nullptr;

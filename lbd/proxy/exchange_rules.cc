@@ -9,6 +9,13 @@
 #include "lbd/proxy/trace.h"
 
 namespace lbd::proxy {
+namespace {
+
+/// A client that is told that too many of its requests are under way may come again so soon; when
+/// one of them ends is not known.
+constexpr std::chrono::seconds kAgainAfter{1};
+
+}  // namespace
 
 std::size_t Exchange::find_rule() {
   const http::RequestHead& request = client_.head();
@@ -29,7 +36,7 @@ std::size_t Exchange::find_rule() {
 }
 
 /// By the listener first, then by the rule: a request that the one refuses takes no token of the
-/// other.
+/// other, and one that is refused is in no count of those under way.
 Fault Exchange::admit() {
   const bool open = listener_.gate.open() && (route_ == nullptr || route_->gate.open());
   if (open) return Fault::none;
@@ -37,28 +44,42 @@ Fault Exchange::admit() {
     source_ =
         route::ip_bytes(believed_address(client_.client(), client_.head(), listener_.trusted));
   }
-  const Fault refused = admit_to(listener_.gate);
-  return refused != Fault::none || route_ == nullptr ? refused : admit_to(route_->gate);
+  Fault refused = admit_to(listener_.gate);
+  if (refused == Fault::none && route_ != nullptr) refused = admit_to(route_->gate);
+  if (refused != Fault::none) state_->flights.clear();
+  return refused;
 }
 
 Fault Exchange::admit_to(const upstream::SnapshotGate& gate) {
+  using Entry = upstream::FlightTable::Entry;
   if (!gate.access.admits(source_)) return Fault::access_denied;
+  for (const upstream::SnapshotFlights& each : gate.flights) {
+    upstream::FlightLease lease;
+    const Entry entry = each.live->enter(limit_key(each.by, each.name), each.most, lease);
+    if (entry == Entry::counted) state_->flights.push_back(std::move(lease));
+    if (entry == Entry::uncounted) {
+      listener_.live->loads[worker_.index].flights_uncounted.add(1);
+    }
+    if (entry != Entry::refused) continue;
+    retry_after_ = kAgainAfter;
+    return Fault::in_flight_limited;
+  }
   for (const upstream::SnapshotRate& each : gate.rates) {
-    retry_after_ = each.live->take(rate_key(each), each.rate, started_);
+    retry_after_ = each.live->take(limit_key(each.by, each.name), each.rate, started_);
     if (retry_after_ > Duration::zero()) return Fault::rate_limited;
   }
   return Fault::none;
 }
 
-std::string_view Exchange::rate_key(const upstream::SnapshotRate& rate) const noexcept {
+std::string_view Exchange::limit_key(config::RateKey by, const std::string& name) const noexcept {
   const std::vector<http::Header>& headers = client_.head().headers;
-  switch (rate.by) {
+  switch (by) {
     case config::RateKey::all:
       return {};
     case config::RateKey::header:
-      return route::first_field(headers, rate.name);
+      return route::first_field(headers, name);
     case config::RateKey::cookie:
-      return route::first_cookie(headers, rate.name);
+      return route::first_cookie(headers, name);
     case config::RateKey::source_ip:
       break;
   }

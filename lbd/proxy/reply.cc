@@ -276,7 +276,7 @@ Task<> Exchange::reply_error(Error error) {
   const ErrorBody body = error_body(listener_, record_.reason, record_.id);
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_after_).count();
   const std::string retry_after =
-      record_.reason == Fault::rate_limited ? std::to_string(seconds) : std::string();
+      fault_status(record_.reason) == 429 ? std::to_string(seconds) : std::string();
   const LocalReply local{
       .status = status,
       .content_type = body.content_type,

@@ -41,6 +41,12 @@ std::shared_ptr<RateTable> LiveState::rates(const std::string& key, std::size_t 
   return found;
 }
 
+std::shared_ptr<FlightTable> LiveState::flights(const std::string& key, std::size_t keys_max) {
+  std::shared_ptr<FlightTable>& found = flights_[key];
+  if (!found) found = std::make_shared<FlightTable>(keys_max, seed_);
+  return found;
+}
+
 const std::string& LiveState::sticky_token(LiveTarget& target) const {
   std::string& token = target.sticky_token;
   if (token.empty()) {
@@ -80,6 +86,7 @@ void LiveState::collect_garbage() {
   std::erase_if(routes_, unused);
   std::erase_if(listeners_, unused);
   std::erase_if(rates_, unused);
+  std::erase_if(flights_, unused);
 }
 
 }  // namespace lbd::upstream

@@ -22,6 +22,7 @@
 #include "lbd/base/result.h"
 #include "lbd/net/proxy_protocol.h"
 #include "lbd/net/tls.h"
+#include "lbd/upstream/flight_table.h"
 #include "lbd/upstream/rate_table.h"
 #include "lbd/upstream/retry_budget.h"
 
@@ -247,7 +248,8 @@ struct alignas(64) ListenerLoad {
   Relaxed<std::uint32_t> tunnels;      // open now
   Relaxed<std::uint64_t> accepted;
   Relaxed<std::uint64_t> tunnels_opened;
-  Relaxed<std::uint64_t> shed;  // closed at once: too many connections
+  Relaxed<std::uint64_t> shed;               // closed at once: too many connections
+  Relaxed<std::uint64_t> flights_uncounted;  // requests that found no place in a FlightTable
   std::array<Relaxed<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)>
       failures;  // before a route was known
   std::array<Relaxed<std::uint64_t>, kDesyncReasonsMax>
@@ -287,6 +289,8 @@ class LiveState {
   std::shared_ptr<LiveListener> listener(const std::string& name);
   /// The buckets of one rate limit, by whatever tells it from others.
   std::shared_ptr<RateTable> rates(const std::string& key, std::size_t keys_max);
+  /// The counts of one limit of requests in flight, likewise.
+  std::shared_ptr<FlightTable> flights(const std::string& key, std::size_t keys_max);
   /// Forgets what nobody but this registry holds (targets gone from every snapshot). A target's
   /// totals stay with its group and zone; the series of a group, route or listener end.
   void collect_garbage();
@@ -310,6 +314,7 @@ class LiveState {
   std::map<Key, std::shared_ptr<LiveRoute>> routes_;
   std::map<std::string, std::shared_ptr<LiveListener>> listeners_;
   std::map<std::string, std::shared_ptr<RateTable>> rates_;
+  std::map<std::string, std::shared_ptr<FlightTable>> flights_;
 };
 
 }  // namespace lbd::upstream

@@ -41,20 +41,39 @@ std::size_t index_of(const std::string& group,
   return found->second;
 }
 
+/// What tells one limit of an owner from its others, whatever is changed about the limit itself or
+/// those before it.
+template <class Limit>
+std::string key_of(const Limit& limit, const std::string& owner, std::map<std::string, int>& same) {
+  std::string key = owner + '\n' + std::to_string(static_cast<int>(limit.by)) + '\n' + limit.name +
+                    '\n' + std::to_string(limit.keys_max);
+  return key + '\n' + std::to_string(same[key]++);
+}
+
 /// `owner`: whose limits these are. What a bucket holds outlives a reload that changes how fast it
-/// fills, or what is before it.
+/// fills.
 std::vector<SnapshotRate> compile_rates(const std::vector<config::RateLimit>& limits,
                                         const std::string& owner, LiveState& live) {
   std::vector<SnapshotRate> rates;
   std::map<std::string, int> same;
   for (const config::RateLimit& each : limits) {
-    std::string key = owner + '\n' + std::to_string(static_cast<int>(each.by)) + '\n' + each.name +
-                      '\n' + std::to_string(each.keys_max);
-    key += '\n' + std::to_string(same[key]++);
+    const std::string key = key_of(each, owner, same);
     const Rate rate{each.requests, each.per, each.burst > 0 ? each.burst : each.requests};
     rates.push_back({each.by, each.name, rate, live.rates(key, each.keys_max)});
   }
   return rates;
+}
+
+/// What is under way is counted on through a reload.
+std::vector<SnapshotFlights> compile_flights(const std::vector<config::InFlightLimit>& limits,
+                                             const std::string& owner, LiveState& live) {
+  std::vector<SnapshotFlights> flights;
+  std::map<std::string, int> same;
+  for (const config::InFlightLimit& each : limits) {
+    const std::string key = key_of(each, owner, same);
+    flights.push_back({each.by, each.name, each.requests, live.flights(key, each.keys_max)});
+  }
+  return flights;
 }
 
 SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& listener,
@@ -173,8 +192,10 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   for (const config::Rule& rule : settings.rules) {
     listener->routes.push_back(compile_route(rule, settings, group_index, live));
     listener->routes.back().live = live.route(settings.name, rule.name);
-    listener->routes.back().gate.rates =
-        compile_rates(rule.rate_limits, settings.name + '\n' + rule.name, live);
+    SnapshotGate& gate = listener->routes.back().gate;
+    const std::string owner = settings.name + '\n' + rule.name;
+    gate.flights = compile_flights(rule.in_flight_limits, owner, live);
+    gate.rates = compile_rates(rule.rate_limits, owner, live);
   }
   if (settings.otherwise) {
     config::Rule rule;
@@ -185,6 +206,7 @@ std::shared_ptr<const SnapshotListener> compile_listener(
   }
   listener->no_route = live.route(settings.name, "none");
   listener->live = live.listener(settings.name);
+  listener->gate.flights = compile_flights(settings.in_flight_limits, settings.name, live);
   listener->gate.rates = compile_rates(settings.rate_limits, settings.name, live);
   listener->trusted = networks_of(settings.forwarded_headers.trusted_proxies);
   listener->proxies = networks_of(settings.proxy_protocol.trusted);

@@ -62,11 +62,21 @@ struct SnapshotRate {
   Rate rate;
   std::shared_ptr<RateTable> live;
 };
-/// Who may come in, and how often.
+/// How many requests of each key may be under way.
+struct SnapshotFlights {
+  config::RateKey by;
+  std::string name;
+  std::uint32_t most = 1;
+  std::shared_ptr<FlightTable> live;
+};
+/// Who may come in, how many at once, and how often.
 struct SnapshotGate {
   explicit SnapshotGate(const config::AccessList& list) : access(list) {}
-  [[nodiscard]] bool open() const noexcept { return access.empty() && rates.empty(); }
+  [[nodiscard]] bool open() const noexcept {
+    return access.empty() && rates.empty() && flights.empty();
+  }
   route::AccessList access;
+  std::vector<SnapshotFlights> flights;
   std::vector<SnapshotRate> rates;
 };
 

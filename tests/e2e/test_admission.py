@@ -1,10 +1,13 @@
-"""Who may come in, and how often: access lists and rate limits."""
+"""Who may come in, how often and how many at once: access lists and limits."""
+import contextlib
 import threading
 import time
 
+from h2_client import H2Client
 from http_text import get
-from rig import Wire, check, check_equal, request, test
-from test_rule_changes import ruled
+from rig import RawOrigin, Wire, check, check_equal, request, test, wait_until
+from test_rule_changes import FORWARD, ruled
+from test_websocket import handshake, tunnel_target
 
 OK = {"respond": {"status": 200, "body": "ok"}}
 TRUSTING = {"trusted_proxies": ["127.0.0.0/8"]}
@@ -92,3 +95,102 @@ def test_a_rate_is_one_over_all_workers_and_survives_a_reload(rig):
     daemon.config["listeners"]["public"]["timeouts"] = {"idle": "9s"}
     check_equal(daemon.reload(daemon.config)[0], 0, "reload")
     check_equal(status_for(rig), 429, "after the reload")
+
+
+class Held:
+    """A target whose answers wait until they are let go."""
+
+    def __init__(self, rig):
+        self.going = threading.Event()
+        self.origin = RawOrigin(rig, self.script)
+        rig.closers.append(self.going.set)
+
+    def script(self, connection, _):
+        while self.origin.head(connection):
+            self.going.wait(20)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    def has(self, count):
+        wait_until(lambda: len(self.origin.seen) >= count, 10, f"{count} requests at the target")
+
+
+@test()
+def test_as_many_requests_as_may_be_are_under_way_over_all_workers(rig):
+    held = Held(rig)
+    limits = [{"by": "header", "name": "X-Key", "requests": 6}]
+    daemon = ruled(rig, [{"name": "all", "then": FORWARD, "in_flight_limits": limits}],
+                   [held.origin])
+    wires = [Wire(rig.port) for _ in range(20)]  # some at each worker
+    for wire in wires:
+        wire.send(get("/", "x-key: a"))
+    refused = daemon.metric
+    count = {"reason": "in_flight_limited"}
+    wait_until(lambda: refused("lbd_request_failures_total", **count) == 14, 10, "14 refusals")
+    held.has(6)
+    reply = request(rig.port, "/", headers={"x-key": "a"})
+    check_equal((reply.status, reply.headers["retry-after"], reply.headers["x-lbd-reason"]),
+                (429, "1", "in_flight_limited"), "one more")
+    other = Wire(rig.port)
+    other.send(get("/", "x-key: b"))
+    held.has(7)
+    daemon.config["listeners"]["public"]["timeouts"] = {"idle": "9s"}
+    check_equal(daemon.reload(daemon.config)[0], 0, "reload")
+    check_equal(status_for(rig, x_key="a"), 429, "those under way are counted after a reload")
+    held.going.set()
+    check_equal(sorted(wire.reply().status for wire in wires), [200] * 6 + [429] * 14, "answers")
+    check_equal(other.reply().status, 200, "another key")
+    for wire in [*wires, other]:
+        wire.close()
+    wait_until(lambda: status_for(rig, x_key="a") == 200, 5, "and then the next")
+    line = daemon.stop() or next(each for each in daemon.access_log() if each["status"] == 429)
+    check_equal((line["reason"], line["reason_flag"], line["rule"], line["attempts"]),
+                ("in_flight_limited", "RL", "all", []), "log")
+
+
+@test()
+def test_a_place_comes_back_however_a_request_ends(rig):
+    """A client that leaves, a stream that is reset, a target that breaks, a tunnel's end."""
+    held = Held(rig)
+    tunnel = tunnel_target(rig, lambda connection: connection.recv(100))
+    limits = [{"by": "all", "requests": 1}]
+    rules = [{"when": {"path": "/chat"}, "then": {"forward": "chat"}}, {"then": FORWARD}]
+    ruled(rig, rules, [held.origin], groups={"chat": [tunnel.target()]}, in_flight_limits=limits,
+          http2={"cleartext": True})
+
+    def taken():
+        check_equal(status_for(rig), 429, "while it is under way")
+
+    with Wire(rig.port) as wire:
+        wire.send(get("/"))
+        held.has(1)
+        taken()
+    with H2Client(rig.port) as client:
+        wait_until(lambda: reaches(client, held, 2), 10, "the client that left gave it back")
+        taken()
+        client.h2.reset_stream(max(client.answers))
+        client.flush()
+        wait_until(lambda: opens_tunnel(rig, taken), 10, "the stream that was reset did")
+    held.going.set()
+    wait_until(lambda: status_for(rig) == 200, 10, "the tunnel that ended did")
+
+
+def reaches(client, held, count):
+    """One more request; False when it is refused and not the target's number `count`."""
+    stream = client.start("/")
+    wait_until(lambda: len(held.origin.seen) == count or arrived(client, stream), 10, "neither")
+    return not client.answers[stream].ended
+
+
+def arrived(client, stream):
+    with contextlib.suppress(TimeoutError):
+        client.receive(0.05)
+    return client.answers[stream].ended
+
+
+def opens_tunnel(rig, meanwhile):
+    with Wire(rig.port) as wire:
+        wire.send(handshake())
+        if wire.head().status != 101:
+            return False
+        meanwhile()
+        return True

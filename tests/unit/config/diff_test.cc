@@ -115,6 +115,8 @@ TEST(Diff, EverythingThatARuleChangesCounts) {
   changes.emplace_back().body_bytes_max = 1;
   changes.emplace_back().access.allow = {{"10.0.0.0", 8}};
   changes.emplace_back().access.deny = {{"10.0.0.0", 8}};
+  changes.emplace_back().in_flight_limits = {{.requests = 1}};
+  changes.emplace_back().in_flight_limits = {{.requests = 2}};
   changes.emplace_back().rate_limits = {{.requests = 1}};
   changes.emplace_back().rate_limits = {{.requests = 1, .burst = 2}};
   for (std::size_t i = 0; i < changes.size(); ++i) {

@@ -262,6 +262,7 @@ std::vector<config::Rule> rules_that_are_tried() {
   busy.request_headers.set = {{"X-Id", "#{request_id}"}, {"User-Agent", "lbd"}};
   busy.response_headers = {.remove = {"Server"}, .add = {{"X-Path", "#{path}"}}};
   busy.access.deny = {{"192.0.2.0", 24}};
+  busy.in_flight_limits = {{.by = config::RateKey::cookie, .name = "c", .requests = 1000}};
   busy.rate_limits = {{.by = config::RateKey::source_ip, .requests = 100'000, .burst = 1'000'000}};
   return rules;
 }
