@@ -14,6 +14,8 @@ constexpr std::size_t kNameBytesMax = 64;
 constexpr std::size_t kAddressBytesMax = 108;  // a Unix socket's
 constexpr std::size_t kLongBytesMax = 320;
 constexpr std::string_view kCut = "...";
+static_assert(sizeof(KeptRecord) * (Recent::kOfClientsMax + Recent::kOthersMax) <= 4 << 20,
+              "docs/operations/why.md says what it takes");
 
 struct Text {
   std::string_view RequestRecord::*member;

@@ -88,14 +88,15 @@ int enter_and_leave(FlightTable& table, std::atomic<int>& inside, int rounds) {
   int most = 0;
   for (int i = 0; i < rounds; ++i) {
     FlightLease lease;
-    if (table.enter("hot", 3, lease) != Entry::counted) continue;
+    if (table.enter("hot", 1, lease) != Entry::counted) continue;
     most = std::max(most, inside.fetch_add(1) + 1);
     inside.fetch_sub(1);
   }
   return most;
 }
 
-// Other keys come and go in the same set, so that places are taken and left while it happens.
+// Other keys come and go in the same set and the key itself ends and begins all the time, so that
+// it has two places at once now and then.
 TEST(FlightTable, WorkersAtTheSameTimeNeverLetInMoreThanTheLimit) {
   FlightTable table(4, 1);  // one set
   std::atomic<int> inside{0};
@@ -113,7 +114,7 @@ TEST(FlightTable, WorkersAtTheSameTimeNeverLetInMoreThanTheLimit) {
   std::vector<std::thread> workers;
   for (int n = 0; n < 6; ++n) {
     workers.emplace_back([&] {
-      const int seen = enter_and_leave(table, inside, 20'000);
+      const int seen = enter_and_leave(table, inside, 100'000);
       for (int before = most; before < seen && !most.compare_exchange_weak(before, seen);) {
       }
     });
@@ -121,8 +122,7 @@ TEST(FlightTable, WorkersAtTheSameTimeNeverLetInMoreThanTheLimit) {
   for (std::thread& each : workers) each.join();
   over = true;
   for (std::thread& each : noise) each.join();
-  EXPECT_LE(most, 3);
-  EXPECT_GE(most, 1);
+  EXPECT_EQ(most, 1);
   EXPECT_EQ(table.count("hot"), 0u) << "every lease came back";
 }
 
