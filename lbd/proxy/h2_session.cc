@@ -15,10 +15,6 @@ constexpr std::size_t kIdleCapacity = 1024;
 constexpr std::size_t kReadCapacity = 16 * 1024;
 constexpr std::size_t kWriteMax = 48 * 1024;  // then what is left waits for the socket
 constexpr int kReadsPerTurn = 4;              // in a row, without waiting
-/// Requests of one part of what was read, after which others have their turn: an attacker's may all
-/// be reset at once, each for some 20 us of work.
-constexpr std::uint64_t kManyRequests = 16;
-constexpr std::size_t kPart = 1024;
 constexpr std::size_t kFreeStreamsMax = 128;
 /// Of all open streams. A head may be a few references to the compression table that come out as
 /// limits.headers_bytes_max.
@@ -87,7 +83,7 @@ Task<> H2Session::run() {
 Task<> H2Session::read_all() {
   turn_end_.ask();
   int in_a_row = 0;
-  if (!in_.empty() && !co_await take_parts()) co_return;
+  if (!in_.empty() && !take(in_.view())) co_return;
   while (!stopped_) {
     in_.clear();
     const std::size_t wanted = streams_.empty() ? kIdleCapacity : kReadCapacity;
@@ -105,30 +101,9 @@ Task<> H2Session::read_all() {
     }
     if (!read.result.ok() || stopped_) break;
     in_.commit(read.result.bytes);
-    const std::uint64_t before = requests_;
-    if (!co_await take_parts()) break;
-    if (requests_ - before >= kManyRequests) in_a_row = kReadsPerTurn - 1;
+    if (!take(in_.view())) break;
     if (streams_.empty() && in_.capacity() > kIdleCapacity) in_.release();
   }
-}
-
-/// All that was read, in parts that grow as long as they bring few requests. False: the connection
-/// is to end.
-Task<bool> H2Session::take_parts() {
-  std::string_view rest = in_.view();
-  std::size_t size = kPart;
-  while (!rest.empty() && !stopped_) {
-    const std::uint64_t before = requests_;
-    const std::string_view part = rest.substr(0, size);
-    rest.remove_prefix(part.size());
-    if (!take(part)) co_return false;
-    const bool many = requests_ - before >= kManyRequests;
-    size = many ? kPart : 2 * size;
-    if (!many || rest.empty()) continue;
-    net::NextTurn::Wait others = next_turn_.wait();
-    co_await others;
-  }
-  co_return true;
 }
 
 /// False: the connection is to end.

@@ -39,7 +39,6 @@ class H2Session final : public Session, private http::H2Streams {
   [[nodiscard]] static http::H2Limits limits_of(const upstream::SnapshotListener* listener);
   Task<> read_all();
   Task<> close();
-  Task<bool> take_parts();
   bool take(std::string_view bytes);
   void flush();
   bool tell_sent();

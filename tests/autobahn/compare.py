@@ -9,7 +9,8 @@ part of ./dev test (tests/e2e/test_websocket_conformance.py is); with a Python 2
   virtualenv -p python2.7 wst && wst/bin/pip install autobahntestsuite==0.8.2 autobahn==0.10.9 \
     'twisted<21' txaio==2.1.0 'zope.interface<6' 'incremental<22' 'attrs<22'
 
-The exit code is 1 if lbd changes the verdict of a single case.
+Cases of section 9 have deadlines of the suite's own, which its TLS client misses on a busy machine:
+run them alone. The exit code is 1 if lbd changes the verdict of a single case.
 """
 import argparse
 import collections
