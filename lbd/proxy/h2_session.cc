@@ -110,6 +110,8 @@ Task<> H2Session::read_all() {
 bool H2Session::take(std::string_view bytes) {
   const std::uint64_t block_before = codec_.header_block();
   const bool alive = codec_.receive(bytes, worker_.clock.now());
+  for (H2Stream* each : starting_) each->begin(alive);  // none is added meanwhile
+  starting_.clear();
   turn_end_.ask();
   if (!alive) {
     note_flood();

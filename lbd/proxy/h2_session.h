@@ -76,7 +76,10 @@ class H2Session final : public Session, private http::H2Streams {
   std::vector<std::unique_ptr<H2Stream>> streams_;  // open, or with an exchange that goes on
   std::vector<std::unique_ptr<H2Stream>> free_;
   std::vector<H2Stream*> sent_;  // in the flush under way
-  bool* destroyed_ = nullptr;    // set while a call of ours may end this session
+  /// Whose heads came with what is being read. They begin when all of it was looked at: a request
+  /// that is reset in the same read costs its head alone.
+  std::vector<H2Stream*> starting_;
+  bool* destroyed_ = nullptr;  // set while a call of ours may end this session
   std::uint64_t requests_ = 0;
   std::size_t head_bytes_ = 0;      // of open streams
   Fault why_ = Fault::client_gone;  // of the end, for what is still under way then

@@ -58,7 +58,7 @@ void H2Stream::head_ended(bool last) {
   body_done_ = last;
   continue_owed_ = head_.expect_continue;
   serving_ = true;
-  session_.exchanges_.spawn(serve(*this));
+  session_.starting_.push_back(this);
 }
 
 void H2Stream::body_came(std::string_view bytes) {
@@ -184,6 +184,17 @@ void H2Stream::add_key() {
   head_.headers.push_back({"Sec-WebSocket-Key", {key_.data(), key_.size()}});
 }
 
+/// `alive`: the connection is. A request that was reset with what was read is not begun.
+void H2Stream::begin(bool alive) {
+  if (alive && open_ && lost_ == Fault::none) return session_.exchanges_.spawn(serve(*this));
+  const boost::local_shared_ptr<Pinned> held = session_.pinned();
+  if (const upstream::SnapshotListener* listener = session_.find_listener(*held->snapshot)) {
+    const Fault why = lost_ != Fault::none ? lost_ : Fault::client_protocol;
+    note_refusal(session_.worker_, *this, *listener, why);
+  }
+  finish();
+}
+
 Task<> H2Stream::serve(H2Stream& stream) {
   co_await stream.answer();
   stream.finish();
@@ -233,18 +244,24 @@ BodyPiece H2Stream::buffered_body() {
   if (head_.wants_upgrade && !tunnel_) return {{}, true};  // what comes belongs to the tunnel
   taken_.swap(arriving_);
   if (!taken_.empty()) continue_owed_ = false;
-  return {taken_.view(), body_done_, trailers_.empty() ? nullptr : &trailers_};
+  // What is wrong with it is for read_body to say, even if all of it came with the head.
+  const bool whole = body_done_ && !body_bad_ && !is_too_large();
+  return {taken_.view(), whole, trailers_.empty() ? nullptr : &trailers_};
+}
+
+bool H2Stream::is_too_large() const noexcept {
+  const std::uint64_t most = tunnel_ ? 0 : session_.body_limits_.body_bytes_max;
+  return most > 0 && body_bytes_ > most;
 }
 
 Task<Result<BodyPiece>> H2Stream::read_body() {
   session_.codec_.consume(*this, taken_.size());
   session_.turn_end_.ask();
   taken_.clear();
-  const std::uint64_t most = tunnel_ ? 0 : session_.body_limits_.body_bytes_max;
   for (;;) {
     if (lost_ != Fault::none) co_return error_of(lost_);
     if (body_bad_) co_return Error{Fault::client_protocol, Side::client, false};
-    if (most > 0 && body_bytes_ > most) co_return Error{Fault::body_too_large, Side::client, false};
+    if (is_too_large()) co_return Error{Fault::body_too_large, Side::client, false};
     if (!arriving_.empty() || body_done_) co_return buffered_body();
     const TimePoint since = session_.worker_.clock.now();
     if (!tunnel_) {  // which has limits of its own, of the exchange

@@ -19,6 +19,8 @@ class H2Stream final : public http::H2Stream, public ClientSide {
 
   /// Everything as new.
   void start();
+  /// The head has come, and all that came with it was looked at.
+  void begin(bool alive);
   /// The stream is closed and its exchange over.
   [[nodiscard]] bool idle() const noexcept { return !open_ && !serving_; }
   /// The client is gone, or lbd ends the connection.
@@ -57,6 +59,7 @@ class H2Stream final : public http::H2Stream, public ClientSide {
   void closed(const http::H2Closed& how) override;
 
   void add_key();
+  [[nodiscard]] bool is_too_large() const noexcept;
   static Task<> serve(H2Stream& stream);
   Task<> answer();
   void finish();

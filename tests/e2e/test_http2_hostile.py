@@ -172,6 +172,23 @@ def test_a_flood_of_empty_data_frames_ends_the_connection(rig):
     check_equal(flood(rig, lbd, "empty data", send), ENHANCE_YOUR_CALM, "code")
 
 
+@test()
+def test_requests_that_are_reset_at_once_do_not_begin(rig):
+    lbd = proxy(rig, [rig.origin()])
+    with Attacker(rig.port) as client:
+        sent = b""
+        for stream in range(1, 41, 2):
+            sent += client.request(stream) + frame(RST_STREAM, 0, stream, struct.pack("!I", 8))
+        client.send(sent + client.request(41))
+        answered = {stream for kind, _, stream, _ in client.frames(2) if kind == HEADERS}
+    check_equal(answered, {41}, "answered")
+    check_equal(lbd.metric("lbd_request_failures_total", reason="client_gone"), 20, "counted")
+    check_equal(lbd.metric("lbd_requests_total", origin="target"), 1, "answered by the target")
+    check_equal(lbd.metric("lbd_requests_in_flight"), 0, "in flight")
+    lines = [each for each in lbd.access_log() if each.get("reason") == "client_gone"]
+    check_equal([each["uri"] for each in lines], ["/id"] * 20, "logged")
+
+
 @test(timeout=90)
 def test_rapid_resets_end_the_connection_before_they_cost_the_targets(rig):
     origin = rig.origin()
