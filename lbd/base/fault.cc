@@ -18,7 +18,7 @@ struct Row {
 constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
     {"none", "-", 0, "", ""},
     {"no_route", "NR", 404, "No rule matched and the listener has no default",
-     "`lbd explain GET URL`"},
+     "`lbd explain GET URL`; at layer 4 the client's server name"},
     {"no_healthy_target", "UH", 503, "The group has no target that may be used",
      "`lbd targets`; `fail_open`"},
     {"connect_failed", "UF", 502, "The target refused or reset the connection attempt",
@@ -46,7 +46,10 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
      "`process_open_fds` against `process_max_fds`, `lbd_open_connections`"},
     {"client_gone", "DC", 499, "The client closed first; nobody received this status",
      "the client's own timeout"},
-    {"client_protocol", "DPE", 400, "What the client sent is no HTTP request we accept",
+    {"client_protocol", "DPE", 400,
+     "What the client sent is no HTTP request we accept, or with protocol tls no ClientHello; or "
+     "its "
+     "HTTP/2 connection ended by a breach or a flood",
      "the client; attacks look like this"},
     {"client_timeout", "DT", 408,
      "The client did not send its request, or did not take its response, in time",
@@ -64,8 +67,8 @@ constexpr std::array<Row, static_cast<std::size_t>(Fault::kCount)> kRows{{
      "The request's `Via` names this lbd three times: a target leads back to one of its listeners",
      "the targets' addresses; with `forwarded_headers.via: false` loops go unnoticed"},
     {"tunnel_timeout", "SI", 504,
-     "Nothing moved in a tunnel for `timeouts.tunnel_idle`, or it lasted `timeouts.tunnel_total`; "
-     "nobody received this status, the log has the 101",
+     "Nothing moved in a tunnel, or in a connection at layer 4, for `timeouts.tunnel_idle`, or it "
+     "lasted `timeouts.tunnel_total`; nobody received this status, the log has the 101",
      "pings of the application; the limits"},
     {"access_denied", "AD", 403,
      "The client's address is in `access.deny`, or not in `access.allow`",
