@@ -408,8 +408,16 @@ void Fleet::ended(Instance& instance, const ReportedInstance& report, TimePoint 
     event("terminated", instance,
           fmt::format("instance {} in zone {} has ended", instance.id, zone));
   } else if (!served && instance.state == InstanceState::pending) {
-    instance.reason = fmt::format("never came into service: {}", report.state_reason);
     settle_launch(instance, IntentState::failed);
+    if (instance.adopted) {  // launched by an earlier life, in which it may well have served
+      event("ended", instance,
+            fmt::format("instance {} in zone {} ended while lbd was away: {}", instance.id, zone,
+                        report.state_reason));
+      instance.state = InstanceState::lost;
+      instance.reported = ReportedState::terminated;
+      return;
+    }
+    instance.reason = fmt::format("never came into service: {}", report.state_reason);
     launch_failed(instance, "ended");
     event("launch_failed", instance,
           fmt::format("instance {} in zone {} ended before it came into service: {}", instance.id,

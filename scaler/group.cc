@@ -158,6 +158,7 @@ GroupView Group::view() const {
   view.desired = fleet_.desired();
   view.min = config_.min;
   view.max = config_.max;
+  view.present = counts.good + counts.unhealthy;
   view.shrinking = counts.draining + counts.terminating > 0;
   view.activity_open = activity_open_;
   view.activity_finished = activity_finished_;

@@ -298,6 +298,13 @@ std::uint32_t guarded(const GroupView& group, std::uint32_t wanted, std::string&
   return allowed;
 }
 
+/// Instances that are there: those that fail may come back.
+std::uint32_t there_of(const GroupView& group) noexcept {
+  std::uint32_t most = group.present;
+  for (const PolicyView& each : group.policies) most = std::max(most, each.counted);
+  return most;
+}
+
 /// Reasons that forbid any scale-in, whatever the policies say. True when one holds.
 bool scale_in_blocked(const GroupView& group, const std::string& because, Recommendation& result) {
   for (std::size_t i = 0; i < group.policies.size(); ++i) {
@@ -308,7 +315,7 @@ bool scale_in_blocked(const GroupView& group, const std::string& because, Recomm
                          view.policy->name));
       return true;
     }
-    if (view.warming || view.counted < group.desired) {
+    if (view.warming || view.counted < std::min(group.desired, group.present)) {
       refuse(result, "warming",
              fmt::format("no scale-in: {}, but capacity is still launching or warming", because));
       return true;
@@ -382,9 +389,16 @@ void consider_in(const GroupView& group, Recommendation& result) {
                   fmt::format("no scale-in: {}, but the fleet changed less than {} ago", lead->note,
                               span_text(settle)));
   }
-  const std::uint32_t want = std::clamp(lead->want, group.min, group.desired);
+  std::uint32_t want = std::clamp(lead->want, group.min, group.desired);
   std::string why;
-  const std::uint32_t removed = guarded(group, group.desired - want, why);
+  std::uint32_t removed = group.desired - want;
+  if (const std::uint32_t there = there_of(group); there < group.desired) {
+    // What cannot be had is given up first: no instance goes for that.
+    want = std::clamp(there, want, group.desired);
+    removed = group.desired - want;
+  } else {
+    removed = guarded(group, removed, why);
+  }
   if (removed == 0) {
     return refuse(result, "guard", fmt::format("no scale-in: {}, but {}", lead->note, why));
   }

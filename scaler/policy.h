@@ -35,6 +35,7 @@ struct GroupView {
   std::uint32_t desired = 0;
   std::uint32_t min = 0;
   std::uint32_t max = 0;
+  std::uint32_t present = 0;   // instances that are there, measured or not
   bool shrinking = false;      // something drains, or terminates unconfirmed
   bool activity_open = false;  // the last change of desired has not finished
   std::optional<TimePoint> activity_finished;

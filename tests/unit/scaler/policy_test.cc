@@ -169,6 +169,12 @@ TEST(StepPolicy, DoesNotShrinkWhileAnInstanceIsStillWarming) {
   EXPECT_EQ(group.ask().desired, 3u);
 }
 
+TEST(StepPolicy, ShrinksThoughWhatIsWantedCannotBeHad) {
+  Case group({step(false, 0.6, -1)}, 0.1, 3);
+  group.view.desired = 5;
+  EXPECT_EQ(group.ask().desired, 3u);
+}
+
 TEST(StepPolicy, DoesNotShrinkWhileTheLastOneDrains) {
   Case group({step(false, 0.6, -1)}, 0.1, 4);
   group.view.shrinking = true;

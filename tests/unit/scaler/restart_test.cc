@@ -49,6 +49,18 @@ TEST_F(ScalerTest, ARestartWithoutTheApiOffersWhatWasInServiceUntilTheFirstRepor
   EXPECT_EQ(targets[0].id, "i-2") << "the report is the truth";
 }
 
+TEST_F(ScalerTest, WhatEndedWhileLbdWasAwayIsReplacedAtOnce) {
+  cloud.cpu = 0.7;
+  after(seconds(15));
+  end();
+  targets.clear();
+  for (auto& each : cloud.instances) each.state = ReportedState::terminated;
+  begin();
+  after(seconds(40));
+  EXPECT_EQ(targets.size(), 3u);
+  EXPECT_EQ(cloud.launches, 6) << "no zone is closed for it";
+}
+
 TEST_F(ScalerTest, WhatWasDrainedIsNotOfferedByARestart) {
   cloud.cpu = 0.7;
   after(seconds(15));
