@@ -12,6 +12,16 @@ namespace {
 constexpr std::chrono::seconds kZonePauseFirst{1};
 constexpr std::chrono::seconds kZonePauseMost{60};
 
+/// Whether the CPU of its instances comes from a node_exporter, and somebody asks for it.
+bool wants_scrapes(const config::ScalingGroup& group) {
+  const bool wanted = std::find(group.cpu_sources.begin(), group.cpu_sources.end(),
+                                config::CpuSource::node_exporter) != group.cpu_sources.end();
+  const bool by_cpu = std::any_of(
+      group.policies.begin(), group.policies.end(),
+      [](const config::Policy& policy) { return policy.signal == config::Signal::cpu; });
+  return wanted && by_cpu && std::holds_alternative<config::Ec2Provider>(group.provider);
+}
+
 }  // namespace
 
 Providers::Providers(net::Loop& loop, Log& log, Rng rng, Household household)
@@ -32,7 +42,7 @@ Providers::~Providers() { cancel_calls(); }
 
 void Providers::cancel_calls() {
   over_.set();
-  for (const auto& [group, scraper] : scrapers_) scraper->stop();
+  for (const auto& [group, each] : scrapers_) each.scraper->stop();
   http_.close();
 }
 
@@ -71,17 +81,35 @@ Task<> Providers::ask_zone(control::Plane& plane) {
   }
 }
 
-void Providers::every_second(control::Plane& plane) {
-  for (const auto& [name, group] : plane.config().scaling_groups) {
-    const bool wanted = std::find(group.cpu_sources.begin(), group.cpu_sources.end(),
-                                  config::CpuSource::node_exporter) != group.cpu_sources.end();
-    const bool by_cpu = std::any_of(
-        group.policies.begin(), group.policies.end(),
-        [](const config::Policy& policy) { return policy.signal == config::Signal::cpu; });
-    if (!wanted || !by_cpu || !std::holds_alternative<config::Ec2Provider>(group.provider))
+/// Ends those that a reload has changed, or left without a group that wants them.
+void Providers::drop_unwanted(const config::Config& config) {
+  for (auto each = scrapers_.begin(); each != scrapers_.end();) {
+    const auto group = config.scaling_groups.find(each->first);
+    if (group != config.scaling_groups.end() && wants_scrapes(group->second) &&
+        group->second.node_exporter_port == each->second.port &&
+        group->second.node_exporter_path == each->second.path) {
+      ++each;
       continue;
-    std::unique_ptr<scaler::NodeExporterScraper>& scraper = scrapers_[name];
+    }
+    each->second.scraper->stop();
+    tasks_.spawn(end(std::move(each->second.scraper)));
+    each = scrapers_.erase(each);
+  }
+}
+
+Task<> Providers::end(std::unique_ptr<scaler::NodeExporterScraper> scraper) {
+  co_await scraper->calls().join();
+}
+
+void Providers::every_second(control::Plane& plane) {
+  drop_unwanted(plane.config());
+  for (const auto& [name, group] : plane.config().scaling_groups) {
+    if (!wants_scrapes(group)) continue;
+    Scraper& made = scrapers_[name];
+    std::unique_ptr<scaler::NodeExporterScraper>& scraper = made.scraper;
     if (!scraper) {
+      made.port = group.node_exporter_port;
+      made.path = group.node_exporter_path;
       scraper = std::make_unique<scaler::NodeExporterScraper>(scaler::NodeExporterParts{
           .clock = loop_.clock(),
           .http = http_,

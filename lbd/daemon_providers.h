@@ -58,9 +58,16 @@ class Providers {
   net::CurlClient http_;
   scaler::ec2::Ec2Parts ec2_;
   aws::Imds imds_;
-  std::map<std::string, std::unique_ptr<scaler::NodeExporterScraper>>
-      scrapers_;  // by scaling group
-  Event over_;    // no call may be made any more
+  struct Scraper {
+    std::unique_ptr<scaler::NodeExporterScraper> scraper;
+    std::uint16_t port = 0;
+    std::string path;
+  };
+  void drop_unwanted(const config::Config& config);
+  static Task<> end(std::unique_ptr<scaler::NodeExporterScraper> scraper);
+
+  std::map<std::string, Scraper> scrapers_;  // by scaling group
+  Event over_;                               // no call may be made any more
   TaskGroup tasks_;
 };
 

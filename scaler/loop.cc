@@ -32,6 +32,7 @@ bool same(const config::Ec2Provider& a, const config::Ec2Provider& b) {
 bool same_provider(const config::ScalingGroup& a, const config::ScalingGroup& b) {
   if (a.provider.index() != b.provider.index()) return false;
   if (const auto* ec2 = std::get_if<config::Ec2Provider>(&a.provider)) {
+    if (a.cpu_sources != b.cpu_sources) return false;  // CloudWatch is asked by the provider
     return same(*ec2, std::get<config::Ec2Provider>(b.provider));
   }
   return same(std::get<config::ProcessProvider>(a.provider),

@@ -289,7 +289,7 @@ Task<CpuReply> Ec2Provider::cpu(std::vector<std::string> instances) {
     const std::size_t end = std::min(first + kMetricQueriesMax, instances.size());
     const std::vector<std::string> some(instances.begin() + static_cast<std::ptrdiff_t>(first),
                                         instances.begin() + static_cast<std::ptrdiff_t>(end));
-    aws::AwsCall call = get_cpu(some, clock_.wall());
+    aws::AwsCall call = get_cpu(some, aws_time());
     const AwsReply reply = co_await client_.call(std::move(call));
     made.failure = reply.failure;
     if (made.failure) co_return made;
@@ -298,11 +298,15 @@ Task<CpuReply> Ec2Provider::cpu(std::vector<std::string> instances) {
   co_return made;
 }
 
+/// By AWS's clock, as far as its answers have told it.
+WallTime Ec2Provider::aws_time() const {
+  return clock_.wall() + std::chrono::duration_cast<WallTime::duration>(client_.clock_offset());
+}
+
 void Ec2Provider::keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked,
                            CpuReply& reply) {
   const TimePoint now = clock_.now();
-  const WallTime wall =
-      clock_.wall() + std::chrono::duration_cast<WallTime::duration>(client_.clock_offset());
+  const WallTime wall = aws_time();
   for (const CpuPoint& each : read_cpu(body)) {
     if (each.query >= asked.size()) continue;
     const auto age = std::max(wall - each.until, WallTime::duration::zero());

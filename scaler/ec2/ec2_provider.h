@@ -66,6 +66,7 @@ class Ec2Provider final : public Provider {
   void note_status(std::string error);
   Task<> refresh_status(std::vector<std::string> instances);
   [[nodiscard]] std::string subnet_for(const LaunchRequest& request) const;
+  [[nodiscard]] WallTime aws_time() const;
   void keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked, CpuReply& reply);
 
   Clock& clock_;

@@ -364,6 +364,20 @@ TEST_F(Ec2Test, CloudWatchGivesTheNewestMinuteAndIsAskedOnceAMinute) {
   EXPECT_EQ(http.requests.size(), 1U);
 }
 
+TEST_F(Ec2Test, CloudWatchIsAskedByTheClockOfAws) {
+  start();
+  constexpr std::string_view kTheirs = "Thu, 01 Jan 2099 00:00:00 GMT";
+  net::HttpReply late = FakeHttp::answer(400, error_reply("RequestExpired"));
+  late.headers.emplace_back("date", kTheirs);
+  http.script.push_back(late);
+  push(200, metric_reply(""));
+  run_task(clock, provider->cpu({"i-1"}));  // the refusal tells the time
+  clock.advance(std::chrono::minutes(2));
+  push(200, metric_reply(""));
+  run_task(clock, provider->cpu({"i-1"}));
+  EXPECT_EQ(parameter(2, "EndTime").substr(0, 14), "2099-01-01T00:");
+}
+
 TEST_F(Ec2Test, CloudWatchIsNotPaidForWhenTheGroupDoesNotUseIt) {
   group.cpu_sources = {config::CpuSource::node_exporter};
   make();
