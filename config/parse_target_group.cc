@@ -19,6 +19,16 @@ Kind check_protocol(CheckProtocol& out) {
   return kind;
 }
 
+/// What may stand in a request line: visible, and no fragment (RFC 9112 §3.2).
+bool is_of_target(char c) noexcept { return c > ' ' && c < 0x7f && c != '#'; }
+
+/// RFC 3986 §3.2.2, and a port.
+bool is_of_host(char c) noexcept {
+  const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  return letter || (c >= '0' && c <= '9') ||
+         std::string_view("-._~!$&'()*+,;=%:[]").find(c) != std::string_view::npos;
+}
+
 Table health_check_table(HealthCheck& check) {
   const auto timeout = std::make_shared<std::optional<milliseconds>>();
   return {
@@ -53,9 +63,16 @@ Table health_check_table(HealthCheck& check) {
       .later = {},
       .after = [&check, timeout](Decoder& decoder, const Cursor& at) {
         check.timeout = timeout->value_or(std::min(check.timeout, check.interval));
-        if (check.path.starts_with('/')) return;
         const auto path = member_of(at, "path");
-        if (path && !path->value.secret) decoder.expected(*path, "a path that starts with '/'");
+        if (path && !check.path.starts_with('/')) {
+          decoder.expected(*path, "a path that starts with '/'");
+        } else if (path && !std::all_of(check.path.begin(), check.path.end(), is_of_target)) {
+          decoder.expected(*path, "a path as it is sent: no blanks, no '#', others encoded as %20");
+        }
+        const auto host = member_of(at, "host");
+        if (host && !std::all_of(check.host.begin(), check.host.end(), is_of_host)) {
+          decoder.expected(*host, "a host name or address, perhaps with a port");
+        }
       }};
 }
 
