@@ -30,13 +30,6 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitBadConfig = 78;
 
-LogLevel level_of(const std::string& name) {
-  if (name == "debug") return LogLevel::debug;
-  if (name == "warning") return LogLevel::warning;
-  if (name == "error") return LogLevel::error;
-  return LogLevel::info;
-}
-
 /// The state directory, and the lock that makes this process the one scaler on it.
 class StateDirectory {
  public:
@@ -139,7 +132,7 @@ int run_daemon(const DaemonOptions& options) {
   const config::Node& node = config->node;
 
   std::signal(SIGPIPE, SIG_IGN);  // a log's reader may go; spawned processes get it back
-  StderrLog log(level_of(node.log_level));
+  StderrLog log(log_level_of(node.log_level));
   Rng rng(os_seed());
   net::Loop loop;
   StateDirectory state(node.state_dir);

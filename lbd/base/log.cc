@@ -53,12 +53,19 @@ void append_time(std::string& line) {
 
 }  // namespace
 
+LogLevel log_level_of(std::string_view name) noexcept {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warning") return LogLevel::warning;
+  if (name == "error") return LogLevel::error;
+  return LogLevel::info;
+}
+
 StderrLog::StderrLog(LogLevel least) noexcept
     : least_(least), journal_(std::getenv("JOURNAL_STREAM") != nullptr) {}
 
 void StderrLog::write(LogLevel level, std::string_view message,
                       std::initializer_list<LogField> fields) {
-  if (level < least_) return;
+  if (level < least_.load(std::memory_order_relaxed)) return;
   const auto index = static_cast<std::size_t>(level);
   std::string line;
   line.reserve(256);

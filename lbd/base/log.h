@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -11,6 +12,9 @@
 namespace lbd {
 
 enum class LogLevel : unsigned char { debug, info, warning, error };
+
+/// By its name in the configuration; any other is `info`.
+[[nodiscard]] LogLevel log_level_of(std::string_view name) noexcept;
 
 struct LogField {
   std::string_view key;
@@ -24,6 +28,8 @@ class Log {
   virtual ~Log() = default;
   virtual void write(LogLevel level, std::string_view message,
                      std::initializer_list<LogField> fields) = 0;
+  /// From now on nothing below `least` is written, where that can be changed.
+  virtual void set_least(LogLevel /*least*/) noexcept {}
 
   void debug(std::string_view message, std::initializer_list<LogField> fields = {}) {
     write(LogLevel::debug, message, fields);
@@ -52,9 +58,10 @@ class StderrLog final : public Log {
   explicit StderrLog(LogLevel least) noexcept;
   void write(LogLevel level, std::string_view message,
              std::initializer_list<LogField> fields) override;
+  void set_least(LogLevel least) noexcept override { least_ = least; }
 
  private:
-  LogLevel least_;
+  std::atomic<LogLevel> least_;
   bool journal_;
 };
 

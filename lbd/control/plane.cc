@@ -273,6 +273,8 @@ void Plane::report_shortages() {
 std::vector<std::string> Plane::restart_needed(const config::Config& next) const {
   std::vector<std::string> keys;
   const config::Node& now = config_->node;
+  // It was told to lbd before; the metadata service is asked at the start.
+  if (next.node.zone == "auto" && now.zone != "auto") keys.emplace_back("node.zone");
   if (worker_count(next.node) != live_.workers()) keys.emplace_back("node.workers");
   if (next.node.state_dir != now.state_dir) keys.emplace_back("node.state_dir");
   if (next.node.cookie_key != now.cookie_key) keys.emplace_back("node.cookie_key");
@@ -317,6 +319,7 @@ ReloadVerdict Plane::reload() {
   state_.last_success = clock().wall();
   state_.last_error.clear();
   config_ = std::make_shared<const config::Config>(*loaded.config);
+  parts_.log.set_least(log_level_of(config_->node.log_level));
   const std::string zone =
       config_->node.zone == "auto" ? publisher_.own_zone() : config_->node.zone;
   certificates_.commit();

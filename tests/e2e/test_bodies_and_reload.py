@@ -277,3 +277,19 @@ def test_a_request_retried_over_several_reloads_remembers_each_target(rig):
     tried = [attempt["target"] for attempt in line["attempts"]]
     check_equal(tried, [each.origin.text for each in (first, second, third)], "targets")
     check_equal(line["zone"], "a", "zone")
+
+
+@test()
+def test_a_reload_changes_what_is_logged_and_says_what_waits_for_a_restart(rig):
+    def config(level, zone):
+        return {"node": {"log_level": level, "zone": zone},
+                "listeners": {"web": {"listen": [f"127.0.0.1:{port}"],
+                                      "default": {"respond": {"status": 204}}}}}
+
+    port = free_port()
+    lbd = rig.lbd(config("error", "a"))
+    check("level=info" not in lbd.process.stderr(), "logged below its level")
+    code, out, err = lbd.reload(config("debug", "auto"))
+    check_equal(code, 0, f"reload: {out}{err}")
+    check("takes effect only after a restart: node.zone" in out + err, f"{out}{err}")
+    wait_until(lambda: "level=info" in lbd.process.stderr(), 5, "the level is as before")
