@@ -21,13 +21,15 @@ BEYOND_A_SCHEMA = set("""
     forward_unknown_far forward_weighted_unknown forward_weights_zero group_tls_on_http
     group_tls_server_name group_tls_trust_without_verify group_without_targets header_framing
     header_hop_by_hop_removed header_host header_name_blank header_two_lines header_variable_open
-    header_variable_unknown health_codes health_path health_timeout_longer http2_cleartext_on_https
-    http_to_layer4 in_flight_cookie_without_name include_cycle include_missing include_same_name
-    include_same_node layer4_answers layer4_conditions layer4_group_keys layer4_group_with_tls
-    layer4_least_latency layer4_listener_keys layer4_passthrough_with_certificate layer4_rates
-    layer4_rule_keys layer4_sni_without_tls layer4_to_http limits_head_smaller_than_line
-    listen_metrics_port listen_port_too_large listen_twice min_larger_than_max policy_add_and_remove
-    policy_add_zero policy_adjustment_disagrees policy_cooldown_of_step policy_cpu_without_percent
+    header_variable_unknown health_codes health_host_lines health_host_path health_path
+    health_path_blank health_path_fragment health_path_lines health_timeout_longer
+    http2_cleartext_on_https http_to_layer4 in_flight_cookie_without_name include_cycle
+    include_missing include_same_name include_same_node layer4_answers layer4_conditions
+    layer4_group_keys layer4_group_with_tls layer4_least_latency layer4_listener_keys
+    layer4_passthrough_with_certificate layer4_rates layer4_rule_keys layer4_sni_without_tls
+    layer4_to_http limits_head_smaller_than_line listen_metrics_port listen_port_too_large
+    listen_twice min_larger_than_max policy_add_and_remove policy_add_zero
+    policy_adjustment_disagrees policy_cooldown_of_step policy_cpu_without_percent
     policy_datapoints_to_alarm policy_for_and_datapoints policy_for_not_a_multiple
     policy_latency_without_unit policy_names_twice policy_over_a_day policy_period_of_parts
     policy_period_of_tracking policy_period_too_short policy_statistic_of_tracking
