@@ -49,7 +49,7 @@ def idle_bytes(lbd, port, count, wrap=None):
     return each
 
 
-@test(timeout=60)
+@test(profile="default", timeout=60)  # a sanitizer takes memory of its own
 def test_an_idle_connection_keeps_two_kib(rig):
     lbd = rig.proxy([rig.origin()])
     each = idle_bytes(lbd, rig.port, CONNECTIONS)
@@ -57,7 +57,7 @@ def test_an_idle_connection_keeps_two_kib(rig):
     check(each <= 2048, f"{each:.0f} bytes for an idle connection")
 
 
-@test(timeout=90)
+@test(profile="default", timeout=90)
 def test_an_idle_connection_over_tls_keeps_little_beside_what_openssl_keeps(rig):
     lbd, port = secure(rig)
     context = client_context()
