@@ -222,16 +222,19 @@ def test_failing_statuses_eject_a_target_and_others_do_not(rig):
                 {"balance": "round_robin", "passive": {"consecutive_5xx": 3},
                  "retries": {"attempts": 1}})
     with channel(rig.port) as made:
-        def codes():
-            found = []
-            for _ in range(10):
-                with contextlib.suppress(grpc.RpcError):
-                    made.unary_unary(path("Any"))(b"", timeout=10)
-                call = made.unary_unary(path("Any")).future(b"", timeout=10)
-                found.append(call.code())
-            return found
+        def code():
+            call = made.unary_unary(path("Any")).future(b"", timeout=10)
+            return call.code()
 
-        wait_until(lambda: set(codes()) == {grpc.StatusCode.NOT_FOUND}, 20, "not ejected")
+        def ejected():
+            code()
+            return lbd.metric("lbd_ejections_total") == 1
+
+        check_equal({code() for _ in range(4)},
+                    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND}, "before")
+        wait_until(ejected, 20, "not ejected")
+        wait_until(lambda: {code() for _ in range(10)} == {grpc.StatusCode.NOT_FOUND}, 20,
+                   "still asked")
     check_equal(lbd.metric("lbd_ejections_total"), 1, "ejections")
 
 
