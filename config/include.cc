@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "config/interpolate.h"
@@ -12,9 +14,9 @@
 namespace lbd::config {
 namespace {
 
-constexpr std::array<std::string_view, 3> kSections{"listeners", "target_groups", "scaling_groups"};
+namespace fs = std::filesystem;
 
-bool is_glob(const std::string& path) { return path.find_first_of("*?[") != std::string::npos; }
+constexpr std::array<std::string_view, 3> kSections{"listeners", "target_groups", "scaling_groups"};
 
 class Assembler {
  public:
@@ -25,7 +27,8 @@ class Assembler {
   void read(const std::string& path, const Place& named_at) {
     if (already_read(path, named_at)) return;
     if (result_.files.size() >= kFilesMax) {
-      report(named_at, "E1016", fmt::format("more than {} files", kFilesMax));
+      if (!full_) report(named_at, "E1016", fmt::format("more than {} files", kFilesMax));
+      full_ = true;
       return;
     }
     const auto content = reader_.read(path, kFileBytesMax);
@@ -105,24 +108,27 @@ class Assembler {
   }
 
   void add_member(const Member& member) {
-    const auto* present = find_member(root_, member.key);
+    const auto known = root_keys_.find(member.key);
+    const auto* present = known == root_keys_.end() ? nullptr : &root_.members[known->second];
     const bool section =
         std::find(kSections.begin(), kSections.end(), member.key) != kSections.end() &&
         member.value->kind == ValueKind::mapping;
     if (section) {
-      if (present == nullptr) root_.members.push_back(member);
+      if (present == nullptr) add_root(member);
       return add_section(member);
     }
-    if (present == nullptr) {
-      root_.members.push_back(member);
-      return;
-    }
+    if (present == nullptr) return add_root(member);
     if (member.key == "include") return;
     const bool same_version = member.key == "version" && present->value->text == member.value->text;
     if (same_version) return;
     report(member.place, "E1018",
            fmt::format("'{}' is already given in {}:{}:{}", member.key, present->place.file,
                        present->place.line, present->place.column));
+  }
+
+  void add_root(const Member& member) {
+    root_keys_.emplace(member.key, root_.members.size());
+    root_.members.push_back(member);
   }
 
   void add_section(const Member& member) {
@@ -167,9 +173,21 @@ class Assembler {
       report(entry.place, "E2002", "include: expected a file, found an empty text");
       return;
     }
-    const auto wanted = beside(path, entry.text);
-    if (!is_glob(wanted)) return read(wanted, entry.place);
-    for (const auto& found : reader_.glob(wanted)) read(found, entry.place);
+    if (!is_glob(entry.text)) return read(beside(path, entry.text), entry.place);
+    const auto found = reader_.glob(fs::path(path).parent_path().string(), entry.text);
+    if (!found) {
+      report(entry.place, "E1001", fmt::format("'{}': {}", entry.text, found.error().message));
+      return;
+    }
+    if (found->paths.empty() && !found->missing.empty()) {
+      problems_.push_back(warning_at(entry.place, "W1002",
+                                     fmt::format("'{}' matches nothing: there is no folder '{}'",
+                                                 entry.text, found->missing)));
+    }
+    for (const auto& each : found->paths) {
+      read(each, entry.place);
+      if (full_) break;
+    }
   }
 
   const FileReader& reader_;
@@ -177,7 +195,9 @@ class Assembler {
   Assembled result_;
   std::vector<std::string> open_;  // files on the way from the main one to this
   Value root_;
+  std::unordered_map<std::string, std::size_t> root_keys_;  // → index of the member
   bool started_ = false;
+  bool full_ = false;  // more than kFilesMax, which has been reported
   std::map<std::string, Value> sections_;
   std::map<std::string, Place> names_;  // "listeners.public" → where it was given first
 };

@@ -55,6 +55,8 @@ LoadResult load(const std::string& path, const FileReader& reader) {
     decode(decoder, Cursor{*assembled.root, std::move(label), ""}, config_table(config));
     config.files = assembled.files;
     auto found = validate(config, decoder.places());
+    sort_problems(found, assembled.files);
+    limit_problems(found, result.unkept);
     redact_all(found, *assembled.root);
     result.problems.insert(result.problems.end(), found.begin(), found.end());
     if (has_errors(result.problems)) {
@@ -67,13 +69,20 @@ LoadResult load(const std::string& path, const FileReader& reader) {
     if (!has_errors(result.problems)) result.config = std::move(config);
   }
   sort_problems(result.problems, assembled.files);
+  limit_problems(result.problems, result.unkept);
   return result;
 }
 
 std::string render(const LoadResult& result) {
-  return render_problems(result.problems, result.sources);
+  return render_problems(result.problems, result.sources, result.unkept);
 }
 
-std::string render_json(const LoadResult& result) { return render_problems_json(result.problems); }
+std::string render_json(const LoadResult& result) {
+  return render_problems_json(result.problems, result.unkept);
+}
+
+std::string summarize(const LoadResult& result) {
+  return summarize_problems(result.problems, result.unkept);
+}
 
 }  // namespace lbd::config

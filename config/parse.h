@@ -15,7 +15,8 @@ namespace lbd::config {
 
 struct LoadResult {
   std::optional<Config> config;   // absent when there is any error; warnings do not matter
-  std::vector<Problem> problems;  // ordered by file and position
+  std::vector<Problem> problems;  // ordered by file and position, kProblemsMax at most
+  Unkept unkept;                  // how many more there were
   std::map<std::string, std::string> sources;  // every file read, as read (no secret put in)
 };
 
@@ -27,5 +28,7 @@ struct LoadResult {
 /// end. Empty when there are none.
 [[nodiscard]] std::string render(const LoadResult& result);
 [[nodiscard]] std::string render_json(const LoadResult& result);
+/// The first error on one line, and how many more there are.
+[[nodiscard]] std::string summarize(const LoadResult& result);
 
 }  // namespace lbd::config

@@ -229,7 +229,8 @@ Table config_table(Config& config) {
               {
                   {"version", version(config.version), "Version of this format.", true},
                   {"include", include(),
-                   "Files or globs to read as well, relative to this file, in lexical order."},
+                   "Files or globs to read as well, relative to this file, in lexical order. A "
+                   "glob that cannot be read is an error."},
                   {"node", object([&config] { return node_table(config.node); }),
                    "This process and this host."},
                   {"listeners", named_objects(config.listeners, &listener_table),

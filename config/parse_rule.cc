@@ -14,12 +14,23 @@ namespace {
 namespace json = boost::json;
 
 void check_hosts(Decoder& decoder, const Cursor& at, std::vector<std::string>& hosts) {
-  for (auto& host : hosts) {
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    auto& host = hosts[i];
+    const auto& items = at.value.items;
+    const auto& place = items.size() == hosts.size() ? items[i]->place : at.value.place;
     for (auto& c : host) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (host.find_first_of("/ \t") == std::string::npos) continue;
-    decoder.error(at.value.place, "E2005",
-                  fmt::format("{}: '{}' is not a host name", at.path, host),
-                  "neither scheme nor path: write it as 'shop.example.com'");
+    if (host.find_first_of("/ \t") != std::string::npos) {
+      decoder.error(place, "E2005", fmt::format("{}: '{}' is not a host name", at.path, host),
+                    "neither scheme nor path: write it as 'shop.example.com'");
+      continue;
+    }
+    const auto literal = host.starts_with('[') ? host.find(']') : 0;
+    const auto port = host.find(':', literal == std::string::npos ? 0 : literal);
+    if (port == std::string::npos) continue;
+    decoder.error(place, "E2005",
+                  fmt::format("{}: '{}' can match nothing: names are compared without their port",
+                              at.path, host),
+                  port == 0 ? "" : fmt::format("write it as '{}'", host.substr(0, port)));
   }
 }
 

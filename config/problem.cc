@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
+
+#include "config/utf8.h"
 
 namespace lbd::config {
 namespace {
@@ -15,31 +18,40 @@ constexpr std::size_t kShownCharactersMax = 160;
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
 
-std::string_view line_of(const std::string& text, int line) {
-  std::size_t start = 0;
-  for (int i = 1; i < line; ++i) {
-    const auto end = text.find('\n', start);
-    if (end == std::string::npos) return {};
-    start = end + 1;
+/// The lines of one file; found once, however many problems it has.
+class LineIndex {
+ public:
+  explicit LineIndex(std::string_view text) : text_(text) {
+    for (auto at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+      starts_.push_back(at + 1);
+    }
   }
-  const auto end = std::min(text.find('\n', start), text.size());
-  auto found = std::string_view(text).substr(start, end - start);
-  if (found.ends_with('\r')) found.remove_suffix(1);
-  if (line == 1 && found.starts_with("\xEF\xBB\xBF")) found.remove_prefix(3);
-  return found;
-}
 
-/// Characters of a line; bytes that cannot be shown (controls, bad UTF-8) become '?'.
+  /// Lines count from 1; empty when there is no such line.
+  [[nodiscard]] std::string_view line(int number) const {
+    const auto index = static_cast<std::size_t>(number) - 1;
+    if (number < 1 || index >= starts_.size()) return {};
+    const auto next = index + 1 < starts_.size() ? starts_[index + 1] - 1 : text_.size();
+    auto found = text_.substr(starts_[index], next - starts_[index]);
+    if (found.ends_with('\r')) found.remove_suffix(1);
+    if (number == 1 && found.starts_with("\xEF\xBB\xBF")) found.remove_prefix(3);
+    return found;
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<std::size_t> starts_{0};
+};
+
+/// Characters of a line as they are shown.
 std::vector<std::string> characters_of(std::string_view line) {
   std::vector<std::string> characters;
   for (std::size_t i = 0; i < line.size();) {
     std::size_t end = i + 1;
     while (end < line.size() && is_continuation(line[end])) ++end;
-    const auto first = static_cast<unsigned char>(line[i]);
-    const std::size_t expected = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    const bool control = first < 0x20 && first != '\t';
-    const bool shown = !control && first != 0x7F && end - i == expected;
-    characters.emplace_back(first == '\t' ? " " : shown ? line.substr(i, end - i) : "?");
+    std::string character(line.substr(i, end - i));
+    const bool bad = find_bad_utf8(character).has_value();  // one '?' for all of its bytes
+    characters.push_back(bad ? "?" : shown_text(std::move(character)));
     i = end;
   }
   return characters;
@@ -51,8 +63,8 @@ std::string join(const std::vector<std::string>& characters, std::size_t from, s
   return text;
 }
 
-std::string quote(const Problem& problem, const std::string& text) {
-  const auto characters = characters_of(line_of(text, problem.line));
+std::string quote(const Problem& problem, const LineIndex& lines) {
+  const auto characters = characters_of(lines.line(problem.line));
   const std::size_t column = static_cast<std::size_t>(std::max(problem.column, 1)) - 1;
   std::size_t from = 0;
   std::size_t to = characters.size();
@@ -72,10 +84,10 @@ std::string quote(const Problem& problem, const std::string& text) {
 }
 
 std::string heading(const Problem& problem) {
+  const std::string file = shown_text(problem.file);
   const std::string place =
-      problem.line == 0 ? problem.file
-                        : fmt::format("{}:{}:{}", problem.file, problem.line, problem.column);
-  return fmt::format("{}: {}[{}]: {}\n", place,
+      problem.line == 0 ? file : fmt::format("{}:{}:{}", file, problem.line, problem.column);
+  return fmt::format("{}: {}[{}]: {}", place,
                      problem.severity == Severity::error ? "error" : "warning", problem.code,
                      problem.message);
 }
@@ -84,11 +96,47 @@ std::string counted(std::size_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
-std::size_t count_errors(const std::vector<Problem>& problems) {
-  return static_cast<std::size_t>(
-      std::count_if(problems.begin(), problems.end(),
-                    [](const Problem& p) { return p.severity == Severity::error; }));
+Unkept count(const std::vector<Problem>& problems, Unkept counts = {}) {
+  for (const auto& problem : problems) {
+    ++(problem.severity == Severity::error ? counts.errors : counts.warnings);
+  }
+  return counts;
 }
+
+std::string counted(const Unkept& counts) {
+  std::string text;
+  if (counts.errors > 0) text += counted(counts.errors, "error");
+  if (counts.warnings > 0) {
+    text += (counts.errors > 0 ? ", " : "") + counted(counts.warnings, "warning");
+  }
+  return text;
+}
+
+/// Which of many problems are taken when there is room for `most`: the first errors, and warnings
+/// only when every error has its place.
+class Choice {
+ public:
+  Choice(const std::vector<Problem>& problems, std::size_t most) {
+    const auto all = count(problems);
+    errors_ = std::min(all.errors, most);
+    warnings_ = std::min(all.warnings, most - errors_);
+  }
+
+  /// Called once for each in their order.
+  bool takes(const Problem& problem) {
+    auto& left = problem.severity == Severity::error ? errors_ : warnings_;
+    if (left == 0) return false;
+    --left;
+    ++taken_;
+    return true;
+  }
+  [[nodiscard]] std::size_t taken() const { return taken_; }
+
+ private:
+  std::size_t errors_ = 0;
+  std::size_t warnings_ = 0;
+  std::size_t taken_ = 0;
+};
 
 }  // namespace
 
@@ -99,8 +147,8 @@ Problem problem_at(const Place& place, std::string_view code, std::string messag
                  .column = place.column,
                  .width = std::max(place.width, 1),
                  .code = std::string(code),
-                 .message = std::move(message),
-                 .hint = std::move(hint)};
+                 .message = shown_text(std::move(message)),
+                 .hint = shown_text(std::move(hint))};
 }
 
 Problem warning_at(const Place& place, std::string_view code, std::string message,
@@ -111,8 +159,11 @@ Problem warning_at(const Place& place, std::string_view code, std::string messag
 }
 
 void sort_problems(std::vector<Problem>& problems, const std::vector<std::string>& files) {
-  const auto rank = [&files](const std::string& file) {
-    return std::find(files.begin(), files.end(), file) - files.begin();
+  std::unordered_map<std::string_view, std::size_t> ranks;
+  for (const auto& file : files) ranks.emplace(file, ranks.size());
+  const auto rank = [&ranks](const std::string& file) {
+    const auto found = ranks.find(file);
+    return found == ranks.end() ? ranks.size() : found->second;
   };
   std::stable_sort(problems.begin(), problems.end(), [&](const Problem& a, const Problem& b) {
     return std::tuple(rank(a.file), a.line, a.column) < std::tuple(rank(b.file), b.line, b.column);
@@ -129,26 +180,42 @@ void sort_problems(std::vector<Problem>& problems, const std::vector<std::string
   problems.erase(std::unique(problems.begin(), problems.end(), same), problems.end());
 }
 
-std::string render_problems(const std::vector<Problem>& problems, const Sources& sources) {
+void limit_problems(std::vector<Problem>& problems, Unkept& unkept) {
+  if (problems.size() <= kProblemsMax) return;
+  std::vector<Problem> kept;
+  for (Choice choice(problems, kProblemsMax); auto& problem : problems) {
+    if (choice.takes(problem)) {
+      kept.push_back(std::move(problem));
+    } else {
+      ++(problem.severity == Severity::error ? unkept.errors : unkept.warnings);
+    }
+  }
+  problems = std::move(kept);
+}
+
+std::string render_problems(const std::vector<Problem>& problems, const Sources& sources,
+                            const Unkept& unkept) {
   if (problems.empty()) return {};
+  const auto all = count(problems, unkept);
+  std::unordered_map<std::string_view, LineIndex> indices;
   std::string text;
+  Choice choice(problems, kProblemsShownMax);
   for (const auto& problem : problems) {
-    text += heading(problem);
+    if (!choice.takes(problem)) continue;
+    text += heading(problem) + "\n";
     const auto source = sources.find(problem.file);
     if (problem.line > 0 && source != sources.end()) {
-      text += quote(problem, source->second);
+      text += quote(problem, indices.try_emplace(source->first, source->second).first->second);
     } else if (!problem.hint.empty()) {
       text += "    " + problem.hint + "\n";
     }
   }
-  const auto errors = count_errors(problems);
-  const auto warnings = problems.size() - errors;
-  if (errors > 0) text += counted(errors, "error");
-  if (warnings > 0) text += (errors > 0 ? ", " : "") + counted(warnings, "warning");
-  return text + ".\n";
+  const auto left = all.errors + all.warnings - choice.taken();
+  if (left > 0) text += fmt::format("… and {} more.\n", left);
+  return text + counted(all) + ".\n";
 }
 
-std::string render_problems_json(const std::vector<Problem>& problems) {
+std::string render_problems_json(const std::vector<Problem>& problems, const Unkept& unkept) {
   boost::json::array list;
   for (const auto& problem : problems) {
     list.push_back({{"file", problem.file},
@@ -160,13 +227,23 @@ std::string render_problems_json(const std::vector<Problem>& problems) {
                     {"message", problem.message},
                     {"hint", problem.hint}});
   }
-  const auto errors = count_errors(problems);
-  return boost::json::serialize(boost::json::object{{"valid", errors == 0},
-                                                    {"errors", errors},
-                                                    {"warnings", problems.size() - errors},
+  const auto all = count(problems, unkept);
+  return boost::json::serialize(boost::json::object{{"valid", all.errors == 0},
+                                                    {"errors", all.errors},
+                                                    {"warnings", all.warnings},
                                                     {"problems", std::move(list)}});
 }
 
-bool has_errors(const std::vector<Problem>& problems) { return count_errors(problems) > 0; }
+std::string summarize_problems(const std::vector<Problem>& problems, const Unkept& unkept) {
+  const auto first = std::find_if(problems.begin(), problems.end(), [](const Problem& each) {
+    return each.severity == Severity::error;
+  });
+  if (first == problems.end()) return counted(count(problems, unkept));
+  const auto errors = count(problems, unkept).errors;
+  if (errors == 1) return heading(*first);
+  return fmt::format("{} (and {})", heading(*first), counted(errors - 1, "more error"));
+}
+
+bool has_errors(const std::vector<Problem>& problems) { return count(problems).errors > 0; }
 
 }  // namespace lbd::config

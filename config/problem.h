@@ -1,6 +1,7 @@
 // What is wrong with a configuration, where, and how it reads on a terminal or as JSON.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -22,7 +23,8 @@ struct Place {
 };
 
 /// One finding. `code` is stable and documented (E2003): E1 files and YAML, E2 keys and values,
-/// E3 cross checks, W warnings. `message` never holds a value that came from ${env:} or ${file:}.
+/// E3 cross checks, W warnings. `message` and `hint` are one line of printable text whatever the
+/// configuration holds (shown_text()); they never hold a value that came from ${env:} or ${file:}.
 struct Problem {
   std::string file;
   int line = 0;
@@ -46,12 +48,34 @@ using Sources = std::map<std::string, std::string>;
 /// repetitions: one wrong anchored value that is used ten times is one problem.
 void sort_problems(std::vector<Problem>& problems, const std::vector<std::string>& files);
 
-/// Every problem with its source line and carets, then the count. Empty text when there is none.
-[[nodiscard]] std::string render_problems(const std::vector<Problem>& problems,
-                                          const Sources& sources);
+/// Problems that were found but are not kept.
+struct Unkept {
+  std::size_t errors = 0;
+  std::size_t warnings = 0;
+};
 
-/// {"valid":bool,"errors":n,"warnings":n,"problems":[{file,line,column,width,severity,code,…}]}
-[[nodiscard]] std::string render_problems_json(const std::vector<Problem>& problems);
+/// So many problems of one configuration are kept.
+inline constexpr std::size_t kProblemsMax = 1000;
+/// So many of them are shown as text; JSON has all that are kept.
+inline constexpr std::size_t kProblemsShownMax = 100;
+
+/// Keeps the first kProblemsMax of what sort_problems() ordered, errors before warnings, and counts
+/// the others.
+void limit_problems(std::vector<Problem>& problems, Unkept& unkept);
+
+/// The first kProblemsShownMax problems with their source lines and carets, then the counts. Empty
+/// text when there is none. Time is that of what is shown, and one pass over its sources.
+[[nodiscard]] std::string render_problems(const std::vector<Problem>& problems,
+                                          const Sources& sources, const Unkept& unkept = {});
+
+/// {"valid":bool,"errors":n,"warnings":n,"problems":[{file,line,column,width,severity,code,…}]};
+/// the counts include what is not kept.
+[[nodiscard]] std::string render_problems_json(const std::vector<Problem>& problems,
+                                               const Unkept& unkept = {});
+
+/// "file:line:col: error[E2003]: …" of the first error, and how many more there are; for a log.
+[[nodiscard]] std::string summarize_problems(const std::vector<Problem>& problems,
+                                             const Unkept& unkept = {});
 
 [[nodiscard]] bool has_errors(const std::vector<Problem>& problems);
 

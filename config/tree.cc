@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <sstream>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "config/interpolate.h"
@@ -132,7 +132,12 @@ class TreeBuilder final : public YAML::EventHandler {
       refuse_tag(value->place, tag);
       value->broken = true;
     }
-    if (!expects_key()) substitute(*value);
+    if (const auto bad = find_bad_utf8(text)) {  // by an escape such as "\e"
+      problems_.push_back(
+          problem_at(value->place, "E1003", describe_bad_utf8(text, *bad) + " in a text"));
+      value->broken = true;
+    }
+    if (!expects_key() && !value->broken) substitute(*value);
     add(std::move(value), anchor);
   }
 
@@ -162,7 +167,7 @@ class TreeBuilder final : public YAML::EventHandler {
     bool repeated = false;  // that key was there before: its value is dropped
     std::string key;
     Place key_place;
-    std::unordered_set<std::string> keys;
+    std::unordered_map<std::string, int> keys;  // → the line of the first of that name
   };
 
   [[noreturn]] void refuse(const Place& place, std::string_view code, std::string message,
@@ -260,15 +265,11 @@ class TreeBuilder final : public YAML::EventHandler {
       refuse(place, "E1010", "merge keys ('<<') are not supported",
              "repeat the keys, or use an alias for a whole value");
     }
-    parent.repeated = !parent.keys.insert(key.text).second;
-    if (parent.repeated) report_repetition(*parent.value, key.text, place);
-  }
-
-  void report_repetition(const Value& mapping, const std::string& key, const Place& place) {
-    const auto* first = find_member(mapping, key);
-    const int line = first == nullptr ? place.line : first->place.line;
-    problems_.push_back(problem_at(place, "E1011", fmt::format("duplicate key '{}'", key),
-                                   fmt::format("already given on line {}", line)));
+    const auto [first, fresh] = parent.keys.emplace(key.text, place.line);
+    parent.repeated = !fresh;
+    if (fresh) return;
+    problems_.push_back(problem_at(place, "E1011", fmt::format("duplicate key '{}'", key.text),
+                                   fmt::format("already given on line {}", first->second)));
   }
 
   void count(const Value& value, const Place& place) {
@@ -297,8 +298,15 @@ class TreeBuilder final : public YAML::EventHandler {
 
 void report_syntax(const YAML::ParserException& error, const TreeBuilder& builder,
                    const Lines& lines, std::vector<Problem>& problems) {
+  constexpr std::string_view kNoBreakSpace = "\xC2\xA0";
   for (const int line : {error.mark.line, error.mark.line - 1}) {
     const auto text = lines.at(line);
+    if (const auto at = text.find(kNoBreakSpace); at != std::string_view::npos) {
+      problems.push_back(problem_at(lines.place(line, static_cast<int>(at)), "E1004",
+                                    "this is a no-break space (U+00A0), which is part of the text",
+                                    "type it again as a space"));
+      return;
+    }
     const auto tab = text.find_first_not_of(' ');
     if (tab == std::string_view::npos || text[tab] != '\t') continue;
     problems.push_back(problem_at(lines.place(line, static_cast<int>(tab)), "E1005",
@@ -346,11 +354,8 @@ void report_bad_byte(const std::string& text, const Lines& lines, std::size_t of
   const auto line = static_cast<int>(std::count(before.begin(), before.end(), '\n'));
   const auto start = before.rfind('\n');
   const auto column = start == std::string_view::npos ? offset : offset - start - 1;
-  const auto byte = static_cast<unsigned char>(text[offset]);
   problems.push_back(problem_at(lines.place(line, static_cast<int>(column)), "E1003",
-                                byte < 0x80
-                                    ? fmt::format("control character 0x{:02X} in the file", byte)
-                                    : fmt::format("byte 0x{:02X} is not UTF-8", byte)));
+                                describe_bad_utf8(text, offset) + " in the file"));
 }
 
 }  // namespace

@@ -305,8 +305,9 @@ ReloadVerdict Plane::reload() {
     state_.last_reload_successful = false;
     state_.last_error = verdict.text;
     ++state_.rejected;
-    parts_.log.error("reload rejected", {{"errors", verdict.text}});
-    manager_.ready("reload rejected: " + verdict.text.substr(0, verdict.text.find('\n')));
+    const std::string why = loaded.config ? bound.error().message : config::summarize(loaded);
+    parts_.log.error("reload rejected", {{"errors", why}});
+    manager_.ready("reload rejected: " + why.substr(0, why.find('\n')));
     return verdict;
   }
   const std::vector<std::string> changes = config::diff(*config_, *loaded.config);

@@ -17,12 +17,12 @@ import yaml
 BEYOND_A_SCHEMA = set("""
     access_empty check_grpc_without_http2 cookie_key_short desired_out_of_bounds dns_ttl_limits
     duplicate_group duplicate_key duplicate_key_flow duration_out_of_range ec2_instance_port
-    ec2_reserved_tag ec2_subnet_twice ejection_longer_than_max error_page_variable forward_unknown
-    forward_unknown_far forward_weighted_unknown forward_weights_zero group_tls_on_http
-    group_tls_server_name group_tls_trust_without_verify group_without_targets header_framing
-    header_hop_by_hop_removed header_host header_name_blank header_two_lines header_variable_open
-    header_variable_unknown health_codes health_host_lines health_host_path health_path
-    health_path_blank health_path_fragment health_path_lines health_timeout_longer
+    ec2_reserved_tag ec2_subnet_twice ejection_longer_than_max error_page_variable
+    forward_unknown forward_unknown_far forward_weighted_unknown forward_weights_zero
+    group_tls_on_http group_tls_server_name group_tls_trust_without_verify group_without_targets
+    header_framing header_hop_by_hop_removed header_host header_name_blank header_two_lines
+    header_variable_open header_variable_unknown health_codes health_host_lines health_host_path
+    health_path health_path_blank health_path_fragment health_path_lines health_timeout_longer
     http2_cleartext_on_https http_to_layer4 in_flight_cookie_without_name include_cycle
     include_missing include_same_name include_same_node layer4_answers layer4_conditions
     layer4_group_keys layer4_group_with_tls layer4_least_latency layer4_listener_keys
@@ -35,21 +35,23 @@ BEYOND_A_SCHEMA = set("""
     policy_period_of_tracking policy_period_too_short policy_statistic_of_tracking
     policy_step_with_target_key policy_thresholds_overlap policy_without_adjustment
     process_zone_address provider_sections proxy_protocol_of_nobody rate_by_header_without_name
-    rate_header_name rate_name_without_header rate_never_full rate_too_fast ratio_forgotten_percent
-    redirect_placeholder redirect_port redirect_same_url respond_body_of_204 rewrite_both_paths
-    rewrite_group_missing rewrite_host_url rewrite_host_variable rewrite_of_a_redirect
-    rewrite_path_with_query rewrite_prefix_relative rewrite_query_name rewrite_regex_broken
-    rule_body_larger_than_listener rule_cookie_name rule_header_name rule_header_regex_lookahead
-    rule_host_is_url rule_method_blank rule_names_twice rule_nested_too_deep rule_not_empty
-    rule_path_relative rule_percentage rule_percentage_forgotten rule_regex_broken rule_source_empty
-    rule_timeout_zero scaling_group_unknown secret_group_is_not_shown size_too_large step_backwards
-    steps_gap steps_mixed steps_overlap steps_two_open_ends sticky_app_cookie_missing
-    sticky_app_cookie_unused sticky_app_duration sticky_cookie_name sticky_forward_to_one
-    sticky_same_name tag target_address_with_port target_ipv6_without_brackets target_name_is_ip
-    target_name_twice target_name_without_port target_srv_with_port target_srv_with_weight
-    target_twice target_unix_check_port target_unix_too_long target_unix_twice target_without_port
-    tls_headers_without_verify tls_missing tls_no_certificate tls_on_http tls_trust_without_verify
-    tls_verify_without_trust version_missing zone_pause_longer_than_max
+    rate_header_name rate_name_without_header rate_never_full rate_too_fast
+    ratio_forgotten_percent redirect_placeholder redirect_port redirect_same_url
+    respond_body_of_204 rewrite_both_paths rewrite_group_missing rewrite_host_url
+    rewrite_host_variable rewrite_of_a_redirect rewrite_path_with_query rewrite_prefix_relative
+    rewrite_query_name rewrite_regex_broken rule_body_larger_than_listener rule_cookie_name
+    rule_header_name rule_header_regex_lookahead rule_host_is_url rule_host_with_port
+    rule_method_blank rule_names_twice rule_nested_too_deep rule_not_empty rule_path_relative
+    rule_percentage rule_percentage_forgotten rule_regex_broken rule_source_empty
+    rule_timeout_zero scaling_group_unknown secret_group_is_not_shown size_too_large
+    step_backwards steps_gap steps_mixed steps_overlap steps_two_open_ends
+    sticky_app_cookie_missing sticky_app_cookie_unused sticky_app_duration sticky_cookie_name
+    sticky_forward_to_one sticky_same_name tag target_address_with_port
+    target_ipv6_without_brackets target_name_is_ip target_name_twice target_name_without_port
+    target_srv_with_port target_srv_with_weight target_twice target_unix_check_port
+    target_unix_too_long target_unix_twice target_without_port tls_headers_without_verify
+    tls_missing tls_no_certificate tls_on_http tls_trust_without_verify tls_verify_without_trust
+    value_control version_missing zone_pause_longer_than_max
 """.split())
 
 

@@ -24,12 +24,16 @@ class MemoryReader final : public FileReader {
     if (found == files.end()) return failure("No such file or directory");
     return {boost::system::in_place_value, found->second.substr(0, bytes_max + 1)};
   }
-  [[nodiscard]] std::vector<std::string> glob(const std::string& pattern) const override {
-    std::vector<std::string> paths;
+  [[nodiscard]] Outcome<Matches> glob(const std::string& folder,
+                                      const std::string& pattern) const override {
+    Matches found;
     for (const auto& [path, text] : files) {
-      if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME) == 0) paths.push_back(path);
+      const std::string prefix = folder.empty() ? "" : folder + "/";
+      if (!path.starts_with(prefix)) continue;
+      const std::string rest = path.substr(prefix.size());
+      if (::fnmatch(pattern.c_str(), rest.c_str(), FNM_PATHNAME) == 0) found.paths.push_back(path);
     }
-    return paths;
+    return {boost::system::in_place_value, std::move(found)};
   }
   [[nodiscard]] std::optional<std::string> environment(const std::string& name) const override {
     const auto found = variables.find(name);

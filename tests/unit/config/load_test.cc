@@ -1,4 +1,5 @@
 // What load() makes of right configurations, includes, references and hostile input.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -234,31 +235,6 @@ TEST(Policies, TargetTrackingOfCpuScalesInAtSeventyPercentOfItsTarget) {
   EXPECT_DOUBLE_EQ(policies.at(2).scale_in_ratio, 0.8);
 }
 
-TEST(Include, GlobsAreReadInLexicalOrderRelativeToTheFileThatNamesThem) {
-  const MemoryReader reader({{"etc/lbd.yaml", kListener + "include: conf.d/*.yaml\n"},
-                             {"etc/conf.d/20.yaml", "target_groups: { b: {\n"},
-                             {"etc/conf.d/10.yaml", kTargets},
-                             {"etc/conf.d/notes.txt", "{{{"}});
-  const auto result = load("etc/lbd.yaml", reader);
-  EXPECT_EQ(result.sources.size(), 3U);
-  ASSERT_EQ(result.problems.size(), 1U);
-  EXPECT_EQ(result.problems[0].file, "etc/conf.d/20.yaml");
-}
-
-TEST(Include, GlobWithoutMatchesIsFine) {
-  const auto result = load_text(kListener + kTargets + "include: conf.d/*.yaml\n");
-  EXPECT_TRUE(result.config) << render(result);
-}
-
-TEST(Include, FileReadTwiceCountsOnce) {
-  const MemoryReader reader(
-      {{"lbd.yaml", kListener + "include: [a.yaml, '*.yaml', ./a.yaml]\n"}, {"a.yaml", kTargets}});
-  const auto result = load("lbd.yaml", reader);
-  // The glob names lbd.yaml itself: that is a cycle, and said so.
-  ASSERT_EQ(result.problems.size(), 1U) << render(result);
-  EXPECT_EQ(result.problems[0].code, "E1017");
-}
-
 TEST(References, GiveNumbersTextsAndLiterals) {
   MemoryReader reader({{"lbd.yaml", kListener +
                                         "node: { workers: '${env:N}', zone: 'x-${file:z}', "
@@ -295,6 +271,40 @@ TEST(Limits, LargeFileIsRefusedBeforeItIsParsed) {
   const auto result = load_text(kListener + std::string(kFileBytesMax, '#'));
   ASSERT_EQ(result.problems.size(), 1U);
   EXPECT_EQ(result.problems[0].code, "E1002");
+}
+
+TEST(Limits, OfManyProblemsTheFirstAreShownAndAllAreCounted) {
+  std::string text = kListener + kTargets + "include: nowhere.yaml\n";
+  for (int i = 0; i < 45'000; ++i) text += fmt::format("wrong{}: 1\n", i);
+  const auto result = load_text(text);
+  EXPECT_FALSE(result.config);
+  EXPECT_EQ(result.problems.size(), kProblemsMax);
+  EXPECT_EQ(result.unkept.errors, 45'001 - kProblemsMax);
+  const auto shown = render(result);
+  EXPECT_LT(shown.size(), 30'000U);
+  EXPECT_TRUE(shown.ends_with("… and 44901 more.\n45001 errors.\n")) << shown.substr(29'000);
+  EXPECT_NE(render_json(result).find("\"errors\":45001"), std::string::npos);
+  EXPECT_EQ(summarize(result),
+            "lbd.yaml:4:10: error[E1001]: cannot read 'nowhere.yaml': No such file or directory "
+            "(and 45000 more errors)");
+}
+
+TEST(Limits, ErrorsAreShownBeforeWarningsWhenThereIsNoRoomForAll) {
+  std::string text =
+      kListener + "target_groups:\n  web: { targets: [{ address: '10.0.0.1:80' }] }\n";
+  for (int i = 0; i < 2000; ++i) {
+    text += fmt::format(
+        "  u{}: {{ health_check: {{ protocol: tcp, path: /x }}, targets: "
+        "[{{ address: '10.0.0.1:80' }}] }}\n",
+        i);
+  }
+  text += "  bad: { nothing: 1 }\n";
+  const auto result = load_text(text);
+  EXPECT_FALSE(result.config);
+  EXPECT_GE(result.unkept.warnings, 1000U);
+  EXPECT_EQ(result.unkept.errors, 0U);
+  const auto shown = render(result);
+  EXPECT_NE(shown.find("unknown key 'nothing'"), std::string::npos) << shown;
 }
 
 TEST(Limits, DepthCountsThroughAliases) {
