@@ -24,23 +24,23 @@ void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, double own_sh
   for (const ZoneLoad& zone : zones) capacity += zone.capacity;
   std::fill(shares.begin(), shares.end(), 0.0);
   if (capacity <= 0) return;
-  const bool own_usable = own < zones.size() && zones[own].capacity > 0;
+  const bool at_home = own < zones.size();
+  const bool own_usable = at_home && zones[own].capacity > 0;
   const double others = capacity - (own_usable ? zones[own].capacity : 0);
   if (own_usable) shares[own] = others > 0 ? own_share : 1;
   const double rest = 1 - (own_usable ? shares[own] : 0);
+  const auto room = [&](const ZoneLoad& zone) {
+    if (own_usable) return zone.capacity * std::max(0.0, kSpillAt - zone.fullness);
+    return zone.capacity * (at_home ? std::max(1 - kSpillAt, 1 - zone.fullness) : 1);
+  };
   double spare = 0;
   for (std::size_t i = 0; i < zones.size(); ++i) {
-    if (own_usable && i == own) continue;
-    spare += zones[i].capacity * std::max(0.0, kSpillAt - zones[i].fullness);
+    if (!own_usable || i != own) spare += room(zones[i]);
   }
   for (std::size_t i = 0; i < zones.size(); ++i) {
     if (own_usable && i == own) continue;
-    // A node without a zone of its own spreads by capacity; so does everyone when no zone has room
-    // left.
     const double part =
-        own_usable && spare > 0
-            ? zones[i].capacity * std::max(0.0, kSpillAt - zones[i].fullness) / spare
-            : (others > 0 ? zones[i].capacity / others : 0);
+        spare > 0 ? room(zones[i]) / spare : (others > 0 ? zones[i].capacity / others : 0);
     shares[i] = rest * part;
   }
 }

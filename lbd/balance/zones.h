@@ -23,8 +23,10 @@ constexpr double kSpillAt = 0.7;
 [[nodiscard]] double next_own_share(double share, double own_fullness, double fair) noexcept;
 
 /// Writes each zone's share (they sum to 1; all 0 when nobody is anywhere). `own` is the node's
-/// zone, or an index beyond the zones: then capacity alone counts. The rest goes by spare room;
-/// when nobody has any, by capacity.
+/// zone, or an index beyond the zones: then capacity alone counts. The rest goes by room below
+/// kSpillAt; when nobody has any, by capacity. When the own zone has no usable target all goes to
+/// the others, by their room up to full; zones above kSpillAt count as if they were there, or else
+/// shares of all traffic would swing with figures that lag behind them.
 void zone_shares(std::span<const ZoneLoad> zones, std::size_t own, double own_share,
                  std::span<double> shares) noexcept;
 

@@ -32,9 +32,9 @@ double fullness(const SnapshotTarget& target, const config::UpstreamLimits& limi
 
 void refresh_shares(const SnapshotGroup& group, GroupTurns& turns, WorkerContext& worker,
                     TimePoint now) {
-  constexpr std::size_t kZonesMax = 64;
-  std::array<balance::ZoneLoad, kZonesMax> loads{};
-  const std::size_t zones = std::min(group.zones.size(), kZonesMax);
+  const std::size_t zones = group.zones.size();
+  std::vector<balance::ZoneLoad>& loads = turns.loads;
+  loads.assign(zones, {});
   double capacity = 0;
   for (std::size_t zone = 0; zone < zones; ++zone) {
     balance::ZoneLoad& load = loads[zone];
@@ -54,8 +54,7 @@ void refresh_shares(const SnapshotGroup& group, GroupTurns& turns, WorkerContext
     turns.own_share =
         balance::next_own_share(turns.own_share, own.fullness, own.capacity / capacity);
   }
-  balance::zone_shares({loads.data(), zones}, prefer ? group.own_zone : zones, turns.own_share,
-                       turns.shares);
+  balance::zone_shares(loads, prefer ? group.own_zone : zones, turns.own_share, turns.shares);
   turns.shares_of = &group;
   if (now >= turns.shares_until) turns.shares_until = now + kSharesFor;
 }
@@ -221,16 +220,17 @@ Kept look_at_kept(const SnapshotGroup& group, std::uint32_t index, const Tried& 
 Choice pick_target(WorkerContext& worker, const SnapshotGroup& group, GroupTurns& turns,
                    const Tried& tried) {
   const TimePoint now = worker.clock.now();
-  if (turns.shares_of != &group || turns.shares.size() > group.zones.size() ||
+  if (turns.shares_of != &group || turns.shares.size() != group.zones.size() ||
       now >= turns.shares_until) {
     refresh_shares(group, turns, worker, now);
   }
   if (turns.shares.empty()) return {nullptr, Fault::no_healthy_target, false};
   std::size_t drawn = draw_zone(turns, worker.rng);
   // After a failure another zone first: what failed may be the zone.
-  for (std::size_t step = 0; step < turns.shares.size() && drawn < 64; ++step) {
+  for (std::size_t step = 0; step < turns.shares.size(); ++step) {
     const std::size_t zone = (drawn + step) % turns.shares.size();
-    if (zone < 64 && ((tried.zones >> zone) & 1U) == 0 && !group.usable[zone].empty()) {
+    const bool failed = zone < Tried::kZonesKnown && ((tried.zones >> zone) & 1U) != 0;
+    if (!failed && !group.usable[zone].empty()) {
       drawn = zone;
       break;
     }

@@ -19,10 +19,11 @@ struct Choice {
 struct Tried {
   std::array<const upstream::LiveTarget*, 8> targets{};
   std::uint32_t count = 0;
-  std::uint64_t zones = 0;  // bit per zone (of the first 64)
+  static constexpr std::uint32_t kZonesKnown = 64;
+  std::uint64_t zones = 0;  // bit per zone, of the first kZonesKnown
   void add(const upstream::LiveTarget* target, std::uint32_t zone) noexcept {
     if (count < targets.size()) targets[count++] = target;
-    if (zone < 64) zones |= std::uint64_t{1} << zone;
+    if (zone < kZonesKnown) zones |= std::uint64_t{1} << zone;
   }
   [[nodiscard]] bool has(const upstream::LiveTarget* target) const noexcept {
     for (std::uint32_t i = 0; i < count; ++i) {

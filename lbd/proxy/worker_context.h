@@ -32,6 +32,7 @@ struct ExchangeState;
 struct GroupTurns {
   std::vector<std::uint64_t> round_robin;  // per zone
   std::vector<double> shares;              // per zone, sum 1
+  std::vector<balance::ZoneLoad> loads;    // per zone, what the shares were made of
   double own_share = 1;                    // of the node's zone, see balance/zones.h
   TimePoint shares_until{};
   const upstream::SnapshotGroup* shares_of = nullptr;

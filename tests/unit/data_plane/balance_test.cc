@@ -121,6 +121,36 @@ TEST(ZoneShares, TheOwnZoneGetsItsShareAndTheRestGoesBySpareRoom) {
   EXPECT_NEAR(sum(shares), 1, 1e-9);
 }
 
+TEST(ZoneShares, OfALostOwnZoneTheOthersTakeAllBySpareRoom) {
+  const std::array<ZoneLoad, 3> zones{{{0, 0}, {4, 0.6}, {4, 0.2}}};
+  std::array<double, 3> shares{};
+  zone_shares(zones, 0, 1, shares);
+  EXPECT_EQ(shares[0], 0);
+  EXPECT_NEAR(shares[2] / shares[1], 2.0, 1e-9);  // 0.8 spare against 0.4
+  EXPECT_NEAR(sum(shares), 1, 1e-9);
+}
+
+TEST(ZoneShares, OfALostOwnZoneDoNotSwingWithFiguresThatLag) {
+  for (const std::size_t looks_late : {0U, 10U, 50U}) {
+    for (const double demand : {0.4, 0.8, 1.2, 1.3, 1.5, 1.9}) {
+      std::vector<std::array<double, 3>> history(looks_late + 1);
+      std::array<double, 2> seen{1, 0};
+      for (int i = 0; i < 1000; ++i) {
+        const auto& known = history[history.size() - 1 - looks_late];
+        const std::array<ZoneLoad, 3> zones{{{0, 0}, {1, known[1]}, {1, known[2]}}};
+        std::array<double, 3> shares{};
+        zone_shares(zones, 0, 1, shares);
+        if (i >= 800) seen = {std::min(seen[0], shares[1]), std::max(seen[1], shares[1])};
+        // The second is busy with something else as well.
+        history.push_back(
+            {0, std::min(1.0, demand * shares[1]), std::min(1.0, demand * shares[2] + 0.2)});
+      }
+      EXPECT_LT(seen[1] - seen[0], 0.05) << "demand " << demand << ", late " << looks_late;
+      EXPECT_GE(seen[0], 0.5 - 1e-9) << "the busier one has more";
+    }
+  }
+}
+
 TEST(ZoneShares, AZoneWithoutTargetsGetsNothing) {
   const std::array<ZoneLoad, 3> zones{{{0, 0}, {2, 0.9}, {4, 0.9}}};
   std::array<double, 3> shares{};

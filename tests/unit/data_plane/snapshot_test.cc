@@ -241,6 +241,20 @@ TEST(PickTarget, EveryAlgorithmReachesEveryOfManyTargets) {
   }
 }
 
+TEST(PickTarget, EveryZoneIsReachedHoweverManyThereAre) {
+  std::vector<TargetInput> inputs;
+  for (int i = 0; i < 100; ++i) {
+    inputs.push_back(
+        input("10.0.1." + std::to_string(i), TargetState::healthy, "z" + std::to_string(i)));
+  }
+  Picker picker(web(), inputs);
+  EXPECT_EQ(picker.pick(4000).size(), 100u);
+  Picker last(web(), inputs, "z99");
+  EXPECT_EQ(last.pick(100), (std::map<std::string, int>{{"10.0.1.99", 100}}));
+  last.tried.add(last.group->targets[99].live.get(), last.group->targets[99].zone);
+  EXPECT_EQ(last.pick(100).count("10.0.1.99"), 0u);
+}
+
 /// Of 50 targets, 20 neighbours cannot take a request: 10 are closed, 10 are full.
 void block_neighbours(Picker& picker, std::size_t from) {
   for (std::size_t i = 0; i < 20; ++i) {
