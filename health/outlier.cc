@@ -26,7 +26,7 @@ std::vector<OutlierChange> Outliers::observe(const config::Passive& settings, Ti
   std::vector<OutlierChange> changes;
   for (const OutlierSample& sample : samples) {
     if (forgive(settings, now, sample)) {
-      changes.push_back({sample.target, false, "its ejection is over", {}});
+      changes.push_back({.target = sample.target, .reason = "its ejection is over"});
     }
   }
   std::erase_if(memory_, [&](const auto& entry) {
@@ -68,8 +68,8 @@ void Outliers::eject(const config::Passive& settings, TimePoint now,
   for (const OutlierSample& sample : samples) {
     Memory& memory = memory_[sample.target];
     if (memory.ejected || !sample.usable) continue;
-    std::string reason = fault_of(settings, memory, sample);
-    if (reason.empty()) continue;
+    OutlierChange change = fault_of(settings, memory, sample);
+    if (change.reason.empty()) continue;
     if (ejected >= most || usable <= 1) break;
     const Duration length =
         std::min<Duration>(settings.ejection * (memory.ejections + 1), settings.ejection_max);
@@ -78,23 +78,25 @@ void Outliers::eject(const config::Passive& settings, TimePoint now,
     ++memory.ejections;
     ++ejected;
     --usable;
-    changes.push_back({sample.target, true, std::move(reason), length});
+    change.duration = length;
+    changes.push_back(std::move(change));
   }
 }
 
-/// Why the target is to be ejected; empty: it is not.
-std::string Outliers::fault_of(const config::Passive& settings, const Memory& memory,
-                               const OutlierSample& sample) {
+OutlierChange Outliers::fault_of(const config::Passive& settings, const Memory& memory,
+                                 const OutlierSample& sample) {
+  OutlierChange change{.target = sample.target, .ejected = true};
   const std::uint64_t connects =
       std::min(sample.connect_streak, sample.connect_failures - memory.connect_base);
-  if (connects >= settings.consecutive_connect_errors) {
-    return fmt::format("{} connect errors in a row", connects);
-  }
   const std::uint64_t errors = std::min(sample.error_streak, sample.errors - memory.error_base);
-  if (errors >= settings.consecutive_5xx) {
-    return fmt::format("{} failed responses in a row", errors);
+  if (connects >= settings.consecutive_connect_errors) {
+    change.cause = EjectionCause::connect_errors;
+    change.reason = fmt::format("{} connect errors in a row", connects);
+  } else if (errors >= settings.consecutive_5xx) {
+    change.cause = EjectionCause::failed_responses;
+    change.reason = fmt::format("{} failed responses in a row", errors);
   }
-  return {};
+  return change;
 }
 
 }  // namespace lbd::health

@@ -2,10 +2,12 @@
 // consecutive ejection). Pure but for its own memory; time comes in.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/config.h"
@@ -24,10 +26,16 @@ struct OutlierSample {
   bool usable = true;  // would get requests were it not for an ejection
 };
 
+enum class EjectionCause : std::uint8_t { connect_errors, failed_responses };
+/// By EjectionCause.
+inline constexpr std::array<std::string_view, 2> kEjectionCauses{"connect_errors",
+                                                                 "failed_responses"};
+
 struct OutlierChange {
   std::string target;
   bool ejected = false;
-  std::string reason;  // "3 connect errors in a row"
+  EjectionCause cause{};  // of an ejection
+  std::string reason;     // "3 connect errors in a row"
   Duration duration{};
 };
 
@@ -55,8 +63,9 @@ class Outliers {
   bool forgive(const config::Passive& settings, TimePoint now, const OutlierSample& sample);
   void eject(const config::Passive& settings, TimePoint now, std::span<const OutlierSample> samples,
              std::vector<OutlierChange>& changes);
-  [[nodiscard]] static std::string fault_of(const config::Passive& settings, const Memory& memory,
-                                            const OutlierSample& sample);
+  /// Why the target is to be ejected; `reason` empty: it is not.
+  [[nodiscard]] static OutlierChange fault_of(const config::Passive& settings, const Memory& memory,
+                                              const OutlierSample& sample);
 
   std::map<std::string, Memory> memory_;
 };

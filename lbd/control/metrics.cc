@@ -197,12 +197,17 @@ void collect_routes(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
   for (const auto& entry : plane.live().routes()) {
     const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
-    HistogramSum duration;
+    std::array<std::optional<HistogramSum>, upstream::ClassDurations::kNames.size()> durations;
     const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
     const auto found = configured.find(route->listener);
     const bool layer4 = found != configured.end() && config::is_layer4(found->second);
     for (const upstream::RouteLoad& load : route->loads) {
-      duration.add(load.duration);
+      for (std::size_t i = 0; i < durations.size(); ++i) {
+        const LatencyHistogram* found_here = load.duration.find(i);
+        if (found_here == nullptr) continue;
+        if (!durations[i]) durations[i].emplace();
+        durations[i]->add(*found_here);
+      }
       if (layer4) {
         out.counter("lbd_layer4_connections_total", "Connections at layer 4, by rule.", labels,
                     static_cast<double>(load.connections.get()));
@@ -228,8 +233,14 @@ void collect_routes(Plane& plane, Families& out) {
       });
     }
     if (layer4) continue;
-    out.histogram("lbd_request_duration_seconds",
-                  "Time from a request's head to the end of its response.", labels, duration);
+    for (std::size_t i = 0; i < durations.size(); ++i) {
+      if (!durations[i]) continue;
+      std::vector<Label> with_class = labels;
+      with_class.push_back({"code_class", std::string(upstream::ClassDurations::kNames[i])});
+      out.histogram("lbd_request_duration_seconds",
+                    "Time from a request's head to the end of its response, by class of status.",
+                    std::move(with_class), *durations[i]);
+    }
   }
 }
 
@@ -342,8 +353,14 @@ void collect_targets(Plane& plane, Families& out) {
   out.counter("lbd_health_checks_skipped_total",
               "Health checks that gave no verdict because lbd was short of a resource.", {},
               static_cast<double>(plane.targets().checker().shortages()));
-  out.counter("lbd_ejections_total", "Targets taken out because their requests failed.", {},
-              static_cast<double>(plane.targets().ejections()));
+  for (const auto& [group, counts] : plane.targets().ejections()) {
+    for (std::size_t cause = 0; cause < counts.size(); ++cause) {
+      out.counter(
+          "lbd_ejections_total", "Targets taken out because their requests failed.",
+          {{"target_group", group}, {"reason", std::string(health::kEjectionCauses[cause])}},
+          static_cast<double>(counts[cause]));
+    }
+  }
 }
 
 void collect_config(Plane& plane, Families& out) {

@@ -34,7 +34,13 @@ void Targets::configure(std::shared_ptr<const config::Config> config,
                         const Certificates* certificates) {
   config_ = std::move(config);
   certificates_ = certificates;
-  for (const auto& [name, group] : config_->target_groups) changed_.insert(name);
+  std::erase_if(ejections_, [this](const auto& entry) {
+    return !config_->target_groups.contains(entry.first);
+  });
+  for (const auto& [name, group] : config_->target_groups) {
+    changed_.insert(name);
+    ejections_.try_emplace(name);
+  }
   rebuild();
 }
 
@@ -243,7 +249,7 @@ void Targets::observe_outliers(const std::string& group, std::vector<TargetRow>&
   }
   for (const health::OutlierChange& change :
        outliers_[group].observe(settings(group).passive, loop_.clock().now(), samples)) {
-    if (change.ejected) ++ejections_;
+    if (change.ejected) ++ejections_[group][static_cast<std::size_t>(change.cause)];
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const TargetRow& each) {
       return each.address.text() == change.target;
     });

@@ -2,6 +2,7 @@
 // health, ejections and drains brought together.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -75,7 +76,10 @@ class Targets {
     return rows_;
   }
   [[nodiscard]] health::Checker& checker() noexcept { return checker_; }
-  [[nodiscard]] std::uint64_t ejections() const noexcept { return ejections_; }
+  /// Since the start, by group and health::EjectionCause; groups of the configuration only.
+  using Ejections =
+      std::map<std::string, std::array<std::uint64_t, health::kEjectionCauses.size()>>;
+  [[nodiscard]] const Ejections& ejections() const noexcept { return ejections_; }
   [[nodiscard]] bool first_round_done() const { return checker_.first_round_done(); }
 
  private:
@@ -105,7 +109,7 @@ class Targets {
   std::set<std::string> dirty_;                                 // states must be derived again
   std::map<std::string, std::uint64_t> trouble_;                // GroupLoad::trouble as last seen
   std::map<std::string, TimePoint> look_again_;                 // groups with somebody ejected
-  std::uint64_t ejections_ = 0;
+  Ejections ejections_;
   bool any_leaving_ = false;
   health::Checker checker_;
 };

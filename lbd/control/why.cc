@@ -66,8 +66,8 @@ Phases phases_of(const RequestRecord& record) noexcept {
   const AttemptRecord* last = last_attempt(record);
   if (last == nullptr || last->response_us == 0) return {};
   const auto minus = [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); };
-  return {minus(record.ttfb_us, last->response_us), last->connect_us,
-          minus(last->response_us, last->connect_us), minus(record.duration_us, record.ttfb_us)};
+  return {minus(record.ttfb_us, std::uint64_t{last->connect_us} + last->response_us),
+          last->connect_us, last->response_us, minus(record.duration_us, record.ttfb_us)};
 }
 
 // ---- sentences

@@ -205,13 +205,15 @@ void Exchange::note_head(const Choice& choice) {
   const TimePoint now = worker_.clock.now();
   const Duration took = now - attempt_started_;
   record_.ttfb_us = micros(now - started_);
-  load.response.record(micros(took));
+  const std::uint32_t took_us = short_micros(took);
+  const std::uint32_t response_us = took_us - std::min(took_us, this_attempt().connect_us);
+  load.response.record(response_us);
   load.responses[static_cast<std::size_t>(std::min(response.status / 100, 5))].add(1);
   note_latency(load, static_cast<float>(micros(took)));
   // What a 200 of gRPC means comes with its status.
   if (!grpc_ || response.status != 200) note_success(load, response.status >= 500);
   this_attempt().status = response.status;
-  this_attempt().response_us = short_micros(took);
+  this_attempt().response_us = std::max(response_us, 1U);
   for (const http::Header& header : response.headers) {
     if (header.id != http::HeaderId::endpoint_load_metrics) continue;
     const double cpu = http::orca_cpu(header.value);

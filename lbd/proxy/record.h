@@ -19,7 +19,7 @@ struct AttemptRecord {
   Fault fault = Fault::none;
   int status = 0;                 // 0: no response head came
   std::uint32_t connect_us = 0;   // 0 on a kept connection
-  std::uint32_t response_us = 0;  // to the response head
+  std::uint32_t response_us = 0;  // from then to the response head; 0: none came
   std::uint32_t failed_us = 0;    // to its end, when that is no whole response
 };
 

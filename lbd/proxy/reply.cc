@@ -110,7 +110,7 @@ void Exchange::finish_record() {
   upstream::RouteLoad& load = live->loads[worker_.index];
   load.counts.add(upstream::status_key(record_.status, static_cast<std::uint32_t>(request.method),
                                        record_.by_target));
-  if (!tunnelling_) load.duration.record(record_.duration_us);
+  if (!tunnelling_) load.duration.record(record_.status, record_.duration_us);
   load.request_bytes.add(record_.request_bytes);
   load.response_bytes.add(record_.response_bytes);
   if (record_.reason != Fault::none) {

@@ -22,6 +22,7 @@
 #include "lbd/base/result.h"
 #include "lbd/net/proxy_protocol.h"
 #include "lbd/net/tls.h"
+#include "lbd/upstream/class_durations.h"
 #include "lbd/upstream/flight_table.h"
 #include "lbd/upstream/rate_table.h"
 #include "lbd/upstream/retry_budget.h"
@@ -217,7 +218,7 @@ class StatusCounts {
 
 struct alignas(64) RouteLoad {
   StatusCounts counts;  // key: see status_key
-  LatencyHistogram duration;
+  ClassDurations duration;
   Relaxed<std::uint64_t> request_bytes;   // bodies; at layer 4 all that clients sent
   Relaxed<std::uint64_t> response_bytes;  // bodies; at layer 4 all that went to clients
   Relaxed<std::uint64_t> connections;     // at layer 4

@@ -109,7 +109,9 @@ def test_a_dead_target_is_ejected_within_a_second_by_traffic_alone(rig):
     late = load.failures(since=killed + 1.0)
     check(not late, f"{len(late)} failures a second after the death: {late[:2]}")
     check(summary["failures"] == 0, f"GETs failed though they may be retried: {summary['errors']}")
-    check(lbd.metric("lbd_ejections_total") >= 1, "lbd_ejections_total")
+    count = lambda reason: lbd.metric("lbd_ejections_total", target_group="app", reason=reason)
+    check(count("connect_errors") >= 1, "lbd_ejections_total")
+    check_equal(count("failed_responses"), 0, "of other ejections")
 
 
 @test()

@@ -65,6 +65,9 @@ def test_lbd_made_and_target_made_codes_are_apart(rig):
     total = lbd.metric("lbd_requests_total")
     check_equal(total, 21, "requests in all")
     check_equal(lbd.metric("lbd_request_duration_seconds_count"), 21, "durations in all")
+    for code_class, wanted in (("5xx", 5), ("4xx", 5)):
+        counted = lbd.metric("lbd_request_duration_seconds_count", code_class=code_class)
+        check_equal(counted, wanted, f"durations of {code_class}")
     check_equal(lbd.metric("lbd_requests_in_flight"), 0, "in flight at rest")
     check_equal(lbd.metric("lbd_targets", state="healthy"), 2, "healthy targets")
 

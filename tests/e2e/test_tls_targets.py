@@ -36,6 +36,27 @@ def test_a_target_is_asked_for_its_name_and_trusted_by_its_authority(rig):
 
 
 @test()
+def test_the_time_of_a_response_does_not_hold_that_of_connecting(rig):
+    files = Authority(rig.folder).make("app")
+
+    class SlowHands(TlsOrigin):
+        def _shake_hands(self, connection, number):
+            time.sleep(0.3)
+            super()._shake_hands(connection, number)
+
+    target = SlowHands(rig, server_context(files), rig.origin())
+    lbd = rig.proxy([target], https_group(files, **BY_NAME), workers=1)
+    check_equal(request(rig.port, "/id").status, 200, "status")
+    wait_until(lambda: len(lbd.access_log()) == 1, 10, "no line")
+    line = lbd.access_log()[0]
+    connect, response = (line["attempts"][0][key] for key in ("connect_seconds", "response_seconds"))
+    check(connect >= 0.3 and 0 < response and connect + response <= line["duration_seconds"],
+          f"{line}")
+    counted = lbd.metric("lbd_target_response_seconds_sum")
+    check(abs(counted - response) < 0.001, f"{counted} in the metric, {response} in the log")
+
+
+@test()
 def test_without_a_name_the_certificate_must_name_the_address(rig):
     authority = Authority(rig.folder)
     by_ip, by_name = authority.make("ip", "IP:127.0.0.1"), authority.make("app")

@@ -110,7 +110,7 @@ TEST(Targets, FailuresInARowEjectWithinOneSweep) {
   EXPECT_EQ(rig.row(0).state, TargetState::ejected);
   EXPECT_EQ(rig.row(0).reason, "5 failed responses in a row");
   EXPECT_EQ(rig.row(1).state, TargetState::healthy);
-  EXPECT_EQ(rig.targets.ejections(), 1u);
+  EXPECT_EQ(rig.targets.ejections(), (Targets::Ejections{{"web", {0, 1}}}));
 }
 
 NamedTarget named(std::string ip, std::uint16_t port = 80) {

@@ -35,7 +35,7 @@ RequestRecord retried() {
                         .zone = "b",
                         .status = 200,
                         .connect_us = 2'000,
-                        .response_us = 12'000};
+                        .response_us = 10'000};
   record.attempt_count = 2;
   record.ttfb_us = 14'000;
   record.duration_us = 1'020'000;
@@ -56,7 +56,7 @@ TEST(Why, ARetryIsToldAttemptByAttempt) {
             "  Rule default of generation 3 forwarded it to target group web.\n"
             "  Attempt 1 at 10.0.0.1:80 in zone a: connect_failed after 1.5 ms (The target refused "
             "or reset the connection attempt).\n"
-            "  Attempt 2 at 10.0.0.2:80 in zone b: connected in 2.0 ms, answered 200 after 12.0 "
+            "  Attempt 2 at 10.0.0.2:80 in zone b: connected in 2.0 ms, answered 200 after 10.0 "
             "ms.\n"
             "  The client got 200 from the target.\n"
             "  It is kept because it was tried more than once.\n"
@@ -73,7 +73,7 @@ TEST(Why, AReasonComesWithItsExplanationAndWhereToLook) {
   record.attempts[1].failed_us = 30'000;
   const std::string text = text_of(record);
   for (const std::string part :
-       {"answered 200 after 12.0 ms, then target_reset after 30.0 ms",
+       {"answered 200 after 10.0 ms, then target_reset after 30.0 ms",
         "The client got 200 from the target, cut short.\n",
         "Reason: target_reset (UC). The target closed before its response was complete.\n",
         "Look at: its log; its keep-alive must outlast `timeouts.idle`.\n"}) {

@@ -33,6 +33,7 @@ TEST(Outliers, FiveFailuresInARowEjectAndFourDoNot) {
   EXPECT_TRUE(changes[0].ejected);
   EXPECT_EQ(changes[0].target, "a");
   EXPECT_EQ(changes[0].reason, "5 failed responses in a row");
+  EXPECT_EQ(changes[0].cause, EjectionCause::failed_responses);
   EXPECT_TRUE(group.outliers.is_ejected("a"));
   EXPECT_FALSE(group.outliers.is_ejected("b"));
 }
@@ -44,6 +45,7 @@ TEST(Outliers, ConnectErrorsHaveAThresholdOfTheirOwn) {
   const auto changes = group.look({a, sample("b")});
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].reason, "3 connect errors in a row");
+  EXPECT_EQ(changes[0].cause, EjectionCause::connect_errors);
 }
 
 TEST(Outliers, ManyFailuresThatAreNotInARowDoNotEject) {
