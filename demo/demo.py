@@ -3,7 +3,8 @@
 
 lbd scales a small real app over three zones: load rises, CPU passes 90 %, 3 becomes 4, then 5; one
 zone is killed; load falls, lbd drains back to 3. Ends with a table and, if asked, a picture. The
-exit code is 0 only if no request failed and 3, 4, 5 and 3 instances were seen in that order.
+exit code is 0 only if no request failed, 3, 4, 5 and 3 instances were seen in that order, and five
+again after the zone was killed.
 """
 import argparse
 import collections
@@ -159,6 +160,13 @@ class Observer:
         return [3, 4, 5, 3][: 4 - len(wanted)]
 
 
+    def refilled(self):
+        """True when the killed zone was missed, and five were in service again afterwards."""
+        counts = [s["count"] for s in self.samples if self.killed and s["t"] > self.killed[0]]
+        low = next((i for i, count in enumerate(counts) if count < 5), len(counts))
+        return 5 in counts[low:]
+
+
 def script(observer, load):
     """The plot: yields the name of each act; goes on when what it waits for has happened."""
 
@@ -248,6 +256,8 @@ def report(observer):
         problems.append(f"{summary['failures']} requests failed: {summary['errors']}")
     if observer.reached() != [3, 4, 5, 3]:
         problems.append(f"only {observer.reached()} of 3, 4, 5, 3 instances were reached")
+    if not observer.refilled():
+        problems.append("the instances of the killed zone were not replaced")
     if max(s["count"] for s in observer.samples) > 5:
         problems.append("more than 5 instances were in service")
     return problems

@@ -127,6 +127,11 @@ std::string protocol_of(const config::Listener& listener) {
 
 void collect_listeners(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
+  for (const auto& [name, count] : plane.live().rate_evictions()) {
+    out.counter("lbd_rate_limit_evictions_total",
+                "Keys whose place in a rate limit's table went to another before they were full.",
+                {{"listener", name}}, static_cast<double>(count));
+  }
   for (const auto& [name, listener] : plane.live().listeners()) {
     const auto found = configured.find(name);
     const bool https = found != configured.end() && found->second.tls.has_value();

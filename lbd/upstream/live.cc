@@ -47,6 +47,14 @@ std::shared_ptr<FlightTable> LiveState::flights(const std::string& key, std::siz
   return found;
 }
 
+std::map<std::string, std::uint64_t> LiveState::rate_evictions() const {
+  std::map<std::string, std::uint64_t> sums;
+  for (const auto& [key, table] : rates_) {
+    sums[key.substr(0, key.find('\n'))] += table->evictions();
+  }
+  return sums;
+}
+
 const std::string& LiveState::sticky_token(LiveTarget& target) const {
   std::string& token = target.sticky_token;
   if (token.empty()) {

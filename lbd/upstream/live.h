@@ -296,13 +296,17 @@ class LiveState {
   const std::string& sticky_token(LiveTarget& target) const;
   std::shared_ptr<LiveRoute> route(const std::string& listener, const std::string& rule);
   std::shared_ptr<LiveListener> listener(const std::string& name);
-  /// The buckets of one rate limit, by whatever tells it from others.
+  /// The buckets of one rate limit, by whatever tells it from others: the name of its listener, a
+  /// line feed, and more.
   std::shared_ptr<RateTable> rates(const std::string& key, std::size_t keys_max);
   /// The counts of one limit of requests in flight, likewise.
   std::shared_ptr<FlightTable> flights(const std::string& key, std::size_t keys_max);
   /// Forgets what nobody but this registry holds (targets gone from every snapshot). A target's
   /// totals stay with its group and zone; the series of a group, route or listener end.
   void collect_garbage();
+  /// RateTable::evictions() by listener, for those that have rate limits. A limit that a reload
+  /// removes takes its count with it, as a restart does.
+  [[nodiscard]] std::map<std::string, std::uint64_t> rate_evictions() const;
   /// By group and zone.
   [[nodiscard]] std::map<std::pair<std::string, std::string>, ZoneTotals> zone_totals() const;
 

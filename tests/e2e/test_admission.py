@@ -56,6 +56,8 @@ def test_a_client_over_its_rate_gets_429_and_hears_when_to_come_again(rig):
     time.sleep(int(reply.headers["retry-after"]) + 0.1)
     check_equal(status_for(rig, x_forwarded_for="192.0.2.1"), 200, "after that time")
     check_equal(daemon.metric("lbd_request_failures_total", reason="rate_limited"), 1, "metric")
+    evictions = [v for k, v in daemon.metrics().items() if "rate_limit_evictions_total{" in k]
+    check_equal(evictions, [0], "keys that lost their place")
 
 
 @test()

@@ -1,10 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdint>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "lbd/upstream/live.h"
 #include "lbd/upstream/rate_table.h"
 
 namespace lbd::upstream {
@@ -67,6 +70,20 @@ TEST(RateTable, ANewKeyTakesAPlaceThatIsFullAgainOrElseTheOneThatIsSoonest) {
   EXPECT_EQ(table.evictions(), 0u) << "the quick one was full again";
   EXPECT_EQ(table.take("newer", slow, kStart + 2s), 0s);
   EXPECT_EQ(table.evictions(), 1u);
+}
+
+TEST(RateTable, EvictionsAreSummedByListener) {
+  LiveState live(1);
+  EXPECT_TRUE(live.rate_evictions().empty());
+  const Rate slow{.requests = 1, .per = 1h, .burst = 10};
+  const auto own = live.rates("public\n1", 8);
+  const auto rule = live.rates("public\nrule\n1", 8);
+  const auto other = live.rates("internal\n1", 8);
+  for (const auto& table : {own, rule}) {
+    for (int i = 0; i < 9; ++i) EXPECT_EQ(table->take(std::to_string(i), slow, kStart), 0s);
+  }
+  EXPECT_EQ(live.rate_evictions(),
+            (std::map<std::string, std::uint64_t>{{"public", 2}, {"internal", 0}}));
 }
 
 TEST(RateTable, WorkersAtTheSameTimeTakeNoTokenTwice) {
