@@ -20,7 +20,7 @@ using Bytes = std::span<const std::uint8_t>;
 std::vector<std::uint8_t> join(Bytes bytes) {
   std::vector<std::uint8_t> joined;
   while (bytes.size() > 5) {
-    const std::size_t size = bytes[3] << 8 | bytes[4];
+    const std::size_t size = std::size_t{bytes[3]} << 8 | bytes[4];
     const Bytes body = bytes.subspan(5, std::min(size, bytes.size() - 5));
     joined.insert(joined.end(), body.begin(), body.end());
     bytes = bytes.subspan(5 + body.size());
@@ -54,7 +54,7 @@ std::string second_name(const std::vector<std::uint8_t>& joined) {
   require(body.empty(), "bytes behind the extensions");
   std::optional<std::string> name;
   while (!extensions.empty()) {
-    const std::size_t type = extensions[0] << 8 | extensions[1];
+    const std::size_t type = std::size_t{extensions[0]} << 8 | extensions[1];
     extensions = extensions.subspan(2);
     Bytes extension = take(extensions, 2);
     if (type != 0) continue;

@@ -467,6 +467,10 @@ void Fleet::missed(Instance& instance, const Observation& seen) {
           fmt::format("instance {} in zone {} is lost: missing from {} reports in a row",
                       instance.id, instance.zone, instance.missing));
     if (served) check_zone(instance.zone, seen.now);
+  } else if (instance.missing == timings_.missing_max) {
+    event("not_visible", instance,
+          fmt::format("instance {} in zone {} was launched but is in none of {} reports yet",
+                      instance.id, instance.zone, instance.missing));
   }
 }
 

@@ -135,7 +135,11 @@ void Group::tick() {
   if (stopped_) return;
   if (!loaded_ && !load()) return hold();
   start_calls();
-  if (!started_) return;
+  if (!started_) {  // why not is worth reading, too
+    take_events();
+    commit({});
+    return;
+  }
   const TimePoint now = parts_.clock.now();
   hear_demand();
   fleet_.advance(now);

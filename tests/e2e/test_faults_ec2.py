@@ -91,6 +91,8 @@ def test_the_real_token_buckets_of_ec2_are_enough(rig):
     case.wait_agreed(5, 60)
     refused = [c for c in case.faults.log if c.code == "RequestLimitExceeded"]
     check(len(refused) <= 5, f"{len(refused)} throttled calls")
+    case.check_launches(5)
+    case.check_bounds()
 
 
 @test("default", 90)
@@ -121,6 +123,7 @@ def test_a_lost_reply_of_an_instance_that_is_not_visible_yet_launches_nothing_tw
     case.wait_agreed(3, 60)
     case.check_launches(3)
     case.check_bounds()
+    case.check_sentence("^RunInstances was asked again: NoReply", "is in none of 3 reports yet")
 
 
 @test("default", 90)
@@ -131,6 +134,7 @@ def test_delayed_visibility_is_not_taken_for_a_loss(rig):
     case.wait_agreed(3, 60)
     case.check_launches(3)
     case.check_bounds()
+    case.check_sentence("was launched but is in none of 3 reports yet")
     check(not case.faults.calls("TerminateInstances"), "it ended what it could not see")
 
 
@@ -166,6 +170,7 @@ def test_expired_credentials_are_read_again(rig):
     time.sleep(1)
     case.wait_agreed(3)
     case.check_launches(4)
+    case.check_bounds()
 
 
 @test("default", 90)
@@ -177,6 +182,8 @@ def test_a_skewed_clock_is_measured_and_corrected(rig):
     case.check_launches(3)
     refused = [c for c in case.faults.log if c.code == "SignatureDoesNotMatch"]
     check(1 <= len(refused) <= 6, f"{len(refused)} calls with the wrong time")
+    case.check_bounds()
+    case.check_sentence("was asked again: SignatureDoesNotMatch")
 
 
 @test("default", 120)
@@ -192,6 +199,7 @@ def test_garbage_truncation_and_resets_change_nothing(rig):
         case.faults.clear()
     case.wait_agreed(3)
     case.check_launches(3)
+    case.check_bounds()
     check(not case.faults.calls("TerminateInstances"), "it ended something")
     again = "^DescribeInstances was asked again: "
     case.check_sentence(again + "BadReply", again + "NoReply connection reset")
@@ -206,6 +214,7 @@ def test_garbage_in_answer_to_a_launch_launches_nothing_twice(rig):
     case.wait_agreed(3, 70)
     case.check_launches(3)
     case.check_bounds()
+    case.check_sentence("^RunInstances was asked again: BadReply")
 
 
 @test("default", 90)
@@ -220,6 +229,8 @@ def test_an_api_that_is_gone_leaves_the_data_plane_and_the_fleet_alone(rig):
     case.faults.clear()
     case.wait_agreed(3)
     case.check_launches(3)
+    case.check_bounds()
+    case.check_sentence("^describe failed: NoReply")
 
 
 @test("default", 120)
@@ -235,9 +246,11 @@ def test_a_restart_while_the_api_is_gone_serves_from_where_it_served(rig):
     load = Load(case.url, [Call("/id")], profile=[(0, 50)], seconds=8).start()
     summary = load.wait()
     check_equal(summary["failures"], 0, f"failures without the API: {summary['errors']}")
+    case.check_sentence("^start failed: NoReply")
     case.faults.clear()
     case.wait_agreed(3, 90)
     case.check_launches(3)
+    case.check_bounds()
 
 
 def kill_repeatedly(rig, kills):
@@ -264,6 +277,7 @@ def kill_repeatedly(rig, kills):
     case.check_bounds()
     made = len(case.launched())
     check(made == 3 + ended, f"seed {SEED}: {made} launches, 3 + {ended} ended by the admin")
+    case.check_sentence("while lbd was away|by itself|before it came into service")
 
 
 def kill_through_scaling(rig, kills):

@@ -136,6 +136,11 @@ TEST_F(FleetTest, AJustLaunchedInstanceMissingFromTheReportIsNotLost) {
   }
   EXPECT_EQ(at("i-1").state, InstanceState::pending);
   EXPECT_EQ(next().kind, StepKind::none);
+  const std::vector<FleetEvent> events = fleet.take_events();
+  const auto told = std::count_if(events.begin(), events.end(), [](const FleetEvent& each) {
+    return each.kind == "not_visible" && each.instance == "i-1";
+  });
+  EXPECT_EQ(told, 1);
 }
 
 TEST_F(FleetTest, ALongKnownInstanceMissingFromSeveralReportsIsLostAndReplaced) {

@@ -42,6 +42,10 @@ TEST_F(ScalerTest, ARestartWithoutTheApiOffersWhatWasInServiceUntilTheFirstRepor
   after(minutes(30));
   EXPECT_EQ(targets, before);
   EXPECT_EQ(cloud.launches, 3);
+  const std::vector<Decision> rows = history(false);
+  EXPECT_TRUE(std::any_of(rows.begin(), rows.end(), [](const Decision& row) {
+    return row.sentence == "start failed: ECONNREFUSED no route";
+  }));
   cloud.instances[0].state = ReportedState::terminated;
   cloud.unreachable = false;
   after(minutes(2));
