@@ -223,6 +223,8 @@ void Checker::record(Entry& entry, CheckResult result) {
   const bool passed = result.passed();
   entry.verdict.checked = true;
   ++entry.verdict.checks;
+  CheckCounts& counts = counts_[entry.target.key.first];
+  ++(passed ? counts.passed : counts.failed);
   const std::chrono::microseconds took(result.duration_us);
   if (!passed) {
     ++entry.verdict.failures;

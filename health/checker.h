@@ -32,6 +32,12 @@ struct Verdict {
   std::uint64_t failures = 0;
 };
 
+/// Checks that ended, since lbd started.
+struct CheckCounts {
+  std::uint64_t passed = 0;
+  std::uint64_t failed = 0;
+};
+
 /// What to check.
 struct CheckedTarget {
   TargetKey key;
@@ -65,6 +71,10 @@ class Checker {
   [[nodiscard]] const Verdict* find(const TargetKey& key) const;
   [[nodiscard]] const TaskGroup& tasks() const noexcept { return tasks_; }
   [[nodiscard]] bool first_round_done() const;
+  /// By target group; one that was ever checked stays.
+  [[nodiscard]] const std::map<std::string, CheckCounts>& counts() const noexcept {
+    return counts_;
+  }
   /// Checks that could not be made because lbd itself was short of something. They gave no
   /// verdict.
   [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }
@@ -100,6 +110,7 @@ class Checker {
   std::array<Line, kLanes> waiting_;
   std::array<std::size_t, kLanes> running_{};
   TaskGroup tasks_;
+  std::map<std::string, CheckCounts> counts_;
   std::uint64_t shortages_ = 0;
   bool stopped_ = false;
 };

@@ -355,6 +355,12 @@ void collect_targets(Plane& plane, Families& out) {
       }
     }
   }
+  for (const auto& [group, counts] : plane.targets().checker().counts()) {
+    out.counter("lbd_health_checks_total", "Health checks, by how they ended.",
+                {{"target_group", group}, {"result", "pass"}}, static_cast<double>(counts.passed));
+    out.counter("lbd_health_checks_total", "Health checks, by how they ended.",
+                {{"target_group", group}, {"result", "fail"}}, static_cast<double>(counts.failed));
+  }
   out.counter("lbd_health_checks_skipped_total",
               "Health checks that gave no verdict because lbd was short of a resource.", {},
               static_cast<double>(plane.targets().checker().shortages()));

@@ -2,7 +2,8 @@
 import time
 
 from loadgen import Call, Load
-from rig import QUICK_CHECK, RawOrigin, check, check_equal, free_port, request, test, wait_until
+from rig import QUICK_CHECK, RawOrigin, check, check_equal, free_port, request, simple_config
+from rig import test, wait_until
 
 
 def check_of(**more):
@@ -165,3 +166,39 @@ def test_a_thousand_checked_targets_do_not_disturb_the_data_plane(rig):
     check_equal(summary["failures"], 0, f"failures {summary['errors']}")
     check(all_up(), "targets flap")
     check(summary["p99"] < 0.25, f"p99 {summary['p99']:.3f} s")
+
+
+@test("default", 180)
+def test_ten_thousand_targets_are_checked_beside_load_and_their_end_harms_nobody(rig):
+    """Each has a port of its own, all are checked at one, which a second lbd answers at."""
+    origin, port, serving = rig.origin("serving"), free_port(), free_port()
+    checked = simple_config(port, [origin], listener={"default": {"respond": {"status": 200}}})
+    answers = rig.lbd(checked, name="answers")
+    crowd = {
+        "protocol": "http",
+        "health_check": {**QUICK_CHECK, "interval": "5s", "timeout": "2s", "port": port},
+        "targets": [{"address": f"127.0.0.1:{number}", "zone": "a"}
+                    for number in range(20_000, 30_000)],
+    }
+    config = simple_config(serving, [origin])
+    config["target_groups"]["crowd"] = crowd
+    lbd = rig.lbd(config)
+    load = Load(f"http://127.0.0.1:{serving}", [Call("/id")], profile=[(0, 100)], seconds=150)
+    load.start()
+
+    def count(state):
+        return lbd.metric("lbd_targets", target_group="crowd", state=state)
+
+    def checks(result):
+        return lbd.metric("lbd_health_checks_total", target_group="crowd", result=result)
+
+    wait_until(lambda: count("healthy") == 10_000, 60, lambda: f"{count('healthy')} are up")
+    before = checks("pass")
+    wait_until(lambda: checks("pass") - before >= 10_000, 60, "no second round of checks")
+    check_equal(checks("fail"), 0, "failed checks beside load")
+    answers.stop()
+    wait_until(lambda: count("unhealthy") == 10_000, 60, lambda: f"{count('unhealthy')} are down")
+    summary = load.stop()
+    check_equal(summary["failures"], 0, f"failures beside the checks: {summary['errors']}")
+    check(summary["requests"] >= 500, f"{summary['requests']} requests")
+    check_equal(lbd.metric("lbd_health_checks_skipped_total"), 0, "checks skipped")

@@ -153,6 +153,10 @@ TEST_F(CheckerTest, ATargetThatWasDownNeedsItsPassesInARow) {
   site.answer_with(kGood);
   ASSERT_TRUE(run_until([&] { return checker.find(a.key)->up; }));
   EXPECT_GE(checker.find(a.key)->checks - before, 3u);
+  const Verdict& verdict = *checker.find(a.key);
+  const CheckCounts& counts = checker.counts().at(a.key.first);
+  EXPECT_EQ(counts.failed, verdict.failures);
+  EXPECT_EQ(counts.passed + counts.failed, verdict.checks);
 }
 
 TEST_F(CheckerTest, OneFailureIsNoVerdict) {
