@@ -85,7 +85,7 @@ class Bench:
         if len(self.cores) < 2:
             sys.exit("bench: two cores are needed, one for the proxy and one for the rest")
         self.origin_port = free_port()
-        self.processes, self.ports = {}, {}
+        self.processes, self.ports, self.most = {}, {}, 0.0
         self.connections_max = 4096  # of clients, at each proxy
 
     def compile(self):
@@ -153,6 +153,15 @@ class Bench:
         run = pinned(command, self.cores[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = run.communicate(timeout=timeout)
         return out.decode(), err.decode()
+
+    def saturation(self, scenario):
+        """Requests a second of the better peer (or of whoever runs) at full load; found once."""
+        if not self.most:
+            names = [n for n in self.ports if n in PEERS] or list(self.ports)
+            for name in names:
+                row = DRIVERS["wrk"](self, scenario, scenario.url(self.ports[name]), 3)
+                self.most = max(self.most, row["requests"] / (row["us"] / 1e6))
+        return self.most
 
     def drive(self, scenario, name, seconds):
         url = scenario.url(self.ports[name])
@@ -224,14 +233,14 @@ def markdown(table, scenarios):
 
 
 def verdict(table, scenarios):
-    """(table of sentences, whether lbd never costs more than the better peer)"""
+    """(table of sentences, whether lbd never needs more than the better peer)"""
     lines = ["| scenario | better peer | lbd ÷ it | target | | lbd ÷ relay |", "|" + "---|" * 6]
     kept = True
     for scenario in scenarios:
-        cost = {n: m["cpu_us"] for (s, n), m in table.items() if s == scenario.name}
+        cost = {n: m[scenario.figure] for (s, n), m in table.items() if s == scenario.name}
         peers = {n: cost[n] for n in cost if n.removesuffix(NEWER) in PEERS}
         if (scenario.against, "lbd") in table:
-            peers = {scenario.against: table[scenario.against, "lbd"]["cpu_us"]}
+            peers = {scenario.against: table[scenario.against, "lbd"][scenario.figure]}
         if not peers or "lbd" not in cost:
             continue
         best = min(peers, key=peers.get)

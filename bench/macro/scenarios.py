@@ -25,6 +25,7 @@ class Scenario:
     proxies: tuple = field(default=())  # beside lbd and the peers
     listener: str = ""  # of lbd's, where the scheme does not say it
     against: str = ""  # a scenario: lbd is held to what it needs there, not to the peers
+    figure: str = "cpu_us"  # what is compared: CPU per unit, or a percentile in µs
 
     def url(self, ports):
         by_scheme = {"http": "plain", "https": "tls", "h2c": "h2c", "h2": "tls"}
@@ -59,6 +60,8 @@ SCENARIOS = [
              driver="h2load", scheme="h2", connections=4),
     Scenario("connect", "HTTP/1.1, a connection for each request", 1.0, connections=16,
              extra=("-H", "Connection: close")),
+    Scenario("p99-at-70", "p99 at 70 % of the better peer's saturation, HTTP/1.1 keep-alive, "
+             "128 bytes, 64 connections, open loop", 1.0, driver="steady", figure="p99"),
 ]
 
 
@@ -100,7 +103,18 @@ def run_handshake(run, scenario, url, seconds):
     return json.loads(out)
 
 
-DRIVERS = {"wrk": run_wrk, "h2load": run_h2load, "handshake": run_handshake}
+def run_steady(run, scenario, url, seconds):
+    """Everyone at the same rate: 70 % of the most that nginx or HAProxy did in this run."""
+    port = re.search(r":(\d+)/", url)[1]
+    rate = 0.7 * run.saturation(scenario)
+    out, err = run.load([str(run.folder / "steady"), port, f"{rate:.0f}", str(seconds),
+                         str(scenario.connections)], seconds + 30)
+    if not out:
+        sys.exit(f"bench: the steady client failed: {err}")
+    return {"us": seconds * 1e6, **json.loads(out)}
+
+
+DRIVERS = {"wrk": run_wrk, "h2load": run_h2load, "handshake": run_handshake, "steady": run_steady}
 
 
 def available(scenario):
