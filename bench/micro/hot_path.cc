@@ -83,6 +83,22 @@ void find_a_rule_by_host(benchmark::State& state) {
 }
 BENCHMARK(find_a_rule_by_host)->Arg(1)->Arg(100)->Arg(10'000);
 
+void find_a_rule_by_server_name(benchmark::State& state) {
+  std::vector<config::Rule> rules(static_cast<std::size_t>(state.range(0)));
+  std::vector<std::string> asked;
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    asked.push_back(fmt::format("host{}.example.com", i));
+    rules[i].when.server_names = {asked.back()};
+  }
+  const route::Table table(rules);
+  std::size_t turn = 0;
+  for (auto _ : state) {
+    turn = (turn + 7919) % asked.size();
+    benchmark::DoNotOptimize(table.find({.server_name = asked[turn]}));
+  }
+}
+BENCHMARK(find_a_rule_by_server_name)->Arg(1)->Arg(100)->Arg(10'000);
+
 void find_a_rule_by_path_prefix(benchmark::State& state) {
   std::vector<config::Rule> rules(static_cast<std::size_t>(state.range(0)));
   for (std::size_t i = 0; i < rules.size(); ++i) rules[i].when.paths = {fmt::format("/app{}/*", i)};

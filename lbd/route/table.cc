@@ -61,26 +61,16 @@ class Table::Builder {
     const std::optional<Texts> hosts = necessary(when, &When::hosts);
     std::optional<Texts> paths = necessary(when, &When::paths);
     if (hosts && paths && hosts->size() * paths->size() > kPlacesMax) paths.reset();
-    if (!hosts) return add_to(any_, rule, paths);
-    for (const std::string& host : *hosts) {
-      const Pattern pattern(host);
-      const bool ending = pattern.kind() == Pattern::Kind::suffix &&
-                          pattern.text().starts_with('.') && pattern.text().size() < 256;
-      if (pattern.kind() == Pattern::Kind::exact) {
-        add_to(hosts_[pattern.text()], rule, paths);
-      } else if (ending) {
-        add_to(endings_[pattern.text()], rule, paths);
-      } else {
-        add_to(any_, rule, paths);
-      }
-    }
+    if (hosts) return add_to(hosts_, *hosts, rule, paths);
+    const std::optional<Texts> server_names = necessary(when, &When::server_names);
+    if (server_names) return add_to(server_names_, *server_names, rule, paths);
+    add_to(any_, rule, paths);
   }
 
   void write() {
     table_.buckets_.push_back(bucket_of(any_));
     table_.hosts_ = written(hosts_);
-    table_.endings_ = written(endings_);
-    for (const auto& [ending, draft] : endings_) table_.ending_lengths_[ending.size()] = true;
+    table_.server_names_ = written(server_names_);
   }
 
  private:
@@ -92,6 +82,26 @@ class Table::Builder {
     std::map<std::string, Rules> prefixes;
     std::size_t places = 0;
   };
+  struct Drafts {
+    std::map<std::string, Draft> exact;
+    std::map<std::string, Draft> endings;
+  };
+
+  void add_to(Drafts& drafts, const Texts& names, std::uint32_t rule,
+              const std::optional<Texts>& paths) {
+    for (const std::string& name : names) {
+      const Pattern pattern(name);
+      const bool ending = pattern.kind() == Pattern::Kind::suffix &&
+                          pattern.text().starts_with('.') && pattern.text().size() < 256;
+      if (pattern.kind() == Pattern::Kind::exact) {
+        add_to(drafts.exact[pattern.text()], rule, paths);
+      } else if (ending) {
+        add_to(drafts.endings[pattern.text()], rule, paths);
+      } else {
+        add_to(any_, rule, paths);
+      }
+    }
+  }
 
   static void add_once(Rules& rules, std::uint32_t rule) {
     if (rules.empty() || rules.back() != rule) rules.push_back(rule);
@@ -136,6 +146,12 @@ class Table::Builder {
     return {range_of(draft.always), static_cast<std::uint32_t>(table_.paths_.size() - 1)};
   }
 
+  Names written(const Drafts& drafts) {
+    Names made{written(drafts.exact), written(drafts.endings), {}};
+    for (const auto& [ending, draft] : drafts.endings) made.ending_lengths[ending.size()] = true;
+    return made;
+  }
+
   Literals written(const std::map<std::string, Draft>& drafts) {
     std::vector<Numbered> numbered;
     for (const auto& [text, draft] : drafts) {
@@ -147,8 +163,8 @@ class Table::Builder {
 
   Table& table_;
   Draft any_;
-  std::map<std::string, Draft> hosts_;
-  std::map<std::string, Draft> endings_;
+  Drafts hosts_;
+  Drafts server_names_;
 };
 
 Table::Table(const std::vector<config::Rule>& rules) {
@@ -179,19 +195,25 @@ void Table::look_into(std::uint32_t number, const Facts& facts,
                          [&](std::uint32_t prefix) { try_each(ranges_[prefix], facts, best); });
 }
 
+void Table::look_for(std::string_view name, const Names& names, const Facts& facts,
+                     std::uint32_t& best) const noexcept {
+  const std::uint32_t exact = names.exact.find(name);
+  if (exact != HashSlots::kNone) look_into(exact, facts, best);
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos;
+       dot = name.find('.', dot + 1)) {
+    const std::size_t length = name.size() - dot;
+    if (length >= names.ending_lengths.size() || !names.ending_lengths[length]) continue;
+    const std::uint32_t ending = names.endings.find(name.substr(dot));
+    if (ending != HashSlots::kNone) look_into(ending, facts, best);
+  }
+}
+
 std::size_t Table::find(const Request& request) const noexcept {
   std::array<char, kHostBytesMax> storage{};
   const Facts facts{request, plain_host(request.authority, storage)};
-  const std::string_view host = facts.host;
   std::uint32_t best = HashSlots::kNone;
-  const std::uint32_t exact = hosts_.find(host);
-  if (exact != HashSlots::kNone) look_into(exact, facts, best);
-  for (std::size_t dot = host.find('.'); dot != std::string_view::npos;
-       dot = host.find('.', dot + 1)) {
-    if (!ending_lengths_[host.size() - dot]) continue;
-    const std::uint32_t ending = endings_.find(host.substr(dot));
-    if (ending != HashSlots::kNone) look_into(ending, facts, best);
-  }
+  look_for(facts.host, hosts_, facts, best);
+  if (!request.server_name.empty()) look_for(request.server_name, server_names_, facts, best);
   look_into(0, facts, best);
   return best == HashSlots::kNone ? kNone : best;
 }

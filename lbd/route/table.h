@@ -1,6 +1,6 @@
 // The rules of one listener, compiled: first match wins, at the same cost however many there are
-// (docs/adr/0007). An index by host and path gives the few rules that may match, in order; those
-// are then tried whole, so that the index can only ever save work.
+// (docs/adr/0007). An index by host or server name, and path, gives the few rules that may match,
+// in order; those are then tried whole, so that the index can only ever save work.
 #pragma once
 
 #include <array>
@@ -49,7 +49,7 @@ class Table {
     std::uint32_t first = 0;
     std::uint32_t count = 0;
   };
-  /// The rules for one host, or for one ending of hosts, or for any.
+  /// The rules for one name, or for one ending of names, or for any.
   struct Bucket {
     Range always;                              // whatever the path
     std::uint32_t by_path = HashSlots::kNone;  // into paths_; kNone: `always` has them all
@@ -59,6 +59,15 @@ class Table {
     Prefixes prefixes;  // likewise
   };
 
+  /// Buckets by the request's host, or by its server name.
+  struct Names {
+    Literals exact{{}};    // numbers are places in buckets_
+    Literals endings{{}};  // ".example.com"; likewise
+    std::array<bool, 256> ending_lengths{};
+  };
+
+  void look_for(std::string_view name, const Names& names, const Facts& facts,
+                std::uint32_t& best) const noexcept;
   void look_into(std::uint32_t bucket, const Facts& facts, std::uint32_t& best) const noexcept;
   void try_each(Range range, const Facts& facts, std::uint32_t& best) const noexcept;
 
@@ -67,10 +76,9 @@ class Table {
   std::vector<std::uint32_t> numbers_;  // of rules
   std::vector<Range> ranges_;
   std::vector<Paths> paths_;
-  std::vector<Bucket> buckets_;  // the first is for any host
-  Literals hosts_{{}};           // numbers are places in buckets_
-  Literals endings_{{}};         // ".example.com"; likewise
-  std::array<bool, 256> ending_lengths_{};
+  std::vector<Bucket> buckets_;  // the first is for any name
+  Names hosts_;
+  Names server_names_;  // of rules on no host
 };
 
 }  // namespace lbd::route

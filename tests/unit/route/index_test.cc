@@ -24,6 +24,8 @@ constexpr const char* kHosts[] = {"a.test",     "b.test",  "x.a.test", "y.x.a.te
 constexpr const char* kAskedHosts[] = {"a.test", "A.TEST:80", "b.test",   "x.a.test", "y.x.a.test",
                                        "test",   "",          ".test",    "a.test.",  "q.test",
                                        "z.b",    "a.",        "x.a.test."};
+constexpr const char* kServerNames[] = {"a.test", "x.a.test", "*.test", "*.a.test", "*", "a.*"};
+constexpr const char* kAskedServerNames[] = {"", "a.test", "x.a.test", "b.test", "y.x.a.test"};
 constexpr const char* kPaths[] = {
     "/",  "/*",  "*",     "/a",     "/a/*",    "/a*",    "/ab*",        "/a/b",          "/a/b*",
     "/?", "/*b", "*.jpg", "/a/?/c", "/a/*/c*", "/abc/*", "/abcdefgh/*", "/abcdefghijkl*"};
@@ -39,6 +41,11 @@ config::When random_when(Rng& rng, int depth) {
   }
   if (rng.below(3) > 0) {
     for (std::uint32_t i = 0; i <= rng.below(3); ++i) when.paths.emplace_back(one_of(rng, kPaths));
+  }
+  if (rng.below(4) == 0) {
+    for (std::uint32_t i = 0; i <= rng.below(3); ++i) {
+      when.server_names.emplace_back(one_of(rng, kServerNames));
+    }
   }
   if (rng.below(4) == 0) when.methods = {one_of(rng, kMethods)};
   if (rng.below(12) == 0) when.paths_regex = {"b"};
@@ -61,6 +68,7 @@ Request random_request(Rng& rng) {
   return {.authority = one_of(rng, kAskedHosts),
           .path = one_of(rng, kAskedPaths),
           .method = one_of(rng, kMethods),
+          .server_name = one_of(rng, kAskedServerNames),
           .draw = rng.next()};
 }
 
@@ -71,7 +79,7 @@ void expect_no_difference(std::uint64_t seed) {
     const Request request = random_request(rng);
     ASSERT_EQ(table.find(request), table.find_one_by_one(request))
         << "LBD_SEED=" << seed << ": " << request.method << " " << request.authority << " "
-        << request.path;
+        << request.path << " " << request.server_name;
   }
 }
 
@@ -112,18 +120,23 @@ TEST(Index, TenThousandRulesOfEachShapeAreAllFound) {
   std::vector<config::When> conditions(kRules);
   for (std::size_t i = 0; i < kRules; ++i) {
     const std::string number = std::to_string(i);
-    if (i % 4 == 0) conditions[i].hosts = {"h" + number + ".test"};
-    if (i % 4 == 1) conditions[i].hosts = {"*.h" + number + ".test"};
-    if (i % 4 == 2) conditions[i].paths = {"/p" + number + "/*"};
-    if (i % 4 == 3) conditions[i].paths = {"/p" + number};
+    if (i % 6 == 0) conditions[i].hosts = {"h" + number + ".test"};
+    if (i % 6 == 1) conditions[i].hosts = {"*.h" + number + ".test"};
+    if (i % 6 == 2) conditions[i].paths = {"/p" + number + "/*"};
+    if (i % 6 == 3) conditions[i].paths = {"/p" + number};
+    if (i % 6 == 4) conditions[i].server_names = {"h" + number + ".test"};
+    if (i % 6 == 5) conditions[i].server_names = {"*.h" + number + ".test"};
   }
   const Table table(rules_of(conditions));
   for (std::size_t i = 0; i < kRules; ++i) {
     const std::string number = std::to_string(i);
-    const std::string host = (i % 4 == 1 ? "x.h" : "h") + number + ".test";
-    const std::string path = "/p" + number + (i % 4 == 2 ? "/x" : "");
-    const bool by_host = i % 4 < 2;
-    ASSERT_EQ(table.find({.authority = by_host ? host : "q", .path = by_host ? "/" : path}), i);
+    const std::string name = (i % 6 == 1 || i % 6 == 5 ? "x.h" : "h") + number + ".test";
+    const std::string path = "/p" + number + (i % 6 == 2 ? "/x" : "");
+    Request request{.authority = "q", .path = "/"};
+    if (i % 6 < 2) request.authority = name;
+    if (i % 6 == 2 || i % 6 == 3) request.path = path;
+    if (i % 6 > 3) request.server_name = name;
+    ASSERT_EQ(table.find(request), i);
   }
   EXPECT_EQ(table.find({.authority = "q", .path = "/p"}), Table::kNone);
 }
