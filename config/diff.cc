@@ -75,6 +75,11 @@ std::string text_of(const std::optional<Stickiness>& stickiness) {
                     text_of(stickiness->cookie)});
 }
 
+std::string text_of(const Mirror& mirror) {
+  return list_text({"mirror", mirror.target_group, fmt::format("{}", mirror.share),
+                    std::to_string(mirror.body_bytes_max), std::to_string(mirror.timeout.count())});
+}
+
 std::string text_of(const Action& action) {
   if (const auto* forward = std::get_if<Forward>(&action)) {
     std::vector<std::string> parts{"forward", forward->target_group};
@@ -83,6 +88,7 @@ std::string text_of(const Action& action) {
       parts.push_back(std::to_string(each.weight));
     }
     if (forward->sticky) parts.push_back(text_of(*forward->sticky));
+    if (forward->mirror) parts.push_back(text_of(*forward->mirror));
     return list_text(parts);
   }
   if (const auto* redirect = std::get_if<Redirect>(&action)) {

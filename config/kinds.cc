@@ -353,7 +353,8 @@ Kind ratio(double& out, Range<double> range) {
               out = *value;
               return;
             }
-            const bool forgotten = found->find('%') == std::string::npos && *value > 1;
+            const bool forgotten =
+                found->find('%') == std::string::npos && *value > 1 && *value <= 100 * range.most;
             decoder.error(
                 at.value.place, "E2005",
                 fmt::format("{}: {} is out of range: it must be from {} to {}", at.path,

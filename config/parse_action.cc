@@ -11,6 +11,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::uint32_t kWeightMax = 999;
+constexpr std::uint32_t kMirroredBodyMax = 16 * 1024 * 1024;
 
 /// 301, 302, 303, 307 or 308: what a redirect may answer.
 Kind redirect_status(int& out) {
@@ -106,12 +107,30 @@ Kind forward(Forward& out) {
       .fallback = ""};
 }
 
+Table mirror_table(Mirror& mirror) {
+  return {.doc = "Requests are copied to another target group, whose answers are thrown away.",
+          .fields =
+              {
+                  {"target_group", required_text(mirror.target_group, "a target group"),
+                   "Target group that gets the copies.", true},
+                  {"percentage", ratio(mirror.share, {0, 1}),
+                   "Share of the requests, each drawn by lot."},
+                  {"body_bytes_max", size(mirror.body_bytes_max, {0, kMirroredBodyMax}),
+                   "Requests with larger bodies are not copied."},
+                  {"timeout", duration(mirror.timeout, {milliseconds(1), milliseconds(600'000)}),
+                   "From the end of the request to the end of the answer."},
+              },
+          .later = {},
+          .after = {}};
+}
+
 /// All three actions at once: exactly one must be there.
 struct ActionDraft {
   Forward forward;
   Redirect redirect;
   FixedResponse response;
   std::optional<StickyCookie> sticky;
+  std::optional<Mirror> mirror;
 };
 
 Table action_table(ActionDraft& draft) {
@@ -124,6 +143,8 @@ Table action_table(ActionDraft& draft) {
                   {"stickiness",
                    object([&draft] { return sticky_cookie_table(draft.sticky.emplace()); }),
                    "With several groups: the lot is drawn once for each client."},
+                  {"mirror", object([&draft] { return mirror_table(draft.mirror.emplace()); }),
+                   "With forward: a share of the requests goes to another group as well."},
                   {"redirect", object([&draft] { return redirect_table(draft.redirect); }),
                    "Redirect the client."},
                   {"respond", object([&draft] { return respond_table(draft.response); }),
@@ -136,48 +157,53 @@ Table action_table(ActionDraft& draft) {
 }  // namespace
 
 Kind action(std::function<void(Action)> set) {
-  return {.read =
-              [set = std::move(set)](Decoder& decoder, const Cursor& at) {
-                ActionDraft draft;
-                decode(decoder, at, action_table(draft));
-                if (at.value.kind != ValueKind::mapping) return;
-                const auto* forward = find_member(at.value, "forward");
-                const auto* redirect = find_member(at.value, "redirect");
-                const auto* respond = find_member(at.value, "respond");
-                const int count =
-                    (forward != nullptr) + (redirect != nullptr) + (respond != nullptr);
-                if (count != 1) {
-                  decoder.error(at.label, count == 0 ? "E2004" : "E2010",
-                                fmt::format("{}: exactly one of forward, redirect and respond is "
-                                            "needed, found {}",
-                                            at.path, count == 0 ? "none" : std::to_string(count)));
-                } else if (draft.sticky && draft.forward.weighted.empty()) {
-                  decoder.error(find_member(at.value, "stickiness")->place, "E2010",
-                                at.path +
-                                    ": 'stickiness' here keeps clients with one of several "
-                                    "target groups: there is only one",
-                                "to keep them with a target, put it into the target group");
-                } else if (forward != nullptr) {
-                  draft.forward.sticky = draft.sticky;
-                  set(draft.forward);
-                } else if (redirect != nullptr) {
-                  set(draft.redirect);
-                } else {
-                  set(draft.response);
-                }
-              },
-          .schema =
-              [] {
-                ActionDraft sample;
-                auto schema = schema_of(action_table(sample));
-                json::array one;
-                for (const char* key : {"forward", "redirect", "respond"}) {
-                  one.push_back(json::object{{"required", json::array{key}}});
-                }
-                schema["oneOf"] = std::move(one);
-                return schema;
-              },
-          .fallback = ""};
+  return {
+      .read =
+          [set = std::move(set)](Decoder& decoder, const Cursor& at) {
+            ActionDraft draft;
+            decode(decoder, at, action_table(draft));
+            if (at.value.kind != ValueKind::mapping) return;
+            const auto* forward = find_member(at.value, "forward");
+            const auto* redirect = find_member(at.value, "redirect");
+            const auto* respond = find_member(at.value, "respond");
+            const int count = (forward != nullptr) + (redirect != nullptr) + (respond != nullptr);
+            if (count != 1) {
+              decoder.error(at.label, count == 0 ? "E2004" : "E2010",
+                            fmt::format("{}: exactly one of forward, redirect and respond is "
+                                        "needed, found {}",
+                                        at.path, count == 0 ? "none" : std::to_string(count)));
+            } else if (draft.sticky && draft.forward.weighted.empty()) {
+              decoder.error(find_member(at.value, "stickiness")->place, "E2010",
+                            at.path +
+                                ": 'stickiness' here keeps clients with one of several "
+                                "target groups: there is only one",
+                            "to keep them with a target, put it into the target group");
+            } else if (draft.mirror && forward == nullptr) {
+              decoder.error(find_member(at.value, "mirror")->place, "E2010",
+                            at.path + ": 'mirror' copies what is forwarded: there is no forward");
+            } else if (forward != nullptr) {
+              draft.forward.sticky = draft.sticky;
+              draft.forward.mirror = draft.mirror;
+              set(draft.forward);
+            } else if (redirect != nullptr) {
+              set(draft.redirect);
+            } else {
+              set(draft.response);
+            }
+          },
+      .schema =
+          [] {
+            ActionDraft sample;
+            auto schema = schema_of(action_table(sample));
+            json::array one;
+            for (const char* key : {"forward", "redirect", "respond"}) {
+              one.push_back(json::object{{"required", json::array{key}}});
+            }
+            schema["oneOf"] = std::move(one);
+            schema["dependentRequired"] = json::object{{"mirror", json::array{"forward"}}};
+            return schema;
+          },
+      .fallback = ""};
 }
 
 }  // namespace lbd::config

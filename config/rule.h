@@ -57,10 +57,18 @@ struct StickyCookie {
   std::chrono::seconds duration{86'400};  // from the last response on; 0: while the browser runs
   SameSite same_site = SameSite::unset;
 };
+/// A share of the requests is sent to another group as well, whose answers nobody gets.
+struct Mirror {
+  std::string target_group;
+  double share = 1;                           // of the requests, each drawn by lot
+  std::uint32_t body_bytes_max = 64 * 1024;   // requests with larger bodies are not mirrored
+  std::chrono::milliseconds timeout{10'000};  // from the request's end to the end of the answer
+};
 struct Forward {
   std::string target_group;             // empty with several
   std::vector<WeightedGroup> weighted;  // drawn by lot for each request
   std::optional<StickyCookie> sticky;   // with several: once for each client
+  std::optional<Mirror> mirror;
 };
 struct Redirect {  // ALB semantics: #{protocol} #{host} #{port} #{path} #{query}
   std::string protocol = "#{protocol}";

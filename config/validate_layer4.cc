@@ -122,6 +122,11 @@ class Layer4Validator : Findings {
             fmt::format("listener '{}' speaks {}: 'stickiness' has no meaning", listener.name,
                         protocol_name(listener.protocol)),
             "it is for HTTP: remove it");
+    } else if (forward->mirror) {
+      error(path + ".mirror", "E3060",
+            fmt::format("listener '{}' speaks {}: 'mirror' has no meaning", listener.name,
+                        protocol_name(listener.protocol)),
+            "it is for HTTP: remove it");
     }
   }
 
@@ -141,6 +146,9 @@ class Layer4Validator : Findings {
     if (!forward->target_group.empty()) check_pair(listener, forward->target_group, at);
     for (const WeightedGroup& each : forward->weighted) {
       check_pair(listener, each.target_group, fmt::format("{}.{}", at, each.target_group));
+    }
+    if (forward->mirror && !is_layer4(listener)) {
+      check_pair(listener, forward->mirror->target_group, path + ".mirror.target_group");
     }
   }
 

@@ -186,6 +186,21 @@ class ListenerValidator : Findings {
     for (const auto& each : forward.weighted) {
       check_group(each.target_group, fmt::format("{}.forward.{}", path, each.target_group));
     }
+    if (forward.mirror) check_mirror(forward, path);
+  }
+
+  void check_mirror(const Forward& forward, const std::string& path) {
+    const std::string& group = forward.mirror->target_group;
+    if (group.empty()) return;
+    const std::string at = path + ".mirror.target_group";
+    check_group(group, at);
+    const bool weighted =
+        std::any_of(forward.weighted.begin(), forward.weighted.end(),
+                    [&](const WeightedGroup& each) { return each.target_group == group; });
+    if (group == forward.target_group || weighted) {
+      error(at, "E3024", fmt::format("{} would get its own requests twice", shown(at, group)),
+            "mirror to a group of its own");
+    }
   }
 
   void check_group(const std::string& group, const std::string& path) {

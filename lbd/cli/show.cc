@@ -68,15 +68,19 @@ std::string answer_text(const json::value& answer) {
   std::string out = fmt::format("  ⇒ {}: {}\n", text_of(answer, "rule"), text_of(answer, "action"));
   if (text_of(answer, "sent") != "-") out += fmt::format("    as {}\n", text_of(answer, "sent"));
   std::vector<std::vector<std::string>> rows;
-  for (const json::value& group : rows_of(answer, "groups")) {
+  const auto add = [&rows](const json::value& group, std::string_view word) {
     const std::string name =
-        fmt::format("    {} {}", text_of(group, "target_group"), percent(group, "share"));
+        fmt::format("    {}{} {}", word, text_of(group, "target_group"), percent(group, "share"));
     if (rows_of(group, "targets").empty()) rows.push_back({name, "no targets"});
     for (const json::value& target : rows_of(group, "targets")) {
       rows.push_back({name, text_of(target, "address"), text_of(target, "zone"),
                       text_of(target, "state"),
                       text_of(target, "usable") == "true" ? "may serve" : "is not used"});
     }
+  };
+  for (const json::value& group : rows_of(answer, "groups")) add(group, "");
+  if (const json::value* mirror = answer.as_object().if_contains("mirror")) {
+    add(*mirror, "mirror to ");
   }
   return out + table(rows);
 }

@@ -167,6 +167,9 @@ json::object answer_row(const config::Rule& rule, const ExplainQuestion& questio
   } else if (const auto* forward = std::get_if<config::Forward>(&action)) {
     row["action"] = "forward";
     row["groups"] = group_rows(*forward, targets_of);
+    if (forward->mirror) {
+      row["mirror"] = group_row(forward->mirror->target_group, forward->mirror->share, targets_of);
+    }
   } else if (const auto* redirect = std::get_if<config::Redirect>(&action)) {
     row["action"] = fmt::format("redirect {}", redirect->status);
   } else {

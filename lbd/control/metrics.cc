@@ -271,6 +271,18 @@ void collect_sticky(const std::string& group, const upstream::GroupLoad& load, F
   count("moved", load.sticky_moved.get());
 }
 
+void collect_mirrored(const std::string& group, const upstream::GroupLoad& load, Families& out) {
+  for (std::size_t i = 0; i < upstream::kMirrorOutcomes; ++i) {
+    const auto count = static_cast<double>(load.mirrored[i].get());
+    if (count == 0) continue;
+    const auto outcome = static_cast<upstream::MirrorOutcome>(i);
+    out.counter(
+        "lbd_mirrored_requests_total", "Copies of other groups' requests.",
+        {{"target_group", group}, {"outcome", std::string(upstream::mirror_outcome_name(outcome))}},
+        count);
+  }
+}
+
 void collect_groups(Plane& plane, Families& out) {
   const auto& configured = plane.config().target_groups;
   for (const auto& [name, group] : plane.live().groups()) {
@@ -295,6 +307,7 @@ void collect_groups(Plane& plane, Families& out) {
                   labels, static_cast<double>(load.fail_open.get()));
       out.counter("lbd_cross_zone_requests_total", "Attempts sent outside the node's own zone.",
                   labels, static_cast<double>(load.cross_zone.get()));
+      collect_mirrored(name, load, out);
       for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
         const auto count = static_cast<double>(load.failures[fault].get());
         if (count == 0) continue;

@@ -67,6 +67,7 @@ constexpr std::array kKnown{
     Known{"x-forwarded-host", HeaderId::x_forwarded_host},
     Known{"x-forwarded-port", HeaderId::x_forwarded_port},
     Known{"x-forwarded-proto", HeaderId::x_forwarded_proto},
+    Known{"x-lbd-mirror", HeaderId::mirror},
     Known{"x-request-id", HeaderId::x_request_id},
 };
 

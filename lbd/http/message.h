@@ -39,6 +39,7 @@ enum class HeaderId : std::uint8_t {
   forwarded,
   host,
   keep_alive,
+  mirror,  // X-Lbd-Mirror: a copy that nobody waits for
   proxy_authenticate,
   proxy_authorization,
   proxy_connection,

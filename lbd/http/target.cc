@@ -76,7 +76,7 @@ std::string_view folded(std::string_view name, std::array<char, kFoldedMax>& sto
 }
 
 constexpr std::array<std::string_view, 2> kFraming{"contentlength", "transferencoding"};
-constexpr std::array<std::string_view, 17> kRouting{
+constexpr std::array<std::string_view, 18> kRouting{
     "host",
     "connection",
     "upgrade",
@@ -94,6 +94,7 @@ constexpr std::array<std::string_view, 17> kRouting{
     "xamznmtlsclientcertserialnumber",
     "xamznmtlsclientcertsubject",
     "xamznmtlsclientcertvalidity",
+    "xlbdmirror",
 };
 
 }  // namespace

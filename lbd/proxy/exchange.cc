@@ -81,6 +81,7 @@ Task<> Exchange::forward(const upstream::SnapshotRoute& route) {
     co_return;
   }
   compose_request(route);
+  if (route.mirror) begin_mirror(*route.mirror);
   for (;;) {
     const Choice choice = choose_target();
     Error error{choice.why_not, Side::self, false};

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "lbd/net/proxy_protocol.h"
+#include "lbd/proxy/mirror.h"
 #include "lbd/proxy/pick.h"
 #include "lbd/proxy/record.h"
 #include "lbd/proxy/retry.h"
@@ -88,6 +89,8 @@ class Exchange {
   [[nodiscard]] std::string_view limit_key(config::RateKey by,
                                            const std::string& name) const noexcept;
   void compose_request(const upstream::SnapshotRoute& route);
+  void begin_mirror(const upstream::SnapshotMirror& mirror);
+  void feed_mirror(BodyPiece piece);
   void edit_response();
   [[nodiscard]] Duration response_head_timeout() const noexcept;
   [[nodiscard]] std::uint64_t body_bytes_max() const noexcept;
@@ -171,6 +174,7 @@ class Exchange {
   TimePoint total_due_ = TimePoint::max();
   BodyPiece first_;  // of the request's body: what is here, kept for retries
   TaskGroup upload_;
+  std::unique_ptr<MirrorCopy> mirror_;  // while its body is not whole
   Error upload_error_{};
   Tried tried_;
   upstream::Waiting waiting_{this};  // while a target owes a head to a request that is all sent

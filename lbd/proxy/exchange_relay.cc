@@ -160,6 +160,7 @@ Task<> Exchange::upload(UpstreamSide& upstream) {
     }
     record_.request_bytes += piece->bytes.size();
     if (upload_over_) co_return;
+    if (mirror_ != nullptr) feed_mirror(*piece);
     if (body_bytes_max() > 0 && record_.request_bytes > body_bytes_max()) {
       upload_error_ = {Fault::body_too_large, Side::client, false};
       upstream.abort();

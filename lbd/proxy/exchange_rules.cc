@@ -138,6 +138,25 @@ void Exchange::compose_request(const upstream::SnapshotRoute& route) {
   }
 }
 
+/// By lot. Tunnels are not mirrored.
+void Exchange::begin_mirror(const upstream::SnapshotMirror& mirror) {
+  const http::RequestHead& request = client_.head();
+  if (request.wants_upgrade || !request.upgrade.empty()) return;
+  if (mirror.share < 1 && worker_.rng.unit() >= mirror.share) return;
+  mirror_ = MirrorCopy::make(worker_, {mirror, *pinned_.snapshot->groups[mirror.group], *outgoing_,
+                                       state_->upstream_headers, client_.client()});
+  if (mirror_ != nullptr) feed_mirror(first_);
+}
+
+/// Of a body that is whole the copy goes its own way.
+void Exchange::feed_mirror(BodyPiece piece) {
+  if (!mirror_->add(piece.bytes)) {
+    mirror_.reset();
+  } else if (piece.last) {
+    MirrorCopy::send(std::move(mirror_));
+  }
+}
+
 void Exchange::edit_response() {
   if (route_ == nullptr || route_->response_headers.empty()) return;
   route_->response_headers.apply(variables(), state_->response_text, state_->client_headers);

@@ -228,6 +228,7 @@ void request_headers(const RequestSource& source, Buffer& scratch, std::vector<h
       default:
         break;
     }
+    if (header.id == HeaderId::mirror && !client.trusted) continue;
     if (is_hop_by_hop(header.id) || announces_nothing(header, request.framing) ||
         (nominates && is_nominated(request.headers, header))) {
       continue;

@@ -31,7 +31,8 @@ struct RequestSource {
 /// Connection names, Content-Length and look-alikes (http::is_lookalike) are left out (framing is
 /// the upstream side's business);
 /// X-Forwarded-For/-Proto/-Port, Forwarded (RFC 7239), Via and x-request-id are set by the policy.
-/// So are those about the client's certificate, whatever the head says of one.
+/// So are those about the client's certificate, whatever the head says of one. X-Lbd-Mirror is
+/// believed of a trusted peer only.
 /// Views point into the request and into `scratch`, which is cleared.
 void request_headers(const RequestSource& source, Buffer& scratch, std::vector<http::Header>& out);
 

@@ -24,6 +24,7 @@
 
 namespace lbd::proxy {
 
+class MirrorCopy;
 class UpstreamSide;
 class Session;
 struct ExchangeState;
@@ -43,6 +44,13 @@ struct GroupTurns {
 struct Pinned {
   std::shared_ptr<const upstream::Snapshot> snapshot;
   std::vector<boost::local_shared_ptr<GroupTurns>> turns;  // per group
+};
+
+/// A worker's copies of requests for other groups (mirror.h).
+struct Mirrors {
+  std::size_t copies = 0;
+  std::size_t bytes = 0;       // of all of them
+  MirrorCopy* sent = nullptr;  // list head
 };
 
 /// What is on its way to a connection that is to end has come by then.
@@ -69,6 +77,7 @@ struct WorkerContext {
   Duration drain_grace{};       // how long after its last response a client may send one more
   Session* sessions = nullptr;  // list head
   std::size_t session_count = 0;
+  Mirrors mirrors;
 
   /// Now, for a Date field. Holds until the next call.
   [[nodiscard]] std::string_view date() noexcept;

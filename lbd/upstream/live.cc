@@ -4,6 +4,13 @@
 
 namespace lbd::upstream {
 
+std::string_view mirror_outcome_name(MirrorOutcome outcome) noexcept {
+  static constexpr std::array<std::string_view, kMirrorOutcomes> kNames{
+      "answered",  "connect_failed", "timed_out", "failed",
+      "no_target", "body_too_large", "body_cut",  "overload"};
+  return kNames[static_cast<std::size_t>(outcome)];
+}
+
 std::shared_ptr<LiveTarget> LiveState::target(const std::string& group, const std::string& address,
                                               const std::string& zone, const std::string& host) {
   std::shared_ptr<LiveTarget>& found = targets_[{group, address}];

@@ -150,6 +150,21 @@ class TlsTrouble {
   std::optional<Note> note_;
 };
 
+/// What becomes of a copy for another group (proxy/mirror.h).
+enum class MirrorOutcome : std::uint8_t {
+  answered,
+  connect_failed,
+  timed_out,
+  failed,  // what came of it was no whole answer
+  no_target,
+  body_too_large,
+  body_cut,  // the client's request was never whole
+  overload,  // too many copies at once
+  kCount,
+};
+inline constexpr std::size_t kMirrorOutcomes = static_cast<std::size_t>(MirrorOutcome::kCount);
+[[nodiscard]] std::string_view mirror_outcome_name(MirrorOutcome outcome) noexcept;
+
 /// gRPC's status codes, and last what is none of them.
 inline constexpr std::size_t kGrpcStatuses = 18;
 
@@ -168,9 +183,10 @@ struct alignas(64) GroupLoad {
   Relaxed<std::uint64_t> sticky_moved;     // their target could not serve
   Relaxed<std::uint64_t>
       trouble;  // failed attempts and 5xx at any target: tells when to look for outliers
-  HandshakeCounts handshakes;                              // with targets
-  std::array<Relaxed<std::uint64_t>, kGrpcStatuses> grpc;  // responses to gRPC requests
-  RetryBudget retry_budget;                                // private
+  HandshakeCounts handshakes;                                    // with targets
+  std::array<Relaxed<std::uint64_t>, kGrpcStatuses> grpc;        // responses to gRPC requests
+  std::array<Relaxed<std::uint64_t>, kMirrorOutcomes> mirrored;  // copies it got, or should have
+  RetryBudget retry_budget;                                      // private
 };
 
 struct LiveGroup {

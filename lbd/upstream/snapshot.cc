@@ -91,6 +91,10 @@ SnapshotRoute compile_route(const config::Rule& rule, const config::Listener& li
       route.shares.push_back({lots_end, group});
       tokens.push_back(sticky_token(live.cookie_key(), "\n", each.target_group));
     }
+    if (const auto& mirror = forward->mirror) {
+      route.mirror = {index_of(mirror->target_group, group_index), mirror->share,
+                      mirror->body_bytes_max, mirror->timeout};
+    }
     if (forward->sticky) {
       route.sticky = std::make_shared<const StickyTokens>(
           *forward->sticky, "lbd-group-" + rule.name, std::move(tokens));

@@ -80,6 +80,14 @@ struct SnapshotGate {
   std::vector<SnapshotRate> rates;
 };
 
+/// Where copies of requests go.
+struct SnapshotMirror {
+  std::size_t group = 0;  // into Snapshot::groups
+  double share = 1;
+  std::uint64_t body_bytes_max = 0;
+  config::milliseconds timeout{};
+};
+
 /// What a rule does, with its groups resolved.
 struct SnapshotRoute {
   explicit SnapshotRoute(const config::Rule& rule)
@@ -101,6 +109,7 @@ struct SnapshotRoute {
   std::size_t group = 0;      // into Snapshot::groups, of a forward to one
   std::vector<Share> shares;  // of a forward to several; groups of weight 0 are left out
   std::shared_ptr<const StickyTokens> sticky;  // by position in `shares`; null: not sticky
+  std::optional<SnapshotMirror> mirror;        // of a forward
   route::Rewrite rewrite;
   route::HeaderEdits request_headers;
   route::HeaderEdits response_headers;

@@ -446,6 +446,7 @@ void Worker::Inside::check_drained() {
   owner.drained_.store(true, std::memory_order_release);
   if (!stopping) return;
   stopping = false;
+  proxy::MirrorCopy::abort_all(context);
   context.idle.shut_down();
   context.http2.shut_down();
   // Posted, so that the task that called us is over by then.

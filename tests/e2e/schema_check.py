@@ -28,7 +28,8 @@ BEYOND_A_SCHEMA = set("""
     layer4_group_keys layer4_group_with_tls layer4_least_latency layer4_listener_keys
     layer4_passthrough_with_certificate layer4_rates layer4_rule_keys layer4_sni_without_tls
     layer4_to_http limits_head_smaller_than_line listen_metrics_port listen_port_too_large
-    listen_twice min_larger_than_max policy_add_and_remove policy_add_zero
+    listen_twice min_larger_than_max mirror_at_layer4 mirror_to_itself mirror_unknown_group
+    policy_add_and_remove policy_add_zero
     policy_adjustment_disagrees policy_cooldown_of_step policy_cpu_without_percent
     policy_datapoints_to_alarm policy_for_and_datapoints policy_for_not_a_multiple
     policy_latency_without_unit policy_names_twice policy_over_a_day policy_period_of_parts

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -98,7 +100,12 @@ class Plant {
     snapshot->serial = ++serial_;
     snapshot->generation = 1;
     snapshot->groups.push_back(upstream::compile_group(group, targets, own_zone, live));
-    snapshot->listeners.push_back(upstream::compile_listener(listener, {{"web", 0}}, live));
+    std::map<std::string, std::size_t> places{{"web", 0}};
+    if (shadow) {
+      places["shadow"] = snapshot->groups.size();
+      snapshot->groups.push_back(upstream::compile_group(*shadow, shadow_targets, own_zone, live));
+    }
+    snapshot->listeners.push_back(upstream::compile_listener(listener, places, live));
     for (std::size_t i = 0; i < workers.size(); ++i) {
       workers[i]->adopt(snapshot, {{live.listener(listener.name), "test", descriptors_[i]}});
     }
@@ -129,8 +136,10 @@ class Plant {
 
   upstream::LiveState live;
   config::TargetGroup group;
+  std::optional<config::TargetGroup> shadow;  // "shadow", for mirrors
   config::Listener listener;
   std::vector<upstream::TargetInput> targets;
+  std::vector<upstream::TargetInput> shadow_targets;
   std::string own_zone;
   RecordList records;
   std::vector<std::unique_ptr<worker::Worker>> workers;

@@ -45,6 +45,7 @@ const std::vector<std::pair<std::string, HeaderId>> kNames = {
     {"X-Forwarded-Host", HeaderId::x_forwarded_host},
     {"X-Forwarded-Port", HeaderId::x_forwarded_port},
     {"X-Forwarded-Proto", HeaderId::x_forwarded_proto},
+    {"X-Lbd-Mirror", HeaderId::mirror},
     {"X-Request-Id", HeaderId::x_request_id},
 };
 
