@@ -9,6 +9,8 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr Duration kLateMax = std::chrono::minutes(10);  // CloudWatch: see fresh_for
+
 Duration warm_up_of(const config::Policy& policy, const config::ScalingGroup& group) {
   return policy.warm_up ? Duration(*policy.warm_up) : Duration(group.warm_up);
 }
@@ -53,14 +55,16 @@ void Group::configure(const config::ScalingGroup& config) {
 void Group::watch_policies() {
   std::vector<Watched> next;
   for (const config::Policy& policy : config_.policies) {
-    Watched fresh{policy, Series(span_of(policy)), 0, {}, 0, {}};
+    // By figures that come late for some, scale-in looks further back than scale-out.
+    const bool late = policy.signal == config::Signal::cpu;
+    Watched fresh{policy, Series(span_of(policy) + (late ? kLateMax : Duration(0))), 0, {}, 0, {}};
     for (const Watched& old : watched_) {
       if (old.policy.name == policy.name && old.policy.signal == policy.signal &&
           old.policy.statistic == policy.statistic) {
         fresh.series.take_over(old.series);
         fresh.counted = old.counted;
-        fresh.measured_at = old.measured_at;
-        fresh.measured_of = old.measured_of;
+        fresh.late = old.late;
+        fresh.late_version = old.late_version;
         fresh.joined = old.joined;
       }
     }
@@ -172,7 +176,7 @@ GroupView Group::view() const {
     policy.policy = &each.policy;
     policy.series = &each.series;
     policy.counted = each.counted;
-    policy.measured_at = each.measured_at;
+    policy.late = each.late;
     policy.joined = each.joined;
     policy.warming = counts.coming > 0 || each.counted < counts.serving ||
                      (counts.warming > 0 && warm_up > Duration(0));

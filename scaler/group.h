@@ -41,15 +41,19 @@ class Group {
     config::Policy policy;
     Series series;
     std::uint32_t counted = 0;
-    /// Where the series ends, when its figures come minutes late; absent: now.
-    std::optional<TimePoint> measured_at;
-    std::size_t measured_of = 0;  // instances in that newest late figure
-    TimePoint joined{};           // see PolicyView
+    std::optional<LateEnd> late;     // where the series ends, see PolicyView
+    std::uint64_t late_version = 0;  // of the late figures the series was made of
+    TimePoint joined{};              // see PolicyView
   };
   struct CpuFigure {
     double ratio = 0;
     TimePoint at{};
     Duration span{};
+  };
+  struct CpuPast {  // of one instance, from one source
+    CpuFigure newest;
+    std::vector<CpuFigure> late;  // those with a span, oldest first; of the last kLatePast
+    [[nodiscard]] const CpuFigure* covering(TimePoint at) const;  // nullptr: none in `late` does
   };
   struct Attempt {  // one launch call
     std::string token;
@@ -93,10 +97,11 @@ class Group {
   void hear_demand();
   void feed_signals();
   void feed(Watched& watched);
+  void keep_late(CpuPast& past, const CpuFigure& figure);
   void feed_late(Watched& watched, const std::vector<const Instance*>& counted);
   [[nodiscard]] bool is_late(const Watched& watched,
                              const std::vector<const Instance*>& counted) const;
-  [[nodiscard]] const CpuFigure* cpu_figure(const std::string& instance) const;
+  [[nodiscard]] const CpuPast* cpu_past(const std::string& instance) const;
   [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
   struct Figure {
     double value = 0;
@@ -129,7 +134,8 @@ class Group {
   std::vector<InstanceDemand> demand_;
   std::uint64_t unserved_ = 0;
   TimePoint last_request_{};
-  std::map<std::string, std::map<config::CpuSource, CpuFigure>> cpu_;
+  std::map<std::string, std::map<config::CpuSource, CpuPast>> cpu_;
+  std::uint64_t late_version_ = 0;  // counts the late figures that came
   std::vector<Verdict> verdicts_;
   TaskGroup calls_;
 

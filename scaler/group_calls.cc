@@ -81,10 +81,7 @@ Task<> Group::read_cpu() {
   reading_cpu_ = false;
   if (stopped_) co_return;
   cpu_next_ = parts_.clock.now() + provider_->describe_interval();
-  if (reply.failure) {
-    call_failed("cpu", *reply.failure);
-    co_return;
-  }
+  if (reply.failure) call_failed("cpu", *reply.failure);
   const auto source = std::holds_alternative<config::Ec2Provider>(config_.provider)
                           ? config::CpuSource::cloudwatch
                           : config::CpuSource::provider;

@@ -225,7 +225,7 @@ GroupStatus Group::status() const {
     SignalStatus row;
     row.policy = each.policy.name;
     row.signal = each.policy.signal;
-    row.value = each.series.latest(each.measured_at.value_or(now));
+    row.value = each.series.latest(each.late ? each.late->at : now);
     row.age = each.series.age(now);
     row.threshold = each.policy.kind == config::PolicyKind::target_tracking ? each.policy.target
                                                                             : each.policy.threshold;

@@ -82,7 +82,7 @@ struct CpuSample {
 };
 struct CpuReply {
   std::optional<CallFailure> failure;
-  std::vector<CpuSample> samples;
+  std::vector<CpuSample> samples;  // of an instance oldest first; with a failure, those that came
 };
 
 /// One per scaling group. Thread: the control loop. Every call ends, within its own deadline, with

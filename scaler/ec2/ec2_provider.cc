@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "lbd/base/check.h"
-#include "scaler/ec2/replies.h"
 
 namespace lbd::scaler::ec2 {
 namespace {
@@ -16,7 +15,9 @@ using std::chrono::seconds;
 constexpr seconds kStatusInterval{30};
 constexpr seconds kStatusTimeout{5};
 constexpr seconds kCpuInterval{60};
-constexpr int kPagesMax = 100;  // × 1000 instances
+constexpr int kPagesMax = 100;       // × 1000 instances
+constexpr int kMetricPagesMax = 10;  // one page holds 100,800 figures
+constexpr seconds kClockTolerance{5};
 
 CallFailure bad_reply(CallError error, std::string_view action) {
   return CallFailure{error, "BadReply",
@@ -216,6 +217,7 @@ Task<TerminateReply> Ec2Provider::terminate(std::string instance) {
 Task<DescribeReply> Ec2Provider::describe() {
   DescribeReply made;
   std::string next_token;
+  std::set<std::string> detailed;
   for (int page_number = 1; page_number == 1 || !next_token.empty(); ++page_number) {
     aws::AwsCall call = describe_group(owner_, next_token);
     const AwsReply reply = co_await client_.call(std::move(call));
@@ -227,12 +229,14 @@ Task<DescribeReply> Ec2Provider::describe() {
       break;
     }
     next_token = std::move(page->next_token);
+    detailed.merge(page->detailed);
     for (ReportedInstance& each : page->instances) made.instances.push_back(std::move(each));
   }
   if (made.failure) {
     made.instances.clear();
     co_return made;
   }
+  detailed_ = std::move(detailed);
   std::vector<std::string> running;
   for (const ReportedInstance& each : made.instances) {
     const bool runs = each.state == ReportedState::running && !each.status_impaired;
@@ -285,17 +289,42 @@ Task<CpuReply> Ec2Provider::cpu(std::vector<std::string> instances) {
   const TimePoint now = clock_.now();
   if (!wants_cloudwatch_ || instances.empty() || now < cpu_next_) co_return made;
   cpu_next_ = now + kCpuInterval;
-  for (std::size_t first = 0; first < instances.size(); first += kMetricQueriesMax) {
-    const std::size_t end = std::min(first + kMetricQueriesMax, instances.size());
-    const std::vector<std::string> some(instances.begin() + static_cast<std::ptrdiff_t>(first),
-                                        instances.begin() + static_cast<std::ptrdiff_t>(end));
-    aws::AwsCall call = get_cpu(some, aws_time());
-    const AwsReply reply = co_await client_.call(std::move(call));
-    made.failure = reply.failure;
-    if (made.failure) co_return made;
-    keep_cpu(reply.body, some, made);
+  std::vector<CpuQuery> queries;
+  for (std::string& each : instances) {
+    const bool detailed = detailed_.contains(each);
+    queries.push_back({std::move(each), detailed ? kDetailedPeriod : kBasicPeriod});
+    if (queries.size() < kMetricQueriesMax) continue;
+    std::vector<CpuQuery> batch = std::exchange(queries, {});
+    co_await read_metrics(std::move(batch), made);
   }
+  if (!queries.empty()) co_await read_metrics(std::move(queries), made);
   co_return made;
+}
+
+/// One batch, all its pages: what came before a failure is kept.
+Task<> Ec2Provider::read_metrics(std::vector<CpuQuery> queries, CpuReply& made) {
+  CpuQuestion question{std::move(queries), aws_time(), {}};
+  for (int pages_left = kMetricPagesMax; pages_left > 0; --pages_left) {
+    aws::AwsCall call = get_cpu(question);
+    const AwsReply reply = co_await client_.call(std::move(call));
+    std::optional<CpuPage> page;
+    if (!reply.failure) page = read_cpu(reply.body, question.queries);
+    if (!page) {
+      made.failure = reply.failure;
+      if (!made.failure) made.failure = bad_reply(CallError::transient, "GetMetricData");
+      co_return;
+    }
+    keep_cpu(*page, question.queries, made);
+    if (!page->refused.empty()) {
+      const bool denied = page->refused == "Forbidden";
+      made.failure = CallFailure{denied ? CallError::denied : CallError::transient, page->refused,
+                                 "CloudWatch has no figures of some instances for us"};
+    }
+    if (page->next_token.empty()) co_return;
+    question.next_token = std::move(page->next_token);
+  }
+  log_.warning("CloudWatch's answer has too many pages; the rest is left out",
+               {{"group", owner_.group}});
 }
 
 /// By AWS's clock, as far as its answers have told it.
@@ -303,14 +332,24 @@ WallTime Ec2Provider::aws_time() const {
   return clock_.wall() + std::chrono::duration_cast<WallTime::duration>(client_.clock_offset());
 }
 
-void Ec2Provider::keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked,
-                           CpuReply& reply) {
+/// When that was by our clock. The same answer for the same time at every poll, unless one of the
+/// clocks was set: a figure that moved would leave a gap, or lie over the one before.
+TimePoint Ec2Provider::time_of(WallTime at) {
   const TimePoint now = clock_.now();
+  const Duration epoch = now.time_since_epoch() - Duration(aws_time().time_since_epoch());
+  const Duration drift = aws_epoch_ ? epoch - *aws_epoch_ : Duration::max();
+  if (drift > kClockTolerance || drift < -kClockTolerance) aws_epoch_ = epoch;
+  return std::min(TimePoint(*aws_epoch_ + at.time_since_epoch()), now);
+}
+
+void Ec2Provider::keep_cpu(const CpuPage& page, const std::vector<CpuQuery>& queries,
+                           CpuReply& reply) {
   const WallTime wall = aws_time();
-  for (const CpuPoint& each : read_cpu(body)) {
-    if (each.query >= asked.size()) continue;
-    const auto age = std::max(wall - each.until, WallTime::duration::zero());
-    reply.samples.push_back({asked[each.query], each.ratio, now - age, kCpuPeriod});
+  for (const CpuPoint& each : page.points) {
+    const Duration span = each.until - each.from;
+    // Figures come when their period is over; this is the mean of a part of it.
+    if (span > kDetailedPeriod && each.until > wall) continue;
+    reply.samples.push_back({queries[each.query].instance, each.ratio, time_of(each.until), span});
   }
 }
 

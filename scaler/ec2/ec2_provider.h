@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "scaler/aws/client.h"
+#include "scaler/ec2/replies.h"
 #include "scaler/ec2/requests.h"
 #include "scaler/provider.h"
 
@@ -50,7 +51,8 @@ class Ec2Provider final : public Provider {
   /// fails nothing.
   Task<DescribeReply> describe() override;
   /// CloudWatch, once a minute at most and only when the group's cpu_sources name it; empty in
-  /// between.
+  /// between. Each instance in the period EC2 measures it in, by the last `describe`. With a
+  /// failure too, whatever figures did come.
   Task<CpuReply> cpu(std::vector<std::string> instances) override;
   [[nodiscard]] Duration describe_interval() const override { return config_.describe_interval; }
   [[nodiscard]] Duration visibility_delay() const override { return visibility_delay_; }
@@ -67,7 +69,9 @@ class Ec2Provider final : public Provider {
   Task<> refresh_status(std::vector<std::string> instances);
   [[nodiscard]] std::string subnet_for(const LaunchRequest& request) const;
   [[nodiscard]] WallTime aws_time() const;
-  void keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked, CpuReply& reply);
+  Task<> read_metrics(std::vector<CpuQuery> queries, CpuReply& reply);
+  void keep_cpu(const CpuPage& page, const std::vector<CpuQuery>& queries, CpuReply& reply);
+  [[nodiscard]] TimePoint time_of(WallTime at);
 
   Clock& clock_;
   Log& log_;
@@ -80,10 +84,12 @@ class Ec2Provider final : public Provider {
   std::vector<std::string> zones_;
   std::map<std::string, std::vector<std::string>> subnets_;  // by zone
   std::set<std::string> impaired_;
+  std::set<std::string> detailed_;  // with detailed monitoring
   std::string status_error_;
   bool status_running_ = false;
   TimePoint status_next_{};
   TimePoint cpu_next_{};
+  std::optional<Duration> aws_epoch_;  // our clock's reading at AWS's time 0, see time_of
 };
 
 /// For a group whose provider is ec2.

@@ -336,55 +336,5 @@ TEST_F(Ec2Test, AStoppedInstanceIsReportedAsOneToReplace) {
             "Client.UserInitiatedShutdown: User initiated shutdown");
 }
 
-std::string metric_reply(const std::string& rows) {
-  return "<GetMetricDataResponse><GetMetricDataResult><MetricDataResults>" + rows +
-         "</MetricDataResults></GetMetricDataResult></GetMetricDataResponse>";
-}
-
-TEST_F(Ec2Test, CloudWatchGivesTheNewestMinuteAndIsAskedOnceAMinute) {
-  start();
-  const auto minute = std::chrono::floor<std::chrono::minutes>(clock.wall());
-  const std::string time = aws::iso_time(minute - std::chrono::minutes(2));
-  const std::string older = aws::iso_time(minute - std::chrono::minutes(3));
-  push(200,
-       metric_reply("<member><Id>q1</Id><Timestamps><member>" + older + "</member><member>" + time +
-                    "</member></Timestamps><Values><member>10</member><member>92.5"
-                    "</member></Values></member><member><Id>q9</Id></member>"));
-  const std::vector<std::string> ids{"i-1", "i-2"};
-  const CpuReply reply = run_task(clock, provider->cpu(ids));
-  ASSERT_EQ(reply.samples.size(), 1U);
-  EXPECT_EQ(reply.samples[0].instance, "i-2");
-  EXPECT_DOUBLE_EQ(reply.samples[0].ratio, 0.925);
-  const auto age = clock.wall() - (minute - std::chrono::minutes(1));
-  EXPECT_EQ(clock.now() - reply.samples[0].at, age);
-  EXPECT_EQ(http.requests[0].url, "https://monitoring.us-east-1.amazonaws.com/");
-  EXPECT_EQ(parameter(0, "MetricDataQueries.member.2.MetricStat.Metric.Dimensions.member.1.Value"),
-            "i-2");
-  EXPECT_TRUE(run_task(clock, provider->cpu(ids)).samples.empty());
-  EXPECT_EQ(http.requests.size(), 1U);
-}
-
-TEST_F(Ec2Test, CloudWatchIsAskedByTheClockOfAws) {
-  start();
-  constexpr std::string_view kTheirs = "Thu, 01 Jan 2099 00:00:00 GMT";
-  net::HttpReply late = FakeHttp::answer(400, error_reply("RequestExpired"));
-  late.headers.emplace_back("date", kTheirs);
-  http.script.push_back(late);
-  push(200, metric_reply(""));
-  run_task(clock, provider->cpu({"i-1"}));  // the refusal tells the time
-  clock.advance(std::chrono::minutes(2));
-  push(200, metric_reply(""));
-  run_task(clock, provider->cpu({"i-1"}));
-  EXPECT_EQ(parameter(2, "EndTime").substr(0, 14), "2099-01-01T00:");
-}
-
-TEST_F(Ec2Test, CloudWatchIsNotPaidForWhenTheGroupDoesNotUseIt) {
-  group.cpu_sources = {config::CpuSource::node_exporter};
-  make();
-  start();
-  EXPECT_TRUE(run_task(clock, provider->cpu({"i-1"})).samples.empty());
-  EXPECT_TRUE(http.requests.empty());
-}
-
 }  // namespace
 }  // namespace lbd::scaler::ec2

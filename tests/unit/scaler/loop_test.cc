@@ -234,37 +234,6 @@ TEST_F(ScalerTest, TheHighestCpuScalesOutWhenThePolicySaysMaximum) {
   EXPECT_NE(sentences.find("highest cpu 95 % above 90 %"), std::string::npos) << sentences;
 }
 
-// Metrics of the cloud come minutes late and once in minutes.
-TEST_F(ScalerTest, OneLateDatapointAddsOneInstanceAndNotOneASecond) {
-  config.scaling_groups["web"].provider = config::Ec2Provider{};
-  scaler->apply(config);
-  cloud.cpu = 0.93;
-  cloud.cpu_minute = clock.now();
-  after(minutes(4));
-  EXPECT_EQ(alive(), 3u) << "of before there were three";
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(9));
-  EXPECT_EQ(alive(), 4u) << "one datapoint, one instance";
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(2));
-  EXPECT_EQ(alive(), 5u) << "measured with four";
-}
-
-TEST_F(ScalerTest, OneLateDatapointRemovesOneInstanceAndNotOneASecond) {
-  config.scaling_groups["web"].provider = config::Ec2Provider{};
-  scaler->apply(config);
-  cloud.cpu = 0.7;
-  cloud.cpu_minute = clock.now();
-  after(seconds(20));
-  ASSERT_TRUE(scaler->set_desired("web", 5, "test"));
-  after(minutes(4));
-  EXPECT_EQ(alive(), 5u);
-  cloud.cpu = 0.1;
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(9));
-  EXPECT_EQ(alive(), 4u);
-}
-
 TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {
   after(seconds(15));
   cloud.cpu = 0.95;
