@@ -226,7 +226,7 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
     return;
   }
   if (failure.error == CallError::capacity) {
-    trip(instance->zone, now, instance->reason);
+    if (!failure.zone_has_room) trip(instance->zone, now, instance->reason);
   } else {
     const Hold hold = hold_for(failure.error);
     launches_held_until_ =

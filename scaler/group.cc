@@ -288,7 +288,7 @@ void Group::carry_out(const FleetStep& step, const std::string& token, std::uint
       break;
     case StepKind::launch:
     case StepKind::launch_again: {
-      const bool fail_over = step.kind == StepKind::launch && step.word != "rebalance";
+      const bool fail_over = step.word != "rebalance";
       fleet_.launch_started(token, step.zone, now);
       calls_.spawn(launch(Attempt{token, step.zone, decision, 0, fail_over}));
       break;

@@ -60,6 +60,9 @@ struct CallFailure {
   CallError error = CallError::none;
   std::string code;     // InsufficientInstanceCapacity, ECONNRESET, …
   std::string message;  // a sentence
+  /// With `capacity`: only a part of the zone has none (an EC2 subnet without free addresses), and
+  /// that part is left out from now on. A launch there with another token may work.
+  bool zone_has_room = false;
 };
 
 struct LaunchReply {

@@ -15,6 +15,8 @@ using std::chrono::seconds;
 constexpr seconds kStatusInterval{30};
 constexpr seconds kStatusTimeout{5};
 constexpr seconds kCpuInterval{60};
+constexpr const char* kSubnetFull = "InsufficientFreeAddressesInSubnet";
+constexpr std::size_t kSentMax = 1'000;
 constexpr int kPagesMax = 100;       // × 1000 instances
 constexpr int kMetricPagesMax = 10;  // one page holds 100,800 figures
 constexpr seconds kClockTolerance{5};
@@ -67,6 +69,8 @@ Ec2Provider::Ec2Provider(const Ec2Parts& parts, const config::ScalingGroup& grou
       deployment_(parts.deployment),
       owner_{parts.deployment(), group.name},
       wants_cloudwatch_(names_cloudwatch(group)),
+      pause_(group.zone_pause),
+      pause_max_(group.zone_pause_max),
       visibility_delay_(parts.visibility_delay),
       client_(aws_parts(parts), client_config(config), parts.shared) {}
 
@@ -151,11 +155,45 @@ Task<std::optional<CallFailure>> Ec2Provider::find_zones() {
 }
 
 /// Several subnets of a zone take turns by token, not by a counter: a token that is sent again,
-/// even after a restart, must go where it went before.
-std::string Ec2Provider::subnet_for(const LaunchRequest& request) const {
+/// even after a restart, must go where it went before. A full one is passed over by tokens that
+/// were never sent; when all are full, the first to be tried again has its turn.
+std::string Ec2Provider::subnet_for(const LaunchRequest& request) {
   const auto found = subnets_.find(request.zone);
   if (found == subnets_.end()) return {};
-  return found->second[stable_hash(request.client_token) % found->second.size()];
+  const auto sent = sent_to_.find(request.client_token);
+  if (sent != sent_to_.end()) return sent->second;
+  const std::vector<std::string>& members = found->second;
+  const std::size_t first = stable_hash(request.client_token) % members.size();
+  std::string best;
+  TimePoint best_opens = TimePoint::max();
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const std::string& each = members[(first + i) % members.size()];
+    const auto full = full_subnets_.find(each);
+    const bool closed = full != full_subnets_.end() && full->second.open(clock_.now());
+    const TimePoint opens = closed ? full->second.open_until : TimePoint::min();
+    if (opens >= best_opens) continue;
+    best = each;
+    best_opens = opens;
+  }
+  if (sent_to_.size() >= kSentMax) sent_to_.erase(sent_to_.begin());
+  sent_to_[request.client_token] = best;
+  return best;
+}
+
+/// The zone's other subnets may have addresses left: they are no reason to leave the zone.
+void Ec2Provider::close_subnet(const std::string& subnet, const std::string& zone,
+                               CallFailure& failure) {
+  const TimePoint now = clock_.now();
+  ZoneBreaker& breaker = full_subnets_[subnet];
+  breaker.trip(now, pause_, pause_max_);
+  failure.message =
+      fmt::format("subnet {} gets no launches for {} s: {}", subnet,
+                  std::chrono::ceil<seconds>(breaker.open_until - now).count(), failure.message);
+  const std::vector<std::string>& members = subnets_[zone];
+  failure.zone_has_room = std::any_of(members.begin(), members.end(), [&](const auto& each) {
+    const auto full = full_subnets_.find(each);
+    return full == full_subnets_.end() || !full->second.open(now);
+  });
 }
 
 Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
@@ -171,6 +209,12 @@ Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
   const AwsReply reply = co_await client_.call(std::move(call));
   if (reply.failure) {
     made.failure = failure_of_change(reply);
+    const CallError error = made.failure->error;
+    const bool settled = error != CallError::unknown && error != CallError::transient;
+    if (settled) sent_to_.erase(request.client_token);
+    if (error == CallError::capacity && made.failure->code == kSubnetFull) {
+      close_subnet(subnet, request.zone, *made.failure);
+    }
     if (made.failure->code == "IdempotentParameterMismatch") {
       CallFailure refused = *made.failure;
       made = co_await find_launch(std::move(request), std::move(refused));
@@ -178,10 +222,12 @@ Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
     co_return made;
   }
   std::optional<ReportedInstance> instance = read_launched(reply.body);
+  full_subnets_.erase(subnet);
   if (!instance) {
     made.failure = bad_reply(CallError::unknown, "RunInstances");
     co_return made;
   }
+  sent_to_.erase(request.client_token);
   made.instance = std::move(*instance);
   if (made.instance.zone.empty()) made.instance.zone = request.zone;
   if (made.instance.client_token.empty()) made.instance.client_token = request.client_token;

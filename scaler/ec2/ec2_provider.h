@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "scaler/aws/client.h"
+#include "scaler/breaker.h"
 #include "scaler/ec2/replies.h"
 #include "scaler/ec2/requests.h"
 #include "scaler/provider.h"
@@ -43,8 +44,9 @@ class Ec2Provider final : public Provider {
   /// in the order of the configured subnets. Warns of instances that run for a group of this name
   /// but belong to another deployment.
   Task<std::optional<CallFailure>> start() override;
-  /// A token always goes to the same subnet of its zone. A failure after which an instance may
-  /// exist is CallError::unknown.
+  /// A token always goes to the same subnet of its zone, unless that has no free address: then the
+  /// zone's others take its launches for `zone_pause`, doubled each time up to `zone_pause_max`. A
+  /// failure after which an instance may exist is CallError::unknown.
   Task<LaunchReply> launch(LaunchRequest request) override;
   Task<TerminateReply> terminate(std::string instance) override;
   /// DescribeInstances by its tags, all pages; twice a minute also the status checks, whose failure
@@ -67,7 +69,8 @@ class Ec2Provider final : public Provider {
   Task<LaunchReply> find_launch(LaunchRequest request, CallFailure refused);
   void note_status(std::string error);
   Task<> refresh_status(std::vector<std::string> instances);
-  [[nodiscard]] std::string subnet_for(const LaunchRequest& request) const;
+  [[nodiscard]] std::string subnet_for(const LaunchRequest& request);
+  void close_subnet(const std::string& subnet, const std::string& zone, CallFailure& failure);
   [[nodiscard]] WallTime aws_time() const;
   Task<> read_metrics(std::vector<CpuQuery> queries, CpuReply& reply);
   void keep_cpu(const CpuPage& page, const std::vector<CpuQuery>& queries, CpuReply& reply);
@@ -79,10 +82,14 @@ class Ec2Provider final : public Provider {
   std::function<std::string()> deployment_;
   Owner owner_;
   bool wants_cloudwatch_;
+  Duration pause_;  // of a full subnet
+  Duration pause_max_;
   Duration visibility_delay_;
   aws::Client client_;
   std::vector<std::string> zones_;
   std::map<std::string, std::vector<std::string>> subnets_;  // by zone
+  std::map<std::string, ZoneBreaker> full_subnets_;          // by id: those without free addresses
+  std::map<std::string, std::string> sent_to_;  // subnets by token, of launches not settled
   std::set<std::string> impaired_;
   std::set<std::string> detailed_;  // with detailed monitoring
   std::string status_error_;

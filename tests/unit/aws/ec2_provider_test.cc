@@ -3,6 +3,7 @@
 namespace lbd::scaler::ec2 {
 namespace {
 
+using std::chrono::minutes;
 using std::chrono::seconds;
 
 TEST_F(Ec2Test, StartFindsTheZonesInTheOrderOfTheConfiguredSubnets) {
@@ -120,6 +121,58 @@ TEST_F(Ec2Test, NoCapacityIsSaidAtOnceAndNeverAskedAgainInThatZone) {
   EXPECT_EQ(reply.failure->error, CallError::capacity);
   EXPECT_EQ(http.requests.size(), 1U);
   EXPECT_EQ(counted("RunInstances", "InsufficientInstanceCapacity"), 1U);
+}
+
+TEST_F(Ec2Test, AFullSubnetIsPassedOverAndTheOthersOfItsZoneAreNot) {
+  group.zone_pause = minutes(3);
+  group.zone_pause_max = minutes(30);
+  make();
+  start();
+  push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+  const LaunchReply full = launch("us-east-1a", "t-0");
+  ASSERT_TRUE(full.failure);
+  EXPECT_EQ(full.failure->error, CallError::capacity);
+  EXPECT_TRUE(full.failure->zone_has_room);
+  const std::string closed = parameter(0, "SubnetId");
+  EXPECT_TRUE(full.failure->message.starts_with("subnet " + closed + " gets no launches for 180 s"))
+      << full.failure->message;
+  const std::string other = closed == "subnet-a" ? "subnet-a2" : "subnet-a";
+  for (std::size_t i = 1; i <= 8; ++i) {
+    push(200, run_reply("i-1"));
+    clock.advance(seconds(1));
+    EXPECT_FALSE(launch("us-east-1a", fmt::format("t-{}", i)).failure);
+    EXPECT_EQ(parameter(i, "SubnetId"), other);
+  }
+  push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+  EXPECT_FALSE(launch("us-east-1a", "t-9").failure->zone_has_room) << "both are full now";
+  clock.advance(minutes(3));
+  std::set<std::string> used;
+  for (std::size_t i = 10; i <= 18; ++i) {
+    push(200, run_reply("i-1"));
+    clock.advance(seconds(1));
+    EXPECT_FALSE(launch("us-east-1a", fmt::format("t-{}", i)).failure);
+    used.insert(parameter(i, "SubnetId"));
+  }
+  EXPECT_EQ(used.size(), 2U) << "tried again after the pause";
+}
+
+TEST_F(Ec2Test, ATokenThatWasSentStaysWithItsSubnetWhenThatIsFull) {
+  start();
+  for (int i = 0; i < 3; ++i) push_lost();
+  EXPECT_EQ(launch("us-east-1a", "t-0").failure->error, CallError::unknown);
+  const std::string subnet = parameter(0, "SubnetId");
+  http.requests.clear();
+  std::string closed;
+  for (int i = 1; closed != subnet && i < 20; ++i) {  // until the same one says that it is full
+    clock.advance(minutes(10));
+    push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+    (void)launch("us-east-1a", fmt::format("t-{}", i));
+    closed = parameter(http.requests.size() - 1, "SubnetId");
+  }
+  ASSERT_EQ(closed, subnet);
+  push(200, run_reply("i-1"));
+  EXPECT_FALSE(launch("us-east-1a", "t-0").failure);
+  EXPECT_EQ(parameter(http.requests.size() - 1, "SubnetId"), subnet);
 }
 
 TEST_F(Ec2Test, AThrottledLaunchIsTriedThreeTimesAndIsKnownNotToHaveHappened) {

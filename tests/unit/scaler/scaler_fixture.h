@@ -23,6 +23,8 @@ struct Cloud {
   std::vector<std::string> zones{"a", "b", "c"};
   std::vector<ReportedInstance> instances;
   std::string closed_zone;
+  std::string full_zone;  // parts of it have no room: so many launches there fail
+  int room_after = 0;     // … and the last of them says that no part has
   double cpu = 0.5;
   std::map<std::string, double> cpu_of;  // by instance, where it is another
   std::optional<TimePoint> cpu_minute;   // the only figures are the means of the minute up to here
@@ -30,6 +32,7 @@ struct Cloud {
   std::optional<Duration> cpu_metered;
   std::map<std::string, Duration> cpu_metered_of;  // by instance, where it is another
   int launches = 0;
+  int launches_lost = 0;     // so many more get no answer and have no effect
   bool unreachable = false;  // no call is answered
 };
 
@@ -45,6 +48,17 @@ class InstantProvider final : public Provider {
   Task<LaunchReply> launch(LaunchRequest request) override {
     LaunchReply reply;
     ++cloud_.launches;
+    if (cloud_.launches_lost > 0) {
+      --cloud_.launches_lost;
+      reply.failure = CallFailure{CallError::unknown, "Timeout", "no answer"};
+      co_return reply;
+    }
+    if (cloud_.room_after > 0 && request.zone == cloud_.full_zone) {
+      --cloud_.room_after;
+      reply.failure = CallFailure{CallError::capacity, "InsufficientFreeAddressesInSubnet",
+                                  "subnet-a is full", cloud_.room_after > 0};
+      co_return reply;
+    }
     if (request.zone == cloud_.closed_zone) {
       reply.failure = CallFailure{CallError::capacity, "InsufficientInstanceCapacity", "none"};
       co_return reply;
