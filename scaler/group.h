@@ -45,6 +45,13 @@ class Group {
     std::uint64_t late_version = 0;  // of the late figures the series was made of
     TimePoint joined{};              // see PolicyView
   };
+  /// What a change of the number wanted has set going; cooldowns begin at its end.
+  struct Activity {
+    bool open = false;
+    bool cut_short = false;      // its launches failed, and go on being tried
+    std::uint64_t failures = 0;  // failed launches before it
+    std::optional<TimePoint> finished;
+  };
   struct CpuFigure {
     double ratio = 0;
     TimePoint at{};
@@ -73,6 +80,7 @@ class Group {
   void act(const Recommendation& advice, const FleetStep& step);
   [[nodiscard]] Batch plan_of(Decision& decision, const FleetStep& step, const std::string& token);
   void carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision);
+  void open_activity();
   void track_activity();
   void publish();
   void publish_saved();
@@ -151,8 +159,7 @@ class Group {
   std::uint32_t start_failures_ = 0;
   std::uint32_t describe_failures_ = 0;
 
-  bool activity_open_ = false;
-  std::optional<TimePoint> activity_finished_;
+  Activity activity_;
   std::optional<TimePoint> paused_until_;
   std::size_t counted_last_ = 0;
   TimePoint counted_changed_{};

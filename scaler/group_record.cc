@@ -65,7 +65,7 @@ GroupState Group::make_state() const {
     if (!at) return std::nullopt;
     return std::chrono::time_point_cast<WallTime::duration>(wall + (*at - now));
   };
-  const auto finished = activity_open_ ? std::nullopt : wall_at(activity_finished_);
+  const auto finished = activity_.open ? std::nullopt : wall_at(activity_.finished);
   return {config_.name, fleet_.desired(), finished, wall_at(paused_until_)};
 }
 

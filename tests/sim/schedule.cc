@@ -98,6 +98,7 @@ struct Incarnation {
     made.trial_wait = seconds(5);
     made.trial_again = seconds(12);
     made.lost_shown = seconds(10);
+    made.account_hold = made.admin_hold = {seconds(3), seconds(20)};
     return made;
   }
 
@@ -141,10 +142,17 @@ config::ScalingGroup make_group(Rng& rng) {
   track.scale_out_for = seconds(4);
   track.scale_in_for = seconds(10);
   track.period = track.scale_in_period = out.period;
-  if (rng.below(2) == 0) {
-    group.policies = {track};
-  } else {
-    group.policies = {out, in};
+  switch (rng.below(4)) {
+    case 0:
+    case 1:
+      group.policies = {track};
+      break;
+    case 2:
+      out.kind = in.kind = config::PolicyKind::simple;
+      group.policies = {out, in};
+      break;
+    default:
+      group.policies = {out, in};
   }
   return group;
 }
@@ -157,6 +165,9 @@ Faults make_faults(Rng& rng) {
   faults.refused = maybe(0.2);
   faults.throttled = maybe(0.2);
   faults.capacity = maybe(0.4);
+  faults.denied = maybe(1);
+  faults.invalid = maybe(1);
+  faults.quota = maybe(1);
   faults.never_boots = maybe(0.3);
   faults.sick = maybe(0.2);
   faults.dies = maybe(0.7);
@@ -211,7 +222,8 @@ class Schedule {
     }
     if (!cloud_->violation()) check_calm();
     end();
-    return {cloud_->violation(), cloud_->launches, cloud_->terminations, crashes_};
+    return {cloud_->violation(), cloud_->launches, cloud_->terminations, crashes_,
+            cloud_->launches_forbidden};
   }
 
  private:

@@ -300,10 +300,34 @@ void SimCloud::go_blind(Duration passed) {
   say("every check fails from here");
 }
 
+/// What an admin must put right, and does before long.
+void SimCloud::begin_spell(Duration passed) {
+  if (clock_.now() < spell_until_) return;
+  spell_ = CallError::none;
+  if (strikes(faults.denied, passed)) spell_ = CallError::denied;
+  if (strikes(faults.invalid, passed)) spell_ = CallError::invalid;
+  if (strikes(faults.quota, passed)) spell_ = CallError::account_limit;
+  if (spell_ == CallError::none) return;
+  spell_until_ = clock_.now() + seconds(5) + within(seconds(20));
+  say(fmt::format("{} from here", scaler::call_error_name(spell_)));
+}
+
+std::optional<CallFailure> SimCloud::forbidden(bool launch) {
+  if (clock_.now() >= spell_until_ || spell_ == CallError::none) return std::nullopt;
+  if (launch) ++launches_forbidden[spell_];
+  if (spell_ == CallError::denied) return CallFailure{spell_, "UnauthorizedOperation", "not you"};
+  if (!launch) return std::nullopt;
+  if (spell_ == CallError::invalid) {
+    return CallFailure{spell_, "InvalidLaunchTemplateId.NotFound", "no such template"};
+  }
+  return CallFailure{spell_, "VcpuLimitExceeded", "no more than these"};
+}
+
 void SimCloud::step(Duration passed) {
   const TimePoint now = clock_.now();
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
   go_blind(passed);
+  begin_spell(passed);
   if (strikes(faults.zone_dies, passed) && dead_zones_.empty()) {
     const std::string& zone = zones[rng_.below(static_cast<std::uint32_t>(zones.size()))];
     dead_zones_[zone] = now + seconds(10) + within(seconds(60));
@@ -339,12 +363,14 @@ void SimCloud::heal() {
   left.ignores_tokens = faults.ignores_tokens;
   faults = left;
   blind_until_ = std::min(blind_until_, clock_.now());
+  spell_until_ = std::min(spell_until_, clock_.now());
   dead_zones_.clear();
 }
 
 // ---- the line between
 
-std::optional<CallFailure> SimProvider::refusal() {
+std::optional<CallFailure> SimProvider::refusal(bool launch) {
+  if (std::optional<CallFailure> forbidden = cloud_.forbidden(launch)) return forbidden;
   if (cloud_.chance(cloud_.faults.throttled)) {
     return CallFailure{CallError::throttled, "RequestLimitExceeded", "slow down"};
   }
@@ -365,7 +391,7 @@ Task<scaler::LaunchReply> SimProvider::launch(scaler::LaunchRequest request) {
   const TimePoint arrives = clock_.now() + cloud_.within(milliseconds(800));
   const bool cut = co_await life_.crashed.wait_until(clock_, arrives);
   const bool sent = !cut || cloud_.chance(0.5);
-  if (sent) reply.failure = refusal();
+  if (sent) reply.failure = refusal(true);
   if (sent && !reply.failure) reply = cloud_.run(request);
   const TimePoint answered = clock_.now() + cloud_.within(milliseconds(2500));
   co_await life_.crashed.wait_until(clock_, answered);
