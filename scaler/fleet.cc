@@ -229,6 +229,7 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
         now + std::min(hold.least * (std::int64_t{1} << std::min(holds_, 16u)), hold.most);
     ++holds_;
     hold_reason_ = instance->reason;
+    hold_word_ = failure.error == CallError::account_limit ? "quota" : "held";
   }
   settle_launch(*instance, IntentState::failed);
   launch_failed(*instance, call_error_name(failure.error));

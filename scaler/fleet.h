@@ -256,6 +256,7 @@ class Fleet {
   std::string mass_failure_;
   bool braked_ = false;  // a mass failure, and no new instance has passed since
   std::string hold_reason_;
+  std::string_view hold_word_ = "held";
   bool observed_ = false;
 };
 

@@ -280,16 +280,20 @@ TEST_F(Ec2Test, ThrottlingAfterARenewalIsStillRetried) {
   EXPECT_FALSE(describe().failure);
 }
 
-TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
-  start();
-  const WallTime theirs = clock.wall() + std::chrono::minutes(20);
-  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
-  const std::time_t time = std::chrono::system_clock::to_time_t(theirs);
+std::string http_date(WallTime at) {
+  const std::time_t time = std::chrono::system_clock::to_time_t(at);
   char date[40];
   std::tm parts_of{};
   gmtime_r(&time, &parts_of);
   std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts_of);
-  refused.headers.emplace_back("date", date);
+  return date;
+}
+
+TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
+  start();
+  const WallTime theirs = clock.wall() + std::chrono::minutes(20);
+  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
+  refused.headers.emplace_back("date", http_date(theirs));
   http.script.push_back(refused);
   push(200, describe_reply(""));
   push(200, describe_reply(""));
@@ -299,6 +303,37 @@ TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
   const std::string expected = aws::basic_time(std::chrono::floor<seconds>(theirs));
   EXPECT_EQ(header_of(http.requests[1], "x-amz-date"), expected);
   EXPECT_EQ(header_of(http.requests[2], "x-amz-date"), expected);
+}
+
+TEST_F(Ec2Test, ACorrectedClockIsWhatTheExpiryOfTheCredentialsIsJudgedBy) {
+  machine.variables["AWS_CREDENTIAL_EXPIRATION"] = aws::iso_time(clock.wall() + minutes(32));
+  start();
+  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
+  refused.headers.emplace_back("date", http_date(clock.wall() + minutes(20)));
+  http.script.push_back(refused);
+  push(200, describe_reply(""));
+  EXPECT_FALSE(describe().failure);
+  machine.variables["AWS_ACCESS_KEY_ID"] = "NEW";
+  clock.advance(seconds(61));  // eleven minutes are left, by AWS's clock
+  push(200, describe_reply(""));
+  EXPECT_FALSE(describe().failure);
+  EXPECT_NE(header_of(http.requests.back(), "authorization").find("=NEW/"), std::string::npos);
+}
+
+TEST_F(Ec2Test, EveryAttemptIsTimed) {
+  start();
+  parts.shared->times.clear();
+  push(503, error_reply("RequestLimitExceeded"));
+  push(200, describe_reply(""));
+  describe();
+  const aws::CallTimes& times = parts.shared->times.at({"ec2", "DescribeInstances"});
+  EXPECT_EQ(times.buckets.at(0), 2U);
+  aws::CallTimes one;
+  one.record(std::chrono::milliseconds(100));  // a bound belongs to its bucket
+  one.record(minutes(1));
+  EXPECT_EQ(one.buckets.at(3), 1U);
+  EXPECT_EQ(one.buckets.back(), 1U);
+  EXPECT_DOUBLE_EQ(one.sum, 60.1);
 }
 
 TEST_F(Ec2Test, MoreThanFiveLaunchesAtOnceAreSpacedHalfASecond) {
