@@ -142,6 +142,7 @@ config::ScalingGroup make_group(Rng& rng) {
   track.scale_out_for = seconds(4);
   track.scale_in_for = seconds(10);
   track.period = track.scale_in_period = out.period;
+  if (rng.below(3) == 0) group.provider = config::Ec2Provider{};  // CPU figures that come late
   switch (rng.below(4)) {
     case 0:
     case 1:
@@ -198,6 +199,8 @@ class Schedule {
     cloud_->launches_twice = options.launches_twice;
     cloud_->blames_all = options.blames_all;
     cloud_->faults = make_faults(rng_);
+    if (options.blames_all) cloud_->faults.blind = 1;  // a canary of rare events proves little
+    cloud_->late_cpu = std::holds_alternative<config::Ec2Provider>(group_.provider);
   }
 
   ~Schedule() {
@@ -208,7 +211,8 @@ class Schedule {
   Schedule& operator=(const Schedule&) = delete;
 
   ScheduleResult run() {
-    cloud_->say(fmt::format("min {} max {}", group_.min, group_.max));
+    cloud_->say(fmt::format("min {} max {}{}", group_.min, group_.max,
+                            cloud_->late_cpu ? ", late figures" : ""));
     begin();
     weather(kStormLasts, true);
     cloud_->heal();
@@ -319,7 +323,8 @@ class Schedule {
     if (cloud_->chance(0.5)) {
       cloud_->say("reload with a changed provider");
       auto& provider = config_.scaling_groups["web"].provider;
-      std::get<config::ProcessProvider>(provider).cpu_share += 1;
+      if (auto* process = std::get_if<config::ProcessProvider>(&provider)) process->cpu_share += 1;
+      if (auto* ec2 = std::get_if<config::Ec2Provider>(&provider)) ec2->tags["reload"] += "!";
       alive_->scaler.apply(config_);
       return;
     }

@@ -15,6 +15,8 @@ using std::chrono::seconds;
 
 constexpr Duration kBlindKnown = seconds(8);  // what was drained before it was decided seeing
 constexpr Duration kEndedShown = seconds(40);
+constexpr Duration kMeteredLag = seconds(3);
+constexpr Duration kMeteredKept = seconds(40);
 constexpr Duration kJustDown = seconds(30);  // it recovered while it was already being replaced
 
 }  // namespace
@@ -132,6 +134,7 @@ const SimInstance& SimCloud::boot(const scaler::LaunchRequest& request) {
   made.launched = clock_.wall();
   made.boots = !chance(faults.never_boots);
   made.sick = chance(faults.sick);
+  made.metered_every = chance(0.5) ? seconds(8) : seconds(4);
   made.drain_takes = within(Duration(group_.drain_deadline) * 5 / 4);
   ++launches;
   say(fmt::format("launched {} in {} ({})", made.id, made.zone, made.token));
@@ -210,14 +213,38 @@ scaler::DescribeReply SimCloud::describe() {
 scaler::CpuReply SimCloud::cpu() {
   scaler::CpuReply reply;
   const std::uint32_t share = serving();
+  const TimePoint now = clock_.now();
   for (const auto& [id, each] : instances_) {
     if (each.state != ReportedState::running) continue;
-    const bool works = healthy(each) && each.published && !each.draining_since;
-    double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
-    ratio = std::max(0.0, ratio + faults.cpu_noise * (rng_.unit() - 0.5));
-    reply.samples.push_back({id, ratio, clock_.now()});
+    if (!late_cpu) {
+      reply.samples.push_back({id, cpu_of(each, share), now});
+      continue;
+    }
+    for (const auto& [until, mean] : each.metered) {
+      if (until + kMeteredLag > now) continue;
+      reply.samples.push_back({id, mean.first / mean.second, until, each.metered_every});
+    }
   }
   return reply;
+}
+
+double SimCloud::cpu_of(const SimInstance& each, std::uint32_t share) {
+  const bool works = healthy(each) && each.published && !each.draining_since;
+  const double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
+  return std::max(0.0, ratio + faults.cpu_noise * (rng_.unit() - 0.5));
+}
+
+void SimCloud::meter() {
+  const TimePoint now = clock_.now();
+  const std::uint32_t share = serving();
+  for (auto& [id, each] : instances_) {
+    if (each.state != ReportedState::running) continue;
+    const auto spans = (now.time_since_epoch() - Duration(1)) / each.metered_every + 1;
+    auto& [sum, count] = each.metered[TimePoint(spans * each.metered_every)];
+    sum += cpu_of(each, share);
+    ++count;
+    std::erase_if(each.metered, [&](const auto& span) { return span.first < now - kMeteredKept; });
+  }
 }
 
 // ---- the balancer's side
@@ -326,6 +353,7 @@ std::optional<CallFailure> SimCloud::forbidden(bool launch) {
 void SimCloud::step(Duration passed) {
   const TimePoint now = clock_.now();
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
+  if (late_cpu) meter();
   go_blind(passed);
   begin_spell(passed);
   if (strikes(faults.zone_dies, passed) && dead_zones_.empty()) {

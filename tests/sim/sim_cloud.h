@@ -65,7 +65,9 @@ struct SimInstance {
   std::optional<TimePoint> draining_since;  // as published to the balancer
   Duration drain_takes{};
   bool published = false;
-  std::uint32_t gaps = 0;  // reports in a row it was missing from
+  std::uint32_t gaps = 0;    // reports in a row it was missing from
+  Duration metered_every{};  // as CloudWatch has some each minute and some every five
+  std::map<TimePoint, std::pair<double, int>> metered;  // by the end of each span: sum and count
 
   [[nodiscard]] bool alive() const {
     return state == scaler::ReportedState::pending || state == scaler::ReportedState::running;
@@ -84,6 +86,7 @@ class SimCloud {
   bool launches_twice = false;  // the canary's: every launch makes two
   bool blames_all = false;      // the canary's: whoever fails a check is called impaired
   bool verbose = false;
+  bool late_cpu = false;  // CPU figures are means of spans, told some seconds after their end
   std::vector<std::string> zones{"a", "b", "c"};
 
   // ---- the provider's side
@@ -129,6 +132,8 @@ class SimCloud {
   void check_terminate(const SimInstance& instance);
   void check_blind(const SimInstance& instance);
   void check(SimInstance& instance, scaler::InstanceDemand& row);
+  [[nodiscard]] double cpu_of(const SimInstance& instance, std::uint32_t share);
+  void meter();
   void go_blind(Duration passed);
   void begin_spell(Duration passed);
   const SimInstance& boot(const scaler::LaunchRequest& request);
