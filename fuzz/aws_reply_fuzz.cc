@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "fuzz/require.h"
 #include "scaler/aws/client.h"
@@ -40,8 +41,14 @@ void read_as_answer(const std::string& text, int status) {
   if (const auto subnets = scaler::ec2::read_subnets(read.body)) {
     for (const auto& each : *subnets) require(!each.zone.empty(), "a subnet without zone");
   }
-  for (const auto& each : scaler::ec2::read_cpu(read.body)) {
-    require(std::isfinite(each.ratio) && each.ratio >= 0, "an impossible CPU ratio");
+  const std::vector<scaler::ec2::CpuQuery> asked{{"i-1", scaler::ec2::kDetailedPeriod},
+                                                 {"i-2", scaler::ec2::kBasicPeriod}};
+  if (const auto page = scaler::ec2::read_cpu(read.body, asked)) {
+    for (const auto& each : page->points) {
+      require(std::isfinite(each.ratio) && each.ratio >= 0, "an impossible CPU ratio");
+      require(each.query < asked.size(), "a figure nobody asked for");
+      require(each.until - each.from == asked[each.query].period, "a figure of another span");
+    }
   }
   (void)scaler::ec2::read_impaired(read.body);
   (void)scaler::ec2::read_identity(read.body);

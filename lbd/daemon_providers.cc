@@ -133,9 +133,12 @@ void Providers::collect(control::Families& out) const {
     const std::vector<control::Label> labels{
         {"service", key.service}, {"action", key.action}, {"code", key.code}};
     out.counter("lbd_aws_requests_total", "Requests to AWS, by result.", labels,
-                static_cast<double>(count.attempts));
-    out.counter("lbd_aws_request_seconds_total", "Time spent waiting for AWS.", labels,
-                std::chrono::duration<double>(count.total).count());
+                static_cast<double>(count));
+  }
+  for (const auto& [key, times] : ec2_.shared->times) {
+    out.histogram("lbd_aws_request_seconds", "From a request to AWS to its answer.",
+                  {{"service", key.first}, {"action", key.second}},
+                  {aws::kCallBounds, times.buckets, times.sum});
   }
 }
 

@@ -27,18 +27,14 @@ bool alive(ReportedState state) {
   return state == ReportedState::pending || state == ReportedState::running;
 }
 
-struct Hold {
-  Duration least;
-  Duration most;
-};
-Hold hold_for(CallError error) {
+LaunchHold hold_for(CallError error, const FleetTimings& timings) {
   switch (error) {
     case CallError::account_limit:
-      return {minutes(1), minutes(10)};
+      return timings.account_hold;
     case CallError::throttled:
-      return {seconds(2), minutes(1)};
+      return timings.throttled_hold;
     default:
-      return {seconds(30), minutes(5)};  // denied, invalid: an admin must act
+      return timings.admin_hold;
   }
 }
 
@@ -226,13 +222,14 @@ void Fleet::launch_answered(const std::string& token, const LaunchReply& reply, 
     return;
   }
   if (failure.error == CallError::capacity) {
-    trip(instance->zone, now, instance->reason);
+    if (!failure.zone_has_room) trip(instance->zone, now, instance->reason);
   } else {
-    const Hold hold = hold_for(failure.error);
+    const LaunchHold hold = hold_for(failure.error, timings_);
     launches_held_until_ =
         now + std::min(hold.least * (std::int64_t{1} << std::min(holds_, 16u)), hold.most);
     ++holds_;
     hold_reason_ = instance->reason;
+    hold_word_ = failure.error == CallError::account_limit ? "quota" : "held";
   }
   settle_launch(*instance, IntentState::failed);
   launch_failed(*instance, call_error_name(failure.error));

@@ -73,6 +73,12 @@ struct Instance {
   std::uint32_t missing = 0;         // describes in a row without it
 };
 
+/// How long launches wait after a refusal, twice as long each time in a row.
+struct LaunchHold {
+  Duration least{};
+  Duration most{};
+};
+
 /// Times that are not the admin's to set; tests and the simulation shorten them.
 struct FleetTimings {
   Duration visibility = std::chrono::seconds(30);  // until a launch surely shows in describe
@@ -84,6 +90,9 @@ struct FleetTimings {
   Duration lost_shown = std::chrono::minutes(2);
   Duration trial_wait = std::chrono::minutes(2);    // mass failure at the maximum: until one goes
   Duration trial_again = std::chrono::minutes(10);  // between launches that only try
+  LaunchHold account_hold{std::chrono::minutes(1), std::chrono::minutes(10)};
+  LaunchHold throttled_hold{std::chrono::seconds(2), std::chrono::minutes(1)};
+  LaunchHold admin_hold{std::chrono::seconds(30), std::chrono::minutes(5)};  // denied, invalid
   std::uint32_t missing_max = 3;
 };
 
@@ -247,6 +256,7 @@ class Fleet {
   std::string mass_failure_;
   bool braked_ = false;  // a mass failure, and no new instance has passed since
   std::string hold_reason_;
+  std::string_view hold_word_ = "held";
   bool observed_ = false;
 };
 

@@ -289,7 +289,7 @@ FleetStep Fleet::trial_step(const FleetCounts& counts, TimePoint now) const {
 FleetStep Fleet::launch_step(const FleetCounts& counts, TimePoint now) const {
   if (now < launches_held_until_) {
     return step(
-        StepKind::none, "held",
+        StepKind::none, hold_word_,
         fmt::format("{} wanted, {} there; launches wait: {}", desired_, counts.good, hold_reason_));
   }
   std::string zone = launch_zone(now);

@@ -9,6 +9,8 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr Duration kLateMax = std::chrono::minutes(10);  // CloudWatch: see fresh_for
+
 Duration warm_up_of(const config::Policy& policy, const config::ScalingGroup& group) {
   return policy.warm_up ? Duration(*policy.warm_up) : Duration(group.warm_up);
 }
@@ -39,7 +41,7 @@ void Group::configure(const config::ScalingGroup& config) {
       std::clamp(desired, config_.min, std::max(config_.min, config_.max));
   if (bounded == desired) return;
   fleet_.set_desired(bounded);
-  activity_open_ = true;
+  open_activity();
   Batch batch;
   batch.decisions.push_back(
       make_decision("bounds",
@@ -53,14 +55,16 @@ void Group::configure(const config::ScalingGroup& config) {
 void Group::watch_policies() {
   std::vector<Watched> next;
   for (const config::Policy& policy : config_.policies) {
-    Watched fresh{policy, Series(span_of(policy)), 0, {}, 0, {}};
+    // By figures that come late for some, scale-in looks further back than scale-out.
+    const bool late = policy.signal == config::Signal::cpu;
+    Watched fresh{policy, Series(span_of(policy) + (late ? kLateMax : Duration(0))), 0, {}, 0, {}};
     for (const Watched& old : watched_) {
       if (old.policy.name == policy.name && old.policy.signal == policy.signal &&
           old.policy.statistic == policy.statistic) {
         fresh.series.take_over(old.series);
         fresh.counted = old.counted;
-        fresh.measured_at = old.measured_at;
-        fresh.measured_of = old.measured_of;
+        fresh.late = old.late;
+        fresh.late_version = old.late_version;
         fresh.joined = old.joined;
       }
     }
@@ -100,7 +104,7 @@ void Group::restore(const SavedGroup& saved) {
   if (saved.state) {
     desired = saved.state->desired;
     if (saved.state->activity_finished) {
-      activity_finished_ = now - std::max<Duration>(wall - *saved.state->activity_finished, {});
+      activity_.finished = now - std::max<Duration>(wall - *saved.state->activity_finished, {});
     }
     if (saved.state->paused_until && *saved.state->paused_until > wall) {
       paused_until_ = now + (*saved.state->paused_until - wall);
@@ -113,7 +117,7 @@ void Group::restore(const SavedGroup& saved) {
   fleet_.restore(saved.live, now);
   counted_changed_ = now;
   last_request_ = now;
-  activity_open_ = !activity_finished_;
+  if (!activity_.finished) open_activity();
 }
 
 /// Without the plan nothing may be launched or ended, but what runs can be found and served.
@@ -164,8 +168,8 @@ GroupView Group::view() const {
   view.max = config_.max;
   view.present = counts.good + counts.unhealthy;
   view.shrinking = counts.draining + counts.terminating > 0;
-  view.activity_open = activity_open_;
-  view.activity_finished = activity_finished_;
+  view.activity_open = activity_.open || (activity_.cut_short && counts.coming > 0);
+  view.activity_finished = activity_.finished;
   view.changed_at = counted_changed_;
   view.cooldown = Duration(config_.cooldown);
   view.unserved = unserved_;
@@ -176,7 +180,7 @@ GroupView Group::view() const {
     policy.policy = &each.policy;
     policy.series = &each.series;
     policy.counted = each.counted;
-    policy.measured_at = each.measured_at;
+    policy.late = each.late;
     policy.joined = each.joined;
     policy.warming = counts.coming > 0 || each.counted < counts.serving ||
                      (counts.warming > 0 && warm_up > Duration(0));
@@ -223,14 +227,14 @@ void Group::act(const Recommendation& advice, const FleetStep& step) {
     token = client_token({parts_.store.identity(), config_.name, decision.id, step.zone, 0});
   }
   const std::uint32_t before = fleet_.desired();
-  const bool open_before = activity_open_;
+  const Activity activity_before = activity_;
   fleet_.set_desired(advice.desired);
-  activity_open_ = activity_open_ || resized;
+  if (resized) open_activity();
   Batch batch = plan_of(decision, step, token);
   if (resized) batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
-    activity_open_ = open_before;
+    activity_ = activity_before;
     return;
   }
   for (const Intent& each : batch.intents) {
@@ -288,7 +292,7 @@ void Group::carry_out(const FleetStep& step, const std::string& token, std::uint
       break;
     case StepKind::launch:
     case StepKind::launch_again: {
-      const bool fail_over = step.kind == StepKind::launch && step.word != "rebalance";
+      const bool fail_over = step.word != "rebalance";
       fleet_.launch_started(token, step.zone, now);
       calls_.spawn(launch(Attempt{token, step.zone, decision, 0, fail_over}));
       break;
@@ -310,7 +314,16 @@ void Group::carry_out(const FleetStep& step, const std::string& token, std::uint
   }
 }
 
-/// An activity ends when the fleet is what was wanted; simple policies' cooldowns start then.
+void Group::open_activity() {
+  activity_.open = true;
+  activity_.cut_short = false;
+  activity_.failures = fleet_.measures().failed_launches();
+}
+
+/// An activity ends when the fleet is what was wanted; simple policies' cooldowns start then. It
+/// ends, too, when nothing is under way any more because a launch failed (a failed activity of EC2
+/// Auto Scaling's): or no simple policy could act for as long as there is no capacity. Launches go
+/// on being tried; one that succeeds later is what the next cooldown is counted from.
 void Group::track_activity() {
   const TimePoint now = parts_.clock.now();
   const std::size_t counted = fleet_.counted(now, Duration(config_.warm_up)).size();
@@ -318,13 +331,15 @@ void Group::track_activity() {
     counted_last_ = counted;
     counted_changed_ = now;
   }
-  if (!activity_open_) return;
+  if (!activity_.open && !activity_.cut_short) return;
   const FleetCounts counts = fleet_.count();
-  const bool done = counts.good == fleet_.desired() && counts.coming == 0 && counts.draining == 0 &&
-                    counts.terminating == 0;
-  if (!done) return;
-  activity_open_ = false;
-  activity_finished_ = now;
+  if (counts.coming > 0 || counts.draining > 0 || counts.terminating > 0) return;
+  const bool done = counts.good == fleet_.desired();
+  const bool failed = activity_.open && fleet_.measures().failed_launches() > activity_.failures;
+  if (!done && !failed) return;
+  activity_.open = false;
+  activity_.cut_short = !done;
+  activity_.finished = now;
   unsaved_.groups.push_back(make_state());
 }
 
@@ -397,13 +412,13 @@ Outcome<void> Group::set_desired(std::uint32_t desired, std::string_view by) {
   Batch batch;
   batch.decisions.push_back(make_decision(
       "set_desired", fmt::format("desired {} -> {}: set by {}", before, desired, by), true));
-  const bool open_before = activity_open_;
+  const Activity activity_before = activity_;
   fleet_.set_desired(desired);
-  activity_open_ = true;
+  open_activity();
   batch.groups.push_back(make_state());
   if (!commit(batch)) {
     fleet_.set_desired(before);
-    activity_open_ = open_before;
+    activity_ = activity_before;
     return failure(store_error_);
   }
   return {};

@@ -41,15 +41,26 @@ class Group {
     config::Policy policy;
     Series series;
     std::uint32_t counted = 0;
-    /// Where the series ends, when its figures come minutes late; absent: now.
-    std::optional<TimePoint> measured_at;
-    std::size_t measured_of = 0;  // instances in that newest late figure
-    TimePoint joined{};           // see PolicyView
+    std::optional<LateEnd> late;     // where the series ends, see PolicyView
+    std::uint64_t late_version = 0;  // of the late figures the series was made of
+    TimePoint joined{};              // see PolicyView
+  };
+  /// What a change of the number wanted has set going; cooldowns begin at its end.
+  struct Activity {
+    bool open = false;
+    bool cut_short = false;      // its launches failed, and go on being tried
+    std::uint64_t failures = 0;  // failed launches before it
+    std::optional<TimePoint> finished;
   };
   struct CpuFigure {
     double ratio = 0;
     TimePoint at{};
     Duration span{};
+  };
+  struct CpuPast {  // of one instance, from one source
+    CpuFigure newest;
+    std::vector<CpuFigure> late;  // those with a span, oldest first; of the last kLatePast
+    [[nodiscard]] const CpuFigure* covering(TimePoint at) const;  // nullptr: none in `late` does
   };
   struct Attempt {  // one launch call
     std::string token;
@@ -69,6 +80,7 @@ class Group {
   void act(const Recommendation& advice, const FleetStep& step);
   [[nodiscard]] Batch plan_of(Decision& decision, const FleetStep& step, const std::string& token);
   void carry_out(const FleetStep& step, const std::string& token, std::uint64_t decision);
+  void open_activity();
   void track_activity();
   void publish();
   void publish_saved();
@@ -93,10 +105,11 @@ class Group {
   void hear_demand();
   void feed_signals();
   void feed(Watched& watched);
+  void keep_late(CpuPast& past, const CpuFigure& figure);
   void feed_late(Watched& watched, const std::vector<const Instance*>& counted);
   [[nodiscard]] bool is_late(const Watched& watched,
                              const std::vector<const Instance*>& counted) const;
-  [[nodiscard]] const CpuFigure* cpu_figure(const std::string& instance) const;
+  [[nodiscard]] const CpuPast* cpu_past(const std::string& instance) const;
   [[nodiscard]] std::optional<double> cpu_of(const std::string& instance) const;
   struct Figure {
     double value = 0;
@@ -129,7 +142,8 @@ class Group {
   std::vector<InstanceDemand> demand_;
   std::uint64_t unserved_ = 0;
   TimePoint last_request_{};
-  std::map<std::string, std::map<config::CpuSource, CpuFigure>> cpu_;
+  std::map<std::string, std::map<config::CpuSource, CpuPast>> cpu_;
+  std::uint64_t late_version_ = 0;  // counts the late figures that came
   std::vector<Verdict> verdicts_;
   TaskGroup calls_;
 
@@ -145,8 +159,7 @@ class Group {
   std::uint32_t start_failures_ = 0;
   std::uint32_t describe_failures_ = 0;
 
-  bool activity_open_ = false;
-  std::optional<TimePoint> activity_finished_;
+  Activity activity_;
   std::optional<TimePoint> paused_until_;
   std::size_t counted_last_ = 0;
   TimePoint counted_changed_{};

@@ -11,6 +11,9 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+/// In one tick; breakers end it long before, unless they are set to close after a second.
+constexpr std::uint32_t kFailOversMax = 15;
+
 Duration retry_after(std::uint32_t failures, Duration least) {
   return std::min<Duration>(least * (std::int64_t{1} << std::min(failures, 6u)), minutes(1));
 }
@@ -81,23 +84,20 @@ Task<> Group::read_cpu() {
   reading_cpu_ = false;
   if (stopped_) co_return;
   cpu_next_ = parts_.clock.now() + provider_->describe_interval();
-  if (reply.failure) {
-    call_failed("cpu", *reply.failure);
-    co_return;
-  }
+  if (reply.failure) call_failed("cpu", *reply.failure);
   const auto source = std::holds_alternative<config::Ec2Provider>(config_.provider)
                           ? config::CpuSource::cloudwatch
                           : config::CpuSource::provider;
   for (const CpuSample& each : reply.samples) report_cpu(each, source);
 }
 
-/// After a capacity error: another zone, now, with a token of its own. Nothing when no zone is left
-/// or the instance is no longer wanted.
+/// After a capacity error: another zone (or another part of this one), now, with a token of its
+/// own. Nothing when no zone is left or the instance is no longer wanted.
 std::optional<Group::Attempt> Group::next_attempt(const Attempt& failed) {
   const FleetCounts counts = fleet_.count();
   const bool wanted = counts.good < fleet_.desired() && counts.alive < config_.max && !paused();
   const std::string zone = wanted ? fleet_.launch_zone(parts_.clock.now()) : std::string();
-  if (zone.empty()) return std::nullopt;
+  if (zone.empty() || failed.number >= kFailOversMax) return std::nullopt;
   Attempt next = failed;
   next.zone = zone;
   ++next.number;

@@ -65,7 +65,7 @@ GroupState Group::make_state() const {
     if (!at) return std::nullopt;
     return std::chrono::time_point_cast<WallTime::duration>(wall + (*at - now));
   };
-  const auto finished = activity_open_ ? std::nullopt : wall_at(activity_finished_);
+  const auto finished = activity_.open ? std::nullopt : wall_at(activity_.finished);
   return {config_.name, fleet_.desired(), finished, wall_at(paused_until_)};
 }
 
@@ -225,7 +225,7 @@ GroupStatus Group::status() const {
     SignalStatus row;
     row.policy = each.policy.name;
     row.signal = each.policy.signal;
-    row.value = each.series.latest(each.measured_at.value_or(now));
+    row.value = each.series.latest(each.late ? each.late->at : now);
     row.age = each.series.age(now);
     row.threshold = each.policy.kind == config::PolicyKind::target_tracking ? each.policy.target
                                                                             : each.policy.threshold;

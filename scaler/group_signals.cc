@@ -28,6 +28,9 @@ Duration fresh_for(CpuSource source) {
   return seconds(10);
 }
 
+/// How far back late figures are kept: one that comes after others still completes their datapoint.
+constexpr Duration kLatePast = minutes(20);
+
 /// `figures` is not empty.
 double combine(Statistic statistic, const std::vector<double>& figures) {
   switch (statistic) {
@@ -52,26 +55,48 @@ const InstanceDemand* Group::demand_of(const std::string& instance) const {
 
 void Group::report_cpu(const CpuSample& sample, CpuSource source) {
   if (fleet_.find(sample.instance) == nullptr) return;
-  CpuFigure& figure = cpu_[sample.instance][source];
-  if (sample.at >= figure.at) figure = {sample.ratio, sample.at, sample.span};
+  CpuPast& past = cpu_[sample.instance][source];
+  const CpuFigure figure{sample.ratio, sample.at, sample.span};
+  if (figure.at >= past.newest.at) past.newest = figure;
+  if (figure.span > Duration(0)) keep_late(past, figure);
 }
 
-const Group::CpuFigure* Group::cpu_figure(const std::string& instance) const {
+/// Late figures are told again and again: known is one that ends about when this one does.
+void Group::keep_late(CpuPast& past, const CpuFigure& figure) {
+  const TimePoint oldest = past.newest.at - kLatePast;
+  if (figure.at < oldest) return;
+  const auto after = std::find_if(past.late.begin(), past.late.end(), [&](const CpuFigure& each) {
+    return each.at > figure.at - figure.span / 2;
+  });
+  if (after != past.late.end() && after->at < figure.at + figure.span / 2) return;
+  past.late.insert(after, figure);
+  ++late_version_;
+  std::erase_if(past.late, [&](const CpuFigure& each) { return each.at < oldest; });
+}
+
+const Group::CpuFigure* Group::CpuPast::covering(TimePoint at) const {
+  const auto found = std::find_if(late.rbegin(), late.rend(), [at](const CpuFigure& each) {
+    return each.at - each.span < at && at <= each.at;
+  });
+  return found == late.rend() ? nullptr : &*found;
+}
+
+const Group::CpuPast* Group::cpu_past(const std::string& instance) const {
   const auto found = cpu_.find(instance);
   if (found == cpu_.end()) return nullptr;
   const TimePoint now = parts_.clock.now();
   for (const CpuSource source : config_.cpu_sources) {
-    const auto figure = found->second.find(source);
-    if (figure == found->second.end() || now - figure->second.at > fresh_for(source)) continue;
-    return &figure->second;
+    const auto past = found->second.find(source);
+    if (past == found->second.end()) continue;
+    if (now - past->second.newest.at <= fresh_for(source)) return &past->second;
   }
   return nullptr;
 }
 
 std::optional<double> Group::cpu_of(const std::string& instance) const {
-  const CpuFigure* figure = cpu_figure(instance);
-  if (figure == nullptr) return std::nullopt;
-  return figure->ratio;
+  const CpuPast* past = cpu_past(instance);
+  if (past == nullptr) return std::nullopt;
+  return past->newest.ratio;
 }
 
 bool Group::wants_cpu() const {
@@ -140,42 +165,52 @@ bool Group::is_late(const Watched& watched, const std::vector<const Instance*>& 
   std::size_t late = 0;
   std::size_t live = 0;
   for (const Instance* each : counted) {
-    const CpuFigure* figure = cpu_figure(each->id);
-    if (figure == nullptr) continue;
-    ++(figure->span > Duration(0) ? late : live);
+    const CpuPast* past = cpu_past(each->id);
+    if (past == nullptr) continue;
+    ++(past->newest.span > Duration(0) ? late : live);
   }
   return late > 0 && live * 2 < counted.size();
 }
 
 /// A late figure belongs to the time it was measured in, and it is told once: repeated each second
-/// as if it were of now, one datapoint would be an alarm for as long as nothing newer comes.
+/// as if it were of now, one datapoint would be an alarm for as long as nothing newer comes. It
+/// fills each second of its span, and so the periods of a policy however short they are: with
+/// CloudWatch's basic monitoring five minutes at once. Some instances may have such figures and
+/// others one a minute; what began before the newest instance joined is of a smaller group.
 void Group::feed_late(Watched& watched, const std::vector<const Instance*>& counted) {
-  std::vector<const CpuFigure*> figures;
+  if (watched.late_version == late_version_) return;
+  watched.late_version = late_version_;
+  std::vector<const CpuPast*> pasts;
   TimePoint newest{};
-  for (const Instance* each : counted) {
-    const CpuFigure* figure = cpu_figure(each->id);
-    if (figure == nullptr || figure->span == Duration(0)) continue;
-    figures.push_back(figure);
-    newest = std::max(newest, figure->at);
-  }
-  std::vector<double> ratios;
+  TimePoint oldest = TimePoint::max();
   Duration span{};
-  for (const CpuFigure* each : figures) {
-    if (each->at <= newest - each->span / 2) continue;  // of the datapoint before
-    ratios.push_back(each->ratio);
-    span = std::max(span, each->span);
+  for (const Instance* each : counted) {
+    const CpuPast* past = cpu_past(each->id);
+    if (past == nullptr || past->late.empty()) continue;
+    pasts.push_back(past);
+    newest = std::max(newest, past->late.back().at);
+    oldest = std::min(oldest, past->late.front().at - past->late.front().span);
+    span = std::max(span, past->late.back().span);
   }
-  const std::size_t known = ratios.size();
-  const bool told =
-      watched.measured_at && *watched.measured_at >= newest && watched.measured_of >= known;
-  const bool of_fewer = newest - span < watched.joined;
-  if (known * 2 < counted.size() || told || of_fewer) return;
-  const double value = combine(watched.policy.statistic, ratios);
-  for (TimePoint at = newest; at > newest - span; at -= seconds(1)) {
-    watched.series.add(at, value, known == counted.size());
+  std::optional<LateEnd> end;
+  bool all = false;
+  std::vector<double> ratios;
+  for (TimePoint at = newest; !pasts.empty() && at > oldest; at -= seconds(1)) {
+    ratios.clear();
+    for (const CpuPast* each : pasts) {
+      const CpuFigure* figure = each->covering(at);
+      if (figure != nullptr && figure->at - figure->span >= watched.joined) {
+        ratios.push_back(figure->ratio);
+      }
+    }
+    if (ratios.empty() || ratios.size() * 2 < counted.size()) continue;
+    const bool complete = ratios.size() == counted.size();
+    watched.series.add(at, combine(watched.policy.statistic, ratios), complete);
+    if (!end) end = LateEnd{at, at, span};
+    if (complete && !all) end->all = at;
+    all = all || complete;
   }
-  watched.measured_at = newest;
-  watched.measured_of = known;
+  if (end) watched.late = end;
 }
 
 void Group::feed(Watched& watched) {
@@ -187,7 +222,8 @@ void Group::feed(Watched& watched) {
   watched.counted = static_cast<std::uint32_t>(counted.size());
   if (counted.empty()) return;
   if (is_late(watched, counted)) return feed_late(watched, counted);
-  watched.measured_at.reset();
+  watched.late.reset();
+  watched.late_version = 0;
   const std::optional<Figure> figure = measure(policy, counted);
   if (figure) watched.series.add(now, figure->value, figure->complete);
 }

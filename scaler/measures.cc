@@ -11,4 +11,10 @@ void PhaseHistogram::record(Duration time) noexcept {
   sum += seconds;
 }
 
+std::uint64_t FleetMeasures::failed_launches() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& [key, count] : launch_failures) sum += count;
+  return sum;
+}
+
 }  // namespace lbd::scaler

@@ -37,6 +37,9 @@ struct FleetMeasures {
   /// By zone and reason: capacity, account_limit, throttled, denied, invalid; ended (before its
   /// first passing check), never_healthy, timeout.
   std::map<std::pair<std::string, std::string>, std::uint64_t> launch_failures;
+
+  /// Of all zones and reasons.
+  [[nodiscard]] std::uint64_t failed_launches() const noexcept;
 };
 
 /// Kept by the group.

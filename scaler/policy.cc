@@ -80,7 +80,12 @@ std::optional<double> scale_out_limit(const Policy& policy) {
   return policy.threshold;
 }
 
-TimePoint end_of(const PolicyView& view, TimePoint now) { return view.measured_at.value_or(now); }
+TimePoint end_of(const PolicyView& view, TimePoint now) { return view.late ? view.late->at : now; }
+
+/// The same for what removes capacity: what is not known of all is no reason to shrink.
+TimePoint low_end_of(const PolicyView& view, TimePoint now) {
+  return view.late ? view.late->all : now;
+}
 
 /// How far back the mean may reach without taking in a smaller group; at least a second.
 Duration window_of(const PolicyView& view, TimePoint end, Duration window) {
@@ -116,8 +121,9 @@ std::string alarm_note(const Policy& policy, double value) {
                      span_text(alarm_window(policy)));
 }
 
-void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
+void judge_alarm(const PolicyView& view, TimePoint at, Verdict& verdict) {
   const Policy& policy = *view.policy;
+  const TimePoint now = policy.above ? end_of(view, at) : low_end_of(view, at);
   const Duration window = alarm_window(policy);
   verdict.threshold = policy.threshold;
   verdict.value = view.series->average(now, policy.above ? window_of(view, now, window) : window);
@@ -144,8 +150,10 @@ void judge_alarm(const PolicyView& view, TimePoint now, Verdict& verdict) {
   if (change < 0) verdict.direction = Direction::in;
 }
 
-void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
+void judge_target(const PolicyView& view, TimePoint at, Verdict& verdict) {
   const Policy& policy = *view.policy;
+  const TimePoint now = end_of(view, at);
+  const TimePoint low = low_end_of(view, at);
   verdict.threshold = policy.target;
   verdict.value = view.series->average(now, window_of(view, now, policy.scale_out_for));
   if (!view.series->latest(now) || !verdict.value || policy.target <= 0) {
@@ -169,9 +177,9 @@ void judge_target(const PolicyView& view, TimePoint now, Verdict& verdict) {
     return;
   }
   if (policy.disable_scale_in || view.counted == 0) return;
-  if (view.series->evaluate(low_rule(policy), now) != AlarmState::alarm) return;
+  if (view.series->evaluate(low_rule(policy), low) != AlarmState::alarm) return;
   const double floor = policy.target * policy.scale_in_ratio;
-  const double slow = view.series->average(now, policy.scale_in_for).value_or(*verdict.value);
+  const double slow = view.series->average(low, policy.scale_in_for).value_or(*verdict.value);
   const double recent = view.series->average(now, kSettle).value_or(*verdict.value);
   verdict.want = wanted(std::max(slow, recent));
   if (verdict.want >= view.counted) return;
@@ -192,7 +200,7 @@ Verdict judge(const PolicyView& view, TimePoint now) {
     judge_alarm(view, now, verdict);
   }
   if (!verdict.no_data) return verdict;
-  verdict.partial = view.series->latest(now).has_value();
+  verdict.partial = view.series->latest(end_of(view, now)).has_value();
   verdict.note = fmt::format("{} has no fresh data", signal_name(verdict.signal));
   if (verdict.partial) {
     verdict.note = fmt::format("{} has figures for only part of the last {}",
@@ -376,8 +384,10 @@ void consider_in(const GroupView& group, Recommendation& result) {
   const Policy& policy = *found.view->policy;
   const Duration window = policy.kind == PolicyKind::target_tracking ? Duration(policy.scale_in_for)
                                                                      : alarm_window(policy);
-  const Duration settle = std::min(kSettle, window);
-  const TimePoint measured = end_of(*found.view, group.now);
+  Duration settle = std::min(kSettle, window);
+  // The mean of a time in which the fleet changed is of neither size.
+  if (found.view->late) settle = std::max(settle, found.view->late->span);
+  const TimePoint measured = low_end_of(*found.view, group.now);
   if (group.desired <= group.min) {
     return refuse(
         result, "at_min",
@@ -448,7 +458,7 @@ Recommendation recommend(const GroupView& group) {
   result.sentence =
       fmt::format("no change: {} wanted, no policy asks for another number", group.desired);
   for (const PolicyView& view : group.policies) {
-    result.verdicts.push_back(judge(view, end_of(view, group.now)));
+    result.verdicts.push_back(judge(view, group.now));
   }
   for (const Verdict& verdict : result.verdicts) {
     if (!verdict.no_data) continue;

@@ -17,14 +17,20 @@ namespace lbd::scaler {
 
 enum class Direction : std::uint8_t { none, out, in };
 
+/// Where a series ends whose figures come minutes late, each the mean of a span.
+struct LateEnd {
+  TimePoint at{};   // newest datapoint: of half of the instances or more
+  TimePoint all{};  // newest one of all of them, by which capacity may go; `at` when there is none
+  Duration span{};  // the longest that one of the newest figures is the mean of
+};
+
 /// One policy with what it looks at. Lifetime: both pointers outlive the call.
 struct PolicyView {
   const config::Policy* policy = nullptr;
   const Series* series = nullptr;
-  std::uint32_t counted = 0;  // instances in service past the policy's warm-up: the series' n
-  bool warming = false;       // some capacity is launching, pending or within the warm-up
-  /// Where the series ends when its figures come late; absent: now.
-  std::optional<TimePoint> measured_at;
+  std::uint32_t counted = 0;    // instances in service past the policy's warm-up: the series' n
+  bool warming = false;         // some capacity is launching, pending or within the warm-up
+  std::optional<LateEnd> late;  // absent: the series ends now
   /// Since when the newest counted instance takes its share: what was measured before is of a
   /// smaller group, and adds nothing to this one.
   TimePoint joined{};

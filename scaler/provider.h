@@ -60,6 +60,9 @@ struct CallFailure {
   CallError error = CallError::none;
   std::string code;     // InsufficientInstanceCapacity, ECONNRESET, …
   std::string message;  // a sentence
+  /// With `capacity`: only a part of the zone has none (an EC2 subnet without free addresses), and
+  /// that part is left out from now on. A launch there with another token may work.
+  bool zone_has_room = false;
 };
 
 struct LaunchReply {
@@ -82,7 +85,7 @@ struct CpuSample {
 };
 struct CpuReply {
   std::optional<CallFailure> failure;
-  std::vector<CpuSample> samples;
+  std::vector<CpuSample> samples;  // of an instance oldest first; with a failure, those that came
 };
 
 /// One per scaling group. Thread: the control loop. Every call ends, within its own deadline, with

@@ -24,7 +24,7 @@ Series::Series(Duration span)
 
 void Series::add(TimePoint at, double value, bool complete) {
   const std::int64_t second = second_of(at);
-  if (second < 0) return;
+  if (second < 0 || second <= newest_ - static_cast<std::int64_t>(points_.size())) return;
   points_[static_cast<std::size_t>(second) % points_.size()] = {second, value, complete};
   newest_ = std::max(newest_, second);
   first_ = std::min(first_, second);

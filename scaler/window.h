@@ -35,6 +35,7 @@ class Series {
   explicit Series(Duration span);
 
   /// Sets the datapoint of the second `at` lies in; a later call for the same second replaces it.
+  /// One that is older than the ring is long is passed over.
   void add(TimePoint at, double value, bool complete = true);
   /// Mean of the real datapoints in (now - window, now]; nothing when there are none.
   [[nodiscard]] std::optional<double> average(TimePoint now, Duration window) const;

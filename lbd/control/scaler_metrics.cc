@@ -8,7 +8,7 @@ namespace lbd::control {
 namespace {
 
 /// What a group may be limited by, and the kinds of decision that say so.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kLimits{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kLimits{{
     {"at_max", "max"},
     {"full", "max"},
     {"at_min", "min"},
@@ -19,7 +19,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kLimits{
     {"guard", "guard"},
     {"no_data", "no_data"},
     {"no_zone", "no_capacity"},
-    {"held", "quota"},
+    {"quota", "quota"},
+    {"held", "refused"},
     {"mass_failure", "mass_failure"},
 }};
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "scaler/aws/ini.h"
@@ -167,10 +168,16 @@ Task<> Client::pace(std::string action) {
 }
 
 void Client::count(const AwsCall& call, const std::string& code, Duration took) {
-  CallCount& counted = shared_->calls[CallKey{std::string(call.service.signing_name), call.action,
-                                              code.empty() ? "ok" : code}];
-  ++counted.attempts;
-  counted.total += took;
+  const std::string service(call.service.signing_name);
+  ++shared_->calls[CallKey{service, call.action, code.empty() ? "ok" : code}];
+  shared_->times[{service, call.action}].record(took);
+}
+
+void CallTimes::record(Duration took) noexcept {
+  const double seconds = std::chrono::duration<double>(std::max(took, Duration(0))).count();
+  const auto bound = std::lower_bound(kCallBounds.begin(), kCallBounds.end(), seconds);
+  ++buckets[static_cast<std::size_t>(bound - kCallBounds.begin())];
+  sum += seconds;
 }
 
 /// AWS refuses who we are or when: a wrong clock or old credentials can be put right, once each.
@@ -181,6 +188,7 @@ std::optional<Duration> Client::next_after_renewal(const net::HttpReply& reply,
   if (!attempts.corrected && (off >= kSkewMin || off <= -kSkewMin)) {
     attempts.corrected = true;
     offset_ = *theirs - parts_.clock.wall();
+    credentials_.correct_clock(offset_);
     parts_.log.warning(
         "this host's clock is wrong; AWS calls are signed with AWS's time",
         {{"offset_seconds",

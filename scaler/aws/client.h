@@ -1,6 +1,7 @@
 // A signed call to one of AWS's query-protocol services, with the retries that are safe.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -27,16 +28,24 @@ struct CallKey {
   std::string code;     // ok, InsufficientInstanceCapacity, NoReply, …
   friend auto operator<=>(const CallKey&, const CallKey&) = default;
 };
-struct CallCount {
-  std::uint64_t attempts = 0;
-  Duration total{};  // time spent
+
+/// Upper bounds in seconds: an attempt takes from milliseconds to its timeout.
+inline constexpr std::array<double, 11> kCallBounds{0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                                    1,    2.5,   5,    10,  20};
+/// How long attempts took until their answer, or until there was none.
+struct CallTimes {
+  std::array<std::uint64_t, kCallBounds.size() + 1> buckets{};  // not cumulative
+  double sum = 0;                                               // seconds
+
+  void record(Duration took) noexcept;
 };
 
 /// What all clients of a process share: the counters, and the buckets that keep RunInstances below
 /// the account's limit (5, then 2 a second, per account and region). Thread: the control loop.
 struct AwsShared {
-  std::map<CallKey, CallCount> calls;
-  std::map<std::string, TokenBucket> launches;  // by "profile/region"
+  std::map<CallKey, std::uint64_t> calls;                          // attempts
+  std::map<std::pair<std::string, std::string>, CallTimes> times;  // by service and action
+  std::map<std::string, TokenBucket> launches;                     // by "profile/region"
 };
 
 struct ClientConfig {

@@ -217,7 +217,7 @@ Task<CredentialChain::Found> CredentialChain::search() {
 }
 
 void CredentialChain::take(Found found) {
-  const WallTime now = parts_.clock.wall();
+  const WallTime now = aws_time();
   refreshed_at_ = parts_.clock.now();
   if (found) {
     const bool same = held_ && held_->credentials == (*found)->credentials;
@@ -227,15 +227,17 @@ void CredentialChain::take(Found found) {
       parts_.log.info("AWS credentials renewed", {{"source", (*found)->source}});
     }
     held_ = std::move(*found);
+    kept_until_.reset();
     error_.clear();
   } else {
     error_ = found.error().message;
     parts_.log.warning("AWS credentials not renewed", {{"error", error_}});
   }
   distrusted_ = false;
-  if (held_ && held_->from_instance && held_->expires && *held_->expires <= now) {
+  const std::optional<WallTime> until = held_until();
+  if (held_ && held_->from_instance && until && *until <= now) {
     // The metadata service is behind: better old ones that AWS may still take than none.
-    held_->expires = now + kAdvisory + minutes(2) + seconds(parts_.rng.below(480));
+    kept_until_ = now + kAdvisory + minutes(2) + seconds(parts_.rng.below(480));
   }
 }
 
@@ -250,8 +252,9 @@ Task<> CredentialChain::refresh() {
 
 bool CredentialChain::refresh_due() const {
   if (!held_ || distrusted_) return true;
-  if (!held_->expires) return false;
-  const auto left = *held_->expires - parts_.clock.wall();
+  const std::optional<WallTime> until = held_until();
+  if (!until) return false;
+  const auto left = *until - aws_time();
   if (left <= WallTime::duration::zero()) return true;
   if (left >= kAdvisory) return false;
   const Duration pause = left < kMandatory ? kMandatoryPause : kAdvisoryPause;
@@ -267,7 +270,8 @@ Task<CredentialsReply> CredentialChain::get() {
     }
   }
   CredentialsReply reply;
-  const bool valid = held_ && (!held_->expires || *held_->expires > parts_.clock.wall());
+  const std::optional<WallTime> until = held_until();
+  const bool valid = held_ && (!until || *until > aws_time());
   if (valid) reply.credentials = held_->credentials;
   if (!valid) reply.error = error_.empty() ? "the AWS credentials have expired" : error_;
   co_return reply;
@@ -275,6 +279,20 @@ Task<CredentialsReply> CredentialChain::get() {
 
 void CredentialChain::distrust(const Credentials& used) {
   if (held_ && held_->credentials == used) distrusted_ = true;
+}
+
+void CredentialChain::correct_clock(Duration offset) {
+  offset_ = offset;
+  kept_until_.reset();  // judged by the wrong clock
+}
+
+WallTime CredentialChain::aws_time() const {
+  return parts_.clock.wall() + std::chrono::duration_cast<WallTime::duration>(offset_);
+}
+
+std::optional<WallTime> CredentialChain::held_until() const {
+  if (!held_ || kept_until_) return kept_until_;
+  return held_->expires;
 }
 
 Task<Outcome<std::string>> resolve_region(AwsParts parts, std::string configured,

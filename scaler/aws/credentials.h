@@ -47,6 +47,8 @@ class CredentialChain {
   Task<CredentialsReply> get();
   /// AWS refused `used`: the next `get` looks anew, unless it holds others already.
   void distrust(const Credentials& used);
+  /// How far AWS's clock is ahead of this host's, by which expiries are judged from now on.
+  void correct_clock(Duration offset);
   /// Where the current ones come from; empty before the first `get`.
   [[nodiscard]] std::string source() const { return held_ ? held_->source : std::string(); }
 
@@ -54,6 +56,9 @@ class CredentialChain {
   using Found = Outcome<std::optional<FoundCredentials>>;  // nothing: ask the next in the chain
 
   [[nodiscard]] bool refresh_due() const;
+  [[nodiscard]] WallTime aws_time() const;
+  /// By AWS's clock; nothing: never.
+  [[nodiscard]] std::optional<WallTime> held_until() const;
   Task<> refresh();
   void take(Found found);
   Task<Found> search();
@@ -67,6 +72,8 @@ class CredentialChain {
   Imds imds_;
   std::string profile_;
   std::optional<FoundCredentials> held_;
+  std::optional<WallTime> kept_until_;  // past their expiry, see take
+  Duration offset_{};
   bool distrusted_ = false;
   TimePoint refreshed_at_{};  // tried, that is
   std::string error_;

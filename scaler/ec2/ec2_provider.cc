@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "lbd/base/check.h"
-#include "scaler/ec2/replies.h"
 
 namespace lbd::scaler::ec2 {
 namespace {
@@ -16,7 +15,11 @@ using std::chrono::seconds;
 constexpr seconds kStatusInterval{30};
 constexpr seconds kStatusTimeout{5};
 constexpr seconds kCpuInterval{60};
-constexpr int kPagesMax = 100;  // × 1000 instances
+constexpr const char* kSubnetFull = "InsufficientFreeAddressesInSubnet";
+constexpr std::size_t kSentMax = 1'000;
+constexpr int kPagesMax = 100;       // × 1000 instances
+constexpr int kMetricPagesMax = 10;  // one page holds 100,800 figures
+constexpr seconds kClockTolerance{5};
 
 CallFailure bad_reply(CallError error, std::string_view action) {
   return CallFailure{error, "BadReply",
@@ -66,6 +69,8 @@ Ec2Provider::Ec2Provider(const Ec2Parts& parts, const config::ScalingGroup& grou
       deployment_(parts.deployment),
       owner_{parts.deployment(), group.name},
       wants_cloudwatch_(names_cloudwatch(group)),
+      pause_(group.zone_pause),
+      pause_max_(group.zone_pause_max),
       visibility_delay_(parts.visibility_delay),
       client_(aws_parts(parts), client_config(config), parts.shared) {}
 
@@ -150,11 +155,45 @@ Task<std::optional<CallFailure>> Ec2Provider::find_zones() {
 }
 
 /// Several subnets of a zone take turns by token, not by a counter: a token that is sent again,
-/// even after a restart, must go where it went before.
-std::string Ec2Provider::subnet_for(const LaunchRequest& request) const {
+/// even after a restart, must go where it went before. A full one is passed over by tokens that
+/// were never sent; when all are full, the first to be tried again has its turn.
+std::string Ec2Provider::subnet_for(const LaunchRequest& request) {
   const auto found = subnets_.find(request.zone);
   if (found == subnets_.end()) return {};
-  return found->second[stable_hash(request.client_token) % found->second.size()];
+  const auto sent = sent_to_.find(request.client_token);
+  if (sent != sent_to_.end()) return sent->second;
+  const std::vector<std::string>& members = found->second;
+  const std::size_t first = stable_hash(request.client_token) % members.size();
+  std::string best;
+  TimePoint best_opens = TimePoint::max();
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const std::string& each = members[(first + i) % members.size()];
+    const auto full = full_subnets_.find(each);
+    const bool closed = full != full_subnets_.end() && full->second.open(clock_.now());
+    const TimePoint opens = closed ? full->second.open_until : TimePoint::min();
+    if (opens >= best_opens) continue;
+    best = each;
+    best_opens = opens;
+  }
+  if (sent_to_.size() >= kSentMax) sent_to_.erase(sent_to_.begin());
+  sent_to_[request.client_token] = best;
+  return best;
+}
+
+/// The zone's other subnets may have addresses left: they are no reason to leave the zone.
+void Ec2Provider::close_subnet(const std::string& subnet, const std::string& zone,
+                               CallFailure& failure) {
+  const TimePoint now = clock_.now();
+  ZoneBreaker& breaker = full_subnets_[subnet];
+  breaker.trip(now, pause_, pause_max_);
+  failure.message =
+      fmt::format("subnet {} gets no launches for {} s: {}", subnet,
+                  std::chrono::ceil<seconds>(breaker.open_until - now).count(), failure.message);
+  const std::vector<std::string>& members = subnets_[zone];
+  failure.zone_has_room = std::any_of(members.begin(), members.end(), [&](const auto& each) {
+    const auto full = full_subnets_.find(each);
+    return full == full_subnets_.end() || !full->second.open(now);
+  });
 }
 
 Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
@@ -170,6 +209,12 @@ Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
   const AwsReply reply = co_await client_.call(std::move(call));
   if (reply.failure) {
     made.failure = failure_of_change(reply);
+    const CallError error = made.failure->error;
+    const bool settled = error != CallError::unknown && error != CallError::transient;
+    if (settled) sent_to_.erase(request.client_token);
+    if (error == CallError::capacity && made.failure->code == kSubnetFull) {
+      close_subnet(subnet, request.zone, *made.failure);
+    }
     if (made.failure->code == "IdempotentParameterMismatch") {
       CallFailure refused = *made.failure;
       made = co_await find_launch(std::move(request), std::move(refused));
@@ -177,10 +222,12 @@ Task<LaunchReply> Ec2Provider::launch(LaunchRequest request) {
     co_return made;
   }
   std::optional<ReportedInstance> instance = read_launched(reply.body);
+  full_subnets_.erase(subnet);
   if (!instance) {
     made.failure = bad_reply(CallError::unknown, "RunInstances");
     co_return made;
   }
+  sent_to_.erase(request.client_token);
   made.instance = std::move(*instance);
   if (made.instance.zone.empty()) made.instance.zone = request.zone;
   if (made.instance.client_token.empty()) made.instance.client_token = request.client_token;
@@ -216,6 +263,7 @@ Task<TerminateReply> Ec2Provider::terminate(std::string instance) {
 Task<DescribeReply> Ec2Provider::describe() {
   DescribeReply made;
   std::string next_token;
+  std::set<std::string> detailed;
   for (int page_number = 1; page_number == 1 || !next_token.empty(); ++page_number) {
     aws::AwsCall call = describe_group(owner_, next_token);
     const AwsReply reply = co_await client_.call(std::move(call));
@@ -227,12 +275,14 @@ Task<DescribeReply> Ec2Provider::describe() {
       break;
     }
     next_token = std::move(page->next_token);
+    detailed.merge(page->detailed);
     for (ReportedInstance& each : page->instances) made.instances.push_back(std::move(each));
   }
   if (made.failure) {
     made.instances.clear();
     co_return made;
   }
+  detailed_ = std::move(detailed);
   std::vector<std::string> running;
   for (const ReportedInstance& each : made.instances) {
     const bool runs = each.state == ReportedState::running && !each.status_impaired;
@@ -285,17 +335,42 @@ Task<CpuReply> Ec2Provider::cpu(std::vector<std::string> instances) {
   const TimePoint now = clock_.now();
   if (!wants_cloudwatch_ || instances.empty() || now < cpu_next_) co_return made;
   cpu_next_ = now + kCpuInterval;
-  for (std::size_t first = 0; first < instances.size(); first += kMetricQueriesMax) {
-    const std::size_t end = std::min(first + kMetricQueriesMax, instances.size());
-    const std::vector<std::string> some(instances.begin() + static_cast<std::ptrdiff_t>(first),
-                                        instances.begin() + static_cast<std::ptrdiff_t>(end));
-    aws::AwsCall call = get_cpu(some, aws_time());
-    const AwsReply reply = co_await client_.call(std::move(call));
-    made.failure = reply.failure;
-    if (made.failure) co_return made;
-    keep_cpu(reply.body, some, made);
+  std::vector<CpuQuery> queries;
+  for (std::string& each : instances) {
+    const bool detailed = detailed_.contains(each);
+    queries.push_back({std::move(each), detailed ? kDetailedPeriod : kBasicPeriod});
+    if (queries.size() < kMetricQueriesMax) continue;
+    std::vector<CpuQuery> batch = std::exchange(queries, {});
+    co_await read_metrics(std::move(batch), made);
   }
+  if (!queries.empty()) co_await read_metrics(std::move(queries), made);
   co_return made;
+}
+
+/// One batch, all its pages: what came before a failure is kept.
+Task<> Ec2Provider::read_metrics(std::vector<CpuQuery> queries, CpuReply& made) {
+  CpuQuestion question{std::move(queries), aws_time(), {}};
+  for (int pages_left = kMetricPagesMax; pages_left > 0; --pages_left) {
+    aws::AwsCall call = get_cpu(question);
+    const AwsReply reply = co_await client_.call(std::move(call));
+    std::optional<CpuPage> page;
+    if (!reply.failure) page = read_cpu(reply.body, question.queries);
+    if (!page) {
+      made.failure = reply.failure;
+      if (!made.failure) made.failure = bad_reply(CallError::transient, "GetMetricData");
+      co_return;
+    }
+    keep_cpu(*page, question.queries, made);
+    if (!page->refused.empty()) {
+      const bool denied = page->refused == "Forbidden";
+      made.failure = CallFailure{denied ? CallError::denied : CallError::transient, page->refused,
+                                 "CloudWatch has no figures of some instances for us"};
+    }
+    if (page->next_token.empty()) co_return;
+    question.next_token = std::move(page->next_token);
+  }
+  log_.warning("CloudWatch's answer has too many pages; the rest is left out",
+               {{"group", owner_.group}});
 }
 
 /// By AWS's clock, as far as its answers have told it.
@@ -303,14 +378,24 @@ WallTime Ec2Provider::aws_time() const {
   return clock_.wall() + std::chrono::duration_cast<WallTime::duration>(client_.clock_offset());
 }
 
-void Ec2Provider::keep_cpu(const aws::XmlNode& body, const std::vector<std::string>& asked,
-                           CpuReply& reply) {
+/// When that was by our clock. The same answer for the same time at every poll, unless one of the
+/// clocks was set: a figure that moved would leave a gap, or lie over the one before.
+TimePoint Ec2Provider::time_of(WallTime at) {
   const TimePoint now = clock_.now();
+  const Duration epoch = now.time_since_epoch() - Duration(aws_time().time_since_epoch());
+  const Duration drift = aws_epoch_ ? epoch - *aws_epoch_ : Duration::max();
+  if (drift > kClockTolerance || drift < -kClockTolerance) aws_epoch_ = epoch;
+  return std::min(TimePoint(*aws_epoch_ + at.time_since_epoch()), now);
+}
+
+void Ec2Provider::keep_cpu(const CpuPage& page, const std::vector<CpuQuery>& queries,
+                           CpuReply& reply) {
   const WallTime wall = aws_time();
-  for (const CpuPoint& each : read_cpu(body)) {
-    if (each.query >= asked.size()) continue;
-    const auto age = std::max(wall - each.until, WallTime::duration::zero());
-    reply.samples.push_back({asked[each.query], each.ratio, now - age, kCpuPeriod});
+  for (const CpuPoint& each : page.points) {
+    const Duration span = each.until - each.from;
+    // Figures come when their period is over; this is the mean of a part of it.
+    if (span > kDetailedPeriod && each.until > wall) continue;
+    reply.samples.push_back({queries[each.query].instance, each.ratio, time_of(each.until), span});
   }
 }
 

@@ -1,5 +1,6 @@
 #include "scaler/ec2/replies.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -100,6 +101,25 @@ std::optional<ReportedInstance> read_instance(const XmlNode& item) {
   return instance;
 }
 
+struct Asked {
+  std::size_t query = 0;
+  std::chrono::seconds period{};
+};
+void read_points(const XmlNode& result, const Asked& asked, std::vector<CpuPoint>& points) {
+  const std::vector<const XmlNode*> times = result.list_at("Timestamps", "member");
+  const std::vector<const XmlNode*> values = result.list_at("Values", "member");
+  std::vector<CpuPoint> found;
+  for (std::size_t i = 0; i < std::min(times.size(), values.size()); ++i) {
+    const std::optional<WallTime> from = aws::parse_iso_time(times[i]->text);
+    const std::optional<double> percent = number<double>(values[i]->text);
+    if (!from || !percent || !std::isfinite(*percent) || *percent < 0) continue;
+    found.push_back({asked.query, *percent / 100, *from, *from + asked.period});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const CpuPoint& a, const CpuPoint& b) { return a.from < b.from; });
+  points.insert(points.end(), found.begin(), found.end());
+}
+
 }  // namespace
 
 std::optional<InstancesPage> read_instances(const XmlNode& reply) {
@@ -112,6 +132,7 @@ std::optional<InstancesPage> read_instances(const XmlNode& reply) {
     for (const XmlNode* item : reservation->list_at("instancesSet")) {
       std::optional<ReportedInstance> instance = read_instance(*item);
       if (!instance) return std::nullopt;
+      if (item->text_at("monitoring/state") == "enabled") page.detailed.insert(instance->id);
       page.instances.push_back(std::move(*instance));
     }
   }
@@ -162,25 +183,24 @@ std::optional<std::string> read_identity(const XmlNode& reply) {
   return arn;
 }
 
-std::vector<CpuPoint> read_cpu(const XmlNode& reply) {
-  std::vector<CpuPoint> points;
+std::optional<CpuPage> read_cpu(const XmlNode& reply, const std::vector<CpuQuery>& queries) {
+  if (reply.name != "GetMetricDataResponse") return std::nullopt;
+  CpuPage page;
+  page.next_token = reply.text_at("GetMetricDataResult/NextToken");
   for (const XmlNode* result : reply.list_at("GetMetricDataResult/MetricDataResults", "member")) {
     const std::string_view id = result->text_at("Id");
     const std::optional<std::size_t> query =
         id.starts_with('q') ? number<std::size_t>(id.substr(1)) : std::nullopt;
-    const std::vector<const XmlNode*> times = result->list_at("Timestamps", "member");
-    const std::vector<const XmlNode*> values = result->list_at("Values", "member");
-    std::optional<CpuPoint> newest;
-    for (std::size_t i = 0; query && i < std::min(times.size(), values.size()); ++i) {
-      const std::optional<WallTime> start = aws::parse_iso_time(times[i]->text);
-      const std::optional<double> percent = number<double>(values[i]->text);
-      if (!start || !percent || !std::isfinite(*percent) || *percent < 0) continue;
-      const WallTime until = *start + kCpuPeriod;
-      if (!newest || until > newest->until) newest = CpuPoint{*query, *percent / 100, until};
+    if (!query || *query >= queries.size()) continue;
+    // PartialData: these figures are right, the next page has more.
+    const std::string_view status = result->text_at("StatusCode");
+    if (status == "Forbidden" || status == "InternalError") {
+      page.refused = status;
+      continue;
     }
-    if (newest) points.push_back(*newest);
+    read_points(*result, {*query, queries[*query].period}, page.points);
   }
-  return points;
+  return page;
 }
 
 }  // namespace lbd::scaler::ec2

@@ -9,13 +9,15 @@
 #include <vector>
 
 #include "scaler/aws/xml.h"
+#include "scaler/ec2/requests.h"
 #include "scaler/provider.h"
 
 namespace lbd::scaler::ec2 {
 
 struct InstancesPage {
   std::vector<ReportedInstance> instances;
-  std::string next_token;  // empty: the last page
+  std::set<std::string> detailed;  // ids whose metrics come each minute: monitoring is enabled
+  std::string next_token;          // empty: the last page
 };
 
 /// DescribeInstances. Nothing when it is not one, or an instance has no id or no known state (a
@@ -39,14 +41,20 @@ struct Subnet {
 /// STS GetCallerIdentity: the ARN.
 [[nodiscard]] std::optional<std::string> read_identity(const aws::XmlNode& reply);
 
-constexpr std::chrono::seconds kCpuPeriod{60};  // what a CloudWatch figure is the mean of
-
+/// The mean over [from, until): the period it was asked in.
 struct CpuPoint {
   std::size_t query = 0;  // as numbered by get_cpu
   double ratio = 0;
-  WallTime until{};  // end of the minute it is the mean of
+  WallTime from{};
+  WallTime until{};
 };
-/// GetMetricData: the newest point of each query that has one. Empty when there are none yet.
-[[nodiscard]] std::vector<CpuPoint> read_cpu(const aws::XmlNode& reply);
+struct CpuPage {
+  std::vector<CpuPoint> points;  // of the queries in turn, each oldest first
+  std::string refused;           // StatusCode of a result without figures: Forbidden, InternalError
+  std::string next_token;        // empty: the last page
+};
+/// GetMetricData for `queries`. Nothing when it is not one. No points: there are none yet.
+[[nodiscard]] std::optional<CpuPage> read_cpu(const aws::XmlNode& reply,
+                                              const std::vector<CpuQuery>& queries);
 
 }  // namespace lbd::scaler::ec2

@@ -10,8 +10,8 @@ namespace {
 using aws::AwsCall;
 using aws::Form;
 
-constexpr std::chrono::minutes kCpuWindow{10};
-constexpr int kCpuPeriodSeconds = 60;
+/// Four points of basic monitoring: what a lost poll or two have missed is still there.
+constexpr std::chrono::minutes kCpuWindow{20};
 constexpr const char* kPageRows = "1000";
 
 void add_list(Form& form, const std::string& name, const std::vector<std::string>& values) {
@@ -111,24 +111,27 @@ AwsCall describe_subnets(const std::vector<std::string>& subnets) {
 
 AwsCall get_caller_identity() { return {aws::kSts, "GetCallerIdentity", {}}; }
 
-AwsCall get_cpu(const std::vector<std::string>& instances, WallTime now) {
-  // Whole minutes: CloudWatch's own grid, and so its cheaper answer.
-  const auto end = std::chrono::ceil<std::chrono::minutes>(now);
-  Form form{{"StartTime", aws::iso_time(end - kCpuWindow)},
+AwsCall get_cpu(const CpuQuestion& question) {
+  using FiveMinutes = std::chrono::duration<std::int64_t, std::ratio<300>>;
+  // CloudWatch's own grid, so that a point is never the mean of a part of its period.
+  const WallTime start = std::chrono::floor<FiveMinutes>(question.now - kCpuWindow);
+  const WallTime end = std::chrono::ceil<std::chrono::minutes>(question.now);
+  Form form{{"StartTime", aws::iso_time(start)},
             {"EndTime", aws::iso_time(end)},
             {"ScanBy", "TimestampDescending"}};
+  if (!question.next_token.empty()) form.emplace_back("NextToken", question.next_token);
   std::size_t number = 0;
-  for (const std::string& each : instances) {
+  for (const CpuQuery& each : question.queries) {
     const std::string query = fmt::format("MetricDataQueries.member.{}", number + 1);
     const std::string stat = query + ".MetricStat";
     form.emplace_back(query + ".Id", fmt::format("q{}", number));
     form.emplace_back(query + ".ReturnData", "true");
-    form.emplace_back(stat + ".Period", fmt::to_string(kCpuPeriodSeconds));
+    form.emplace_back(stat + ".Period", fmt::to_string(each.period.count()));
     form.emplace_back(stat + ".Stat", "Average");
     form.emplace_back(stat + ".Metric.Namespace", "AWS/EC2");
     form.emplace_back(stat + ".Metric.MetricName", "CPUUtilization");
     form.emplace_back(stat + ".Metric.Dimensions.member.1.Name", "InstanceId");
-    form.emplace_back(stat + ".Metric.Dimensions.member.1.Value", each);
+    form.emplace_back(stat + ".Metric.Dimensions.member.1.Value", each.instance);
     ++number;
   }
   return {aws::kCloudWatch, "GetMetricData", std::move(form)};

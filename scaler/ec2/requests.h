@@ -46,7 +46,21 @@ struct Launch {
 [[nodiscard]] aws::AwsCall describe_status(const std::vector<std::string>& instances);
 [[nodiscard]] aws::AwsCall describe_subnets(const std::vector<std::string>& subnets);
 [[nodiscard]] aws::AwsCall get_caller_identity();
-/// CPUUtilization of each (query id q0, q1, …), newest first, of the last ten minutes.
-[[nodiscard]] aws::AwsCall get_cpu(const std::vector<std::string>& instances, WallTime now);
+
+/// How often EC2 measures an instance: with detailed monitoring, and without.
+inline constexpr std::chrono::seconds kDetailedPeriod{60};
+inline constexpr std::chrono::seconds kBasicPeriod{300};
+
+struct CpuQuery {
+  std::string instance;
+  std::chrono::seconds period{};  // the instance's own; asked in a shorter one, gaps come between
+};
+struct CpuQuestion {
+  std::vector<CpuQuery> queries;  // at most kMetricQueriesMax
+  WallTime now{};                 // by AWS's clock
+  std::string next_token;         // empty: the first page
+};
+/// CPUUtilization of each (query id q0, q1, …), newest first, of the last 20 to 25 min.
+[[nodiscard]] aws::AwsCall get_cpu(const CpuQuestion& question);
 
 }  // namespace lbd::scaler::ec2

@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -113,12 +115,28 @@ std::map<pid_t, Duration> cpu_by_session() {
   return sums;
 }
 
-std::optional<pid_t> find_by_environment(const std::string& entry) {
-  const std::string wanted = entry + '\0';
+bool has_environment(pid_t pid, const std::string& entry) {
+  const std::string wanted = '\0' + entry + '\0';
+  const std::string environment = read_file(fmt::format("/proc/{}/environ", pid));
+  return ('\0' + environment).find(wanted) != std::string::npos;
+}
+
+void end_session(pid_t session, const std::string& entry) {
   for (const pid_t pid : all_pids()) {
-    const std::string environment = read_file(fmt::format("/proc/{}/environ", pid));
-    const std::size_t at = environment.find(wanted);
-    if (at == std::string::npos || (at != 0 && environment[at - 1] != '\0')) continue;
+    // What is looked at and what is ended are one process, whatever becomes of its number.
+    const int process = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (process < 0) continue;
+    const std::optional<ProcessStat> stat = read_stat(pid);
+    if (stat && stat->session == session && has_environment(pid, entry)) {
+      ::syscall(SYS_pidfd_send_signal, process, SIGKILL, nullptr, 0);
+    }
+    ::close(process);
+  }
+}
+
+std::optional<pid_t> find_by_environment(const std::string& entry) {
+  for (const pid_t pid : all_pids()) {
+    if (!has_environment(pid, entry)) continue;
     const std::optional<ProcessStat> stat = read_stat(pid);
     if (stat && stat->session == pid) return pid;
   }

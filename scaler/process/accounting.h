@@ -27,7 +27,13 @@ struct ProcessStat {
 /// The process whose environment holds `entry` ("NAME=value") and that leads its session; nothing
 /// when none does or it belongs to another user.
 [[nodiscard]] std::optional<pid_t> find_by_environment(const std::string& entry);
-/// Changes with every boot; empty when unknown.
+/// Whether the process's environment holds `entry`. False when it has ended, belongs to another
+/// user or has written over its environment.
+[[nodiscard]] bool has_environment(pid_t pid, const std::string& entry);
+/// SIGKILL to each process of the session whose environment holds `entry`, and to no other: once
+/// its leader is gone a session's number alone says nothing of whose it is.
+void end_session(pid_t session, const std::string& entry);
+/// Changes with every boot; empty when unknown (/proc/sys is hidden by ProcSubset=pid).
 [[nodiscard]] std::string boot_id();
 
 /// Where the kernel says what is mounted and which cgroup is ours; tests say something else.

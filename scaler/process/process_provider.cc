@@ -97,14 +97,28 @@ Task<std::optional<CallFailure>> ProcessProvider::start() {
   co_return failed;
 }
 
-/// Decides whether the process of a record still is that process.
+std::string ProcessProvider::record_entry(const ProcessRecord& record) const {
+  return fmt::format("{}={}", kRecordVariable, records_.path(record.id));
+}
+
+/// Whether the process of a record still is that process. A number and a start in ticks since boot
+/// prove nothing by themselves: both come again after a reboot.
+bool ProcessProvider::is_ours(const ProcessRecord& record) const {
+  const std::optional<ProcessStat> stat = read_stat(record.pid);
+  if (!stat || stat->started != record.started) return false;
+  if (!parts_.boot.empty() && record.boot == parts_.boot) return true;
+  siginfo_t info{};  // a child of this process, of before a reload
+  const auto pid = static_cast<id_t>(record.pid);
+  if (::waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) return true;
+  return cgroups_.holds(record.id, record.pid) || has_environment(record.pid, record_entry(record));
+}
+
 void ProcessProvider::recover(ProcessRecord record) {
   Process process;
   process.record = std::move(record);
   ProcessRecord& known = process.record;
   if (known.pid == 0) {  // lbd ended between writing the record and the pid
-    const std::optional<pid_t> found =
-        find_by_environment(fmt::format("{}={}", kRecordVariable, records_.path(known.id)));
+    const std::optional<pid_t> found = find_by_environment(record_entry(known));
     const std::optional<ProcessStat> stat = found ? read_stat(*found) : std::nullopt;
     if (!stat) {
       records_.remove(known.id);
@@ -112,10 +126,11 @@ void ProcessProvider::recover(ProcessRecord record) {
     }
     known.pid = *found;
     known.started = stat->started;
-    known.boot = boot_id();
+    known.boot = parts_.boot;
     (void)records_.save(known);
   }
-  if (known.boot != boot_id()) {
+  const bool rebooted = !known.boot.empty() && !parts_.boot.empty() && known.boot != parts_.boot;
+  if (rebooted) {
     records_.remove(known.id);
     return;
   }
@@ -124,7 +139,15 @@ void ProcessProvider::recover(ProcessRecord record) {
     process.kill_at = parts_.clock.now() + Duration(config_.stop_timeout);
   }
   process.cgroup = cgroups_.cpu(known.id).has_value();
-  look(process);
+  if (is_ours(known)) {
+    look(process);
+  } else {
+    parts_.log.info(
+        "the process of a record has ended, or is not proven to be ours: left alone",
+        {{"group", parts_.group}, {"instance", known.id}, {"pid", fmt::to_string(known.pid)}});
+    end_session(known.pid, record_entry(known));
+    end(process, "ended");
+  }
   std::string id = known.id;
   processes_.insert_or_assign(std::move(id), std::move(process));
 }
@@ -219,7 +242,7 @@ Task<LaunchReply> ProcessProvider::launch(LaunchRequest request) {
   process.record.zone = request.zone;
   process.record.address = zone_address(request.zone);
   process.record.port = free_port(process.record.address, request.client_token);
-  process.record.boot = boot_id();
+  process.record.boot = parts_.boot;
   process.record.launched = parts_.clock.wall();
   if (process.record.port == 0) {
     reply.failure = fail(CallError::capacity, "NoFreePort",
@@ -288,8 +311,8 @@ void ProcessProvider::look(Process& process) {
     const std::optional<ProcessStat> stat = read_stat(pid);
     const bool same = stat && stat->started == process.record.started;
     if (!same || stat->state == 'Z') {
-      // Group ids are not reused while a member lives, so this reaches only what it left behind.
-      if (!stat || same) ::kill(-pid, SIGKILL);
+      if (same) ::kill(-pid, SIGKILL);  // a zombie: its number is still its group's
+      if (!stat) end_session(pid, record_entry(process.record));
       return end(process, "ended");
     }
   }

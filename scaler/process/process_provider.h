@@ -23,6 +23,7 @@ struct ProcessProviderParts {
   std::string state_dir;  // records go to <state_dir>/processes/<group>/
   std::string group;
   CgroupPlaces cgroups = {};
+  std::string boot = boot_id();
 };
 
 /// Thread: the control loop. Calls end at once: no call waits for a process; `describe`, called
@@ -31,6 +32,10 @@ struct ProcessProviderParts {
 /// In each argument {port}, {address}, {zone} and {id} are replaced. The environment is lbd's own
 /// plus the configured one plus PORT, ADDRESS, ZONE, LBD_INSTANCE, LBD_RECORD. stdin is /dev/null,
 /// stdout and stderr are lbd's, every other descriptor is closed.
+///
+/// A process of an earlier lbd's is signalled only when it is proven to be the record's: it began
+/// at the same tick, and the boot is known to be the same, or it is in the instance's cgroup, or
+/// its environment names the record.
 class ProcessProvider final : public Provider {
  public:
   ProcessProvider(ProcessProviderParts parts, config::ProcessProvider config);
@@ -67,6 +72,8 @@ class ProcessProvider final : public Provider {
   [[nodiscard]] std::vector<std::string> environment(const ProcessRecord& record) const;
   [[nodiscard]] std::string zone_address(const std::string& zone) const;
   void recover(ProcessRecord record);
+  [[nodiscard]] bool is_ours(const ProcessRecord& record) const;
+  [[nodiscard]] std::string record_entry(const ProcessRecord& record) const;
   void look(Process& process);
   void end(Process& process, std::string reason);
   [[nodiscard]] static ReportedInstance report(const Process& process);

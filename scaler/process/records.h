@@ -21,7 +21,7 @@ struct ProcessRecord {
   std::uint16_t port = 0;
   pid_t pid = 0;              // 0: written before the process was made
   std::uint64_t started = 0;  // ticks since boot, tells a reused pid
-  std::string boot;           // boot id; another boot means it is gone
+  std::string boot;           // boot id; another boot means it is gone; empty: not known
   WallTime launched{};
   bool stopping = false;  // SIGTERM was sent
 };

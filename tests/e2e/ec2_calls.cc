@@ -75,7 +75,7 @@ Task<> answer(Ec2Provider& provider, std::vector<std::string> words) {
 void print_calls(const aws::AwsShared& shared) {
   json::object made;
   for (const auto& [key, count] : shared.calls) {
-    made[key.service + "/" + key.action + "/" + key.code] = count.attempts;
+    made[key.service + "/" + key.action + "/" + key.code] = count;
   }
   std::cout << json::serialize(made) << '\n' << std::flush;
 }

@@ -29,6 +29,9 @@ void run_shard(std::uint64_t shard) {
     total.launches += result.launches;
     total.terminations += result.terminations;
     total.crashes += result.crashes;
+    for (const auto& [error, count] : result.launches_forbidden) {
+      total.launches_forbidden[error] += count;
+    }
     ASSERT_FALSE(result.violation) << *result.violation << "\nreplay: LBD_SIM_SEED=" << seed
                                    << " build/dev/tests/sim --gtest_filter=Sim.Replay";
   }
@@ -37,6 +40,10 @@ void run_shard(std::uint64_t shard) {
   EXPECT_GT(total.launches, seeds / kShards * 3);
   EXPECT_GT(total.terminations, seeds / kShards);
   EXPECT_GT(total.crashes, seeds / kShards);
+  for (const CallError error : {CallError::denied, CallError::invalid, CallError::account_limit}) {
+    EXPECT_GT(total.launches_forbidden[error], seeds / kShards / 10)
+        << scaler::call_error_name(error);
+  }
 }
 
 TEST(Sim, NoScheduleBreaksAnInvariantShard0) { run_shard(0); }
@@ -105,7 +112,7 @@ TEST(SimCanary, AFleetThatIsEndedBecauseEveryCheckFailsIsCaught) {
       ++caught;
     }
   }
-  EXPECT_GE(caught, 10u);
+  EXPECT_GE(caught, 15u);
 }
 
 TEST(Sim, Replay) {

@@ -98,6 +98,7 @@ struct Incarnation {
     made.trial_wait = seconds(5);
     made.trial_again = seconds(12);
     made.lost_shown = seconds(10);
+    made.account_hold = made.admin_hold = {seconds(3), seconds(20)};
     return made;
   }
 
@@ -141,10 +142,18 @@ config::ScalingGroup make_group(Rng& rng) {
   track.scale_out_for = seconds(4);
   track.scale_in_for = seconds(10);
   track.period = track.scale_in_period = out.period;
-  if (rng.below(2) == 0) {
-    group.policies = {track};
-  } else {
-    group.policies = {out, in};
+  if (rng.below(3) == 0) group.provider = config::Ec2Provider{};  // CPU figures that come late
+  switch (rng.below(4)) {
+    case 0:
+    case 1:
+      group.policies = {track};
+      break;
+    case 2:
+      out.kind = in.kind = config::PolicyKind::simple;
+      group.policies = {out, in};
+      break;
+    default:
+      group.policies = {out, in};
   }
   return group;
 }
@@ -157,6 +166,9 @@ Faults make_faults(Rng& rng) {
   faults.refused = maybe(0.2);
   faults.throttled = maybe(0.2);
   faults.capacity = maybe(0.4);
+  faults.denied = maybe(1);
+  faults.invalid = maybe(1);
+  faults.quota = maybe(1);
   faults.never_boots = maybe(0.3);
   faults.sick = maybe(0.2);
   faults.dies = maybe(0.7);
@@ -187,6 +199,8 @@ class Schedule {
     cloud_->launches_twice = options.launches_twice;
     cloud_->blames_all = options.blames_all;
     cloud_->faults = make_faults(rng_);
+    if (options.blames_all) cloud_->faults.blind = 1;  // a canary of rare events proves little
+    cloud_->late_cpu = std::holds_alternative<config::Ec2Provider>(group_.provider);
   }
 
   ~Schedule() {
@@ -197,7 +211,8 @@ class Schedule {
   Schedule& operator=(const Schedule&) = delete;
 
   ScheduleResult run() {
-    cloud_->say(fmt::format("min {} max {}", group_.min, group_.max));
+    cloud_->say(fmt::format("min {} max {}{}", group_.min, group_.max,
+                            cloud_->late_cpu ? ", late figures" : ""));
     begin();
     weather(kStormLasts, true);
     cloud_->heal();
@@ -211,7 +226,8 @@ class Schedule {
     }
     if (!cloud_->violation()) check_calm();
     end();
-    return {cloud_->violation(), cloud_->launches, cloud_->terminations, crashes_};
+    return {cloud_->violation(), cloud_->launches, cloud_->terminations, crashes_,
+            cloud_->launches_forbidden};
   }
 
  private:
@@ -307,7 +323,8 @@ class Schedule {
     if (cloud_->chance(0.5)) {
       cloud_->say("reload with a changed provider");
       auto& provider = config_.scaling_groups["web"].provider;
-      std::get<config::ProcessProvider>(provider).cpu_share += 1;
+      if (auto* process = std::get_if<config::ProcessProvider>(&provider)) process->cpu_share += 1;
+      if (auto* ec2 = std::get_if<config::Ec2Provider>(&provider)) ec2->tags["reload"] += "!";
       alive_->scaler.apply(config_);
       return;
     }

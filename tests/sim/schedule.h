@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@ struct ScheduleResult {
   std::uint64_t launches = 0;
   std::uint64_t terminations = 0;
   std::uint64_t crashes = 0;
+  std::map<scaler::CallError, std::uint64_t> launches_forbidden = {};
 };
 
 struct ScheduleOptions {

@@ -15,6 +15,8 @@ using std::chrono::seconds;
 
 constexpr Duration kBlindKnown = seconds(8);  // what was drained before it was decided seeing
 constexpr Duration kEndedShown = seconds(40);
+constexpr Duration kMeteredLag = seconds(3);
+constexpr Duration kMeteredKept = seconds(40);
 constexpr Duration kJustDown = seconds(30);  // it recovered while it was already being replaced
 
 }  // namespace
@@ -132,6 +134,7 @@ const SimInstance& SimCloud::boot(const scaler::LaunchRequest& request) {
   made.launched = clock_.wall();
   made.boots = !chance(faults.never_boots);
   made.sick = chance(faults.sick);
+  made.metered_every = chance(0.5) ? seconds(8) : seconds(4);
   made.drain_takes = within(Duration(group_.drain_deadline) * 5 / 4);
   ++launches;
   say(fmt::format("launched {} in {} ({})", made.id, made.zone, made.token));
@@ -210,14 +213,38 @@ scaler::DescribeReply SimCloud::describe() {
 scaler::CpuReply SimCloud::cpu() {
   scaler::CpuReply reply;
   const std::uint32_t share = serving();
+  const TimePoint now = clock_.now();
   for (const auto& [id, each] : instances_) {
     if (each.state != ReportedState::running) continue;
-    const bool works = healthy(each) && each.published && !each.draining_since;
-    double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
-    ratio = std::max(0.0, ratio + faults.cpu_noise * (rng_.unit() - 0.5));
-    reply.samples.push_back({id, ratio, clock_.now()});
+    if (!late_cpu) {
+      reply.samples.push_back({id, cpu_of(each, share), now});
+      continue;
+    }
+    for (const auto& [until, mean] : each.metered) {
+      if (until + kMeteredLag > now) continue;
+      reply.samples.push_back({id, mean.first / mean.second, until, each.metered_every});
+    }
   }
   return reply;
+}
+
+double SimCloud::cpu_of(const SimInstance& each, std::uint32_t share) {
+  const bool works = healthy(each) && each.published && !each.draining_since;
+  const double ratio = works && share > 0 ? std::min(1.0, load / share) : 0.0;
+  return std::max(0.0, ratio + faults.cpu_noise * (rng_.unit() - 0.5));
+}
+
+void SimCloud::meter() {
+  const TimePoint now = clock_.now();
+  const std::uint32_t share = serving();
+  for (auto& [id, each] : instances_) {
+    if (each.state != ReportedState::running) continue;
+    const auto spans = (now.time_since_epoch() - Duration(1)) / each.metered_every + 1;
+    auto& [sum, count] = each.metered[TimePoint(spans * each.metered_every)];
+    sum += cpu_of(each, share);
+    ++count;
+    std::erase_if(each.metered, [&](const auto& span) { return span.first < now - kMeteredKept; });
+  }
 }
 
 // ---- the balancer's side
@@ -300,10 +327,35 @@ void SimCloud::go_blind(Duration passed) {
   say("every check fails from here");
 }
 
+/// What an admin must put right, and does before long.
+void SimCloud::begin_spell(Duration passed) {
+  if (clock_.now() < spell_until_) return;
+  spell_ = CallError::none;
+  if (strikes(faults.denied, passed)) spell_ = CallError::denied;
+  if (strikes(faults.invalid, passed)) spell_ = CallError::invalid;
+  if (strikes(faults.quota, passed)) spell_ = CallError::account_limit;
+  if (spell_ == CallError::none) return;
+  spell_until_ = clock_.now() + seconds(5) + within(seconds(20));
+  say(fmt::format("{} from here", scaler::call_error_name(spell_)));
+}
+
+std::optional<CallFailure> SimCloud::forbidden(bool launch) {
+  if (clock_.now() >= spell_until_ || spell_ == CallError::none) return std::nullopt;
+  if (launch) ++launches_forbidden[spell_];
+  if (spell_ == CallError::denied) return CallFailure{spell_, "UnauthorizedOperation", "not you"};
+  if (!launch) return std::nullopt;
+  if (spell_ == CallError::invalid) {
+    return CallFailure{spell_, "InvalidLaunchTemplateId.NotFound", "no such template"};
+  }
+  return CallFailure{spell_, "VcpuLimitExceeded", "no more than these"};
+}
+
 void SimCloud::step(Duration passed) {
   const TimePoint now = clock_.now();
   std::erase_if(dead_zones_, [&](const auto& each) { return now >= each.second; });
+  if (late_cpu) meter();
   go_blind(passed);
+  begin_spell(passed);
   if (strikes(faults.zone_dies, passed) && dead_zones_.empty()) {
     const std::string& zone = zones[rng_.below(static_cast<std::uint32_t>(zones.size()))];
     dead_zones_[zone] = now + seconds(10) + within(seconds(60));
@@ -339,12 +391,14 @@ void SimCloud::heal() {
   left.ignores_tokens = faults.ignores_tokens;
   faults = left;
   blind_until_ = std::min(blind_until_, clock_.now());
+  spell_until_ = std::min(spell_until_, clock_.now());
   dead_zones_.clear();
 }
 
 // ---- the line between
 
-std::optional<CallFailure> SimProvider::refusal() {
+std::optional<CallFailure> SimProvider::refusal(bool launch) {
+  if (std::optional<CallFailure> forbidden = cloud_.forbidden(launch)) return forbidden;
   if (cloud_.chance(cloud_.faults.throttled)) {
     return CallFailure{CallError::throttled, "RequestLimitExceeded", "slow down"};
   }
@@ -365,7 +419,7 @@ Task<scaler::LaunchReply> SimProvider::launch(scaler::LaunchRequest request) {
   const TimePoint arrives = clock_.now() + cloud_.within(milliseconds(800));
   const bool cut = co_await life_.crashed.wait_until(clock_, arrives);
   const bool sent = !cut || cloud_.chance(0.5);
-  if (sent) reply.failure = refusal();
+  if (sent) reply.failure = refusal(true);
   if (sent && !reply.failure) reply = cloud_.run(request);
   const TimePoint answered = clock_.now() + cloud_.within(milliseconds(2500));
   co_await life_.crashed.wait_until(clock_, answered);

@@ -26,6 +26,9 @@ struct Faults {
   double refused = 0;     // transient failure, nothing happened
   double throttled = 0;
   double capacity = 0;          // per launch, on top of closed zones
+  double denied = 0;            // per minute: for a while no call is permitted
+  double invalid = 0;           // per minute: for a while the launch template is wrong
+  double quota = 0;             // per minute: for a while the account may not have more
   double never_boots = 0;       // pending -> terminated
   double sick = 0;              // runs, but never passes a health check
   double dies = 0;              // per instance and minute
@@ -62,7 +65,9 @@ struct SimInstance {
   std::optional<TimePoint> draining_since;  // as published to the balancer
   Duration drain_takes{};
   bool published = false;
-  std::uint32_t gaps = 0;  // reports in a row it was missing from
+  std::uint32_t gaps = 0;    // reports in a row it was missing from
+  Duration metered_every{};  // as CloudWatch has some each minute and some every five
+  std::map<TimePoint, std::pair<double, int>> metered;  // by the end of each span: sum and count
 
   [[nodiscard]] bool alive() const {
     return state == scaler::ReportedState::pending || state == scaler::ReportedState::running;
@@ -81,6 +86,7 @@ class SimCloud {
   bool launches_twice = false;  // the canary's: every launch makes two
   bool blames_all = false;      // the canary's: whoever fails a check is called impaired
   bool verbose = false;
+  bool late_cpu = false;  // CPU figures are means of spans, told some seconds after their end
   std::vector<std::string> zones{"a", "b", "c"};
 
   // ---- the provider's side
@@ -109,6 +115,8 @@ class SimCloud {
   [[nodiscard]] const std::optional<std::string>& violation() const { return violation_; }
   [[nodiscard]] bool healthy(const SimInstance& instance) const;
   [[nodiscard]] bool blind() const { return clock_.now() < blind_until_; }
+  /// What every call fails with now, or every launch only.
+  [[nodiscard]] std::optional<CallFailure> forbidden(bool launch);
   [[nodiscard]] std::uint32_t serving() const;
   /// A new process knows nothing of what the one before has tried.
   void new_life() { ended_while_blind_ = 0; }
@@ -116,6 +124,7 @@ class SimCloud {
 
   std::uint64_t launches = 0;
   std::uint64_t terminations = 0;
+  std::map<CallError, std::uint64_t> launches_forbidden;
 
  private:
   void check_launch(const scaler::LaunchRequest& request);
@@ -123,7 +132,10 @@ class SimCloud {
   void check_terminate(const SimInstance& instance);
   void check_blind(const SimInstance& instance);
   void check(SimInstance& instance, scaler::InstanceDemand& row);
+  [[nodiscard]] double cpu_of(const SimInstance& instance, std::uint32_t share);
+  void meter();
   void go_blind(Duration passed);
+  void begin_spell(Duration passed);
   const SimInstance& boot(const scaler::LaunchRequest& request);
   [[nodiscard]] scaler::ReportedInstance report(const SimInstance& instance) const;
   void end(SimInstance& instance);
@@ -134,6 +146,8 @@ class SimCloud {
   const config::ScalingGroup& group_;
   std::map<std::string, SimInstance> instances_;
   std::map<std::string, TimePoint> dead_zones_;  // until
+  CallError spell_ = CallError::none;            // denied, invalid or account_limit
+  TimePoint spell_until_{};
   TimePoint blind_since_{};
   TimePoint blind_until_{};
   std::uint32_t ended_while_blind_ = 0;
@@ -168,7 +182,7 @@ class SimProvider final : public scaler::Provider {
   [[nodiscard]] Duration visibility_delay() const override { return std::chrono::seconds(6); }
 
  private:
-  [[nodiscard]] std::optional<CallFailure> refusal();
+  [[nodiscard]] std::optional<CallFailure> refusal(bool launch = false);
 
   SimCloud& cloud_;
   ManualClock& clock_;

@@ -325,5 +325,39 @@ TEST_F(CredentialsTest, TheRegionComesFromTheFirstPlaceThatNamesOne) {
   EXPECT_EQ(region("sa-east-1"), "sa-east-1");
 }
 
+TEST_F(CredentialsTest, AreRenewedByAwssClockAndNotByThisHosts) {
+  use_instance_metadata();
+  push(200, "token");
+  push_role("OLD", minutes(60));
+  CredentialChain chain(parts, "");
+  EXPECT_EQ(get(chain), "OLD");
+  clock.advance(seconds(61));
+  chain.correct_clock(minutes(46));  // this host is late: they end in 13 min
+  push_role("NEW", minutes(120));
+  EXPECT_EQ(get(chain), "NEW");
+  EXPECT_TRUE(http.script.empty());
+}
+
+TEST_F(CredentialsTest, ThatAreValidByAwssClockAreTakenWhenThisHostsIsAhead) {
+  machine.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = "http://127.0.0.1/role";
+  CredentialChain chain(parts, "");
+  chain.correct_clock(-minutes(120));
+  push(200, document("AHEAD", -minutes(60)));
+  EXPECT_EQ(get(chain), "AHEAD");
+}
+
+// The metadata service seemed to be behind only because this host's clock was ahead.
+TEST_F(CredentialsTest, WhatWasKeptPastItsExpiryByAWrongClockIsJudgedAnew) {
+  use_instance_metadata();
+  push(200, "token");
+  push_role("OLD", -minutes(60));
+  CredentialChain chain(parts, "");
+  EXPECT_EQ(get(chain), "OLD");
+  chain.correct_clock(-minutes(70));  // ten minutes left
+  clock.advance(seconds(61));
+  push_role("NEW", minutes(120));
+  EXPECT_EQ(get(chain), "NEW");
+}
+
 }  // namespace
 }  // namespace lbd::aws

@@ -120,7 +120,7 @@ class Ec2Test : public ::testing::Test {
   }
   [[nodiscard]] std::uint64_t counted(const std::string& action, const std::string& code) const {
     const auto found = parts.shared->calls.find({"ec2", action, code});
-    return found == parts.shared->calls.end() ? 0 : found->second.attempts;
+    return found == parts.shared->calls.end() ? 0 : found->second;
   }
 
   ManualClock clock;

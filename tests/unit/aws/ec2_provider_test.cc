@@ -3,6 +3,7 @@
 namespace lbd::scaler::ec2 {
 namespace {
 
+using std::chrono::minutes;
 using std::chrono::seconds;
 
 TEST_F(Ec2Test, StartFindsTheZonesInTheOrderOfTheConfiguredSubnets) {
@@ -122,6 +123,58 @@ TEST_F(Ec2Test, NoCapacityIsSaidAtOnceAndNeverAskedAgainInThatZone) {
   EXPECT_EQ(counted("RunInstances", "InsufficientInstanceCapacity"), 1U);
 }
 
+TEST_F(Ec2Test, AFullSubnetIsPassedOverAndTheOthersOfItsZoneAreNot) {
+  group.zone_pause = minutes(3);
+  group.zone_pause_max = minutes(30);
+  make();
+  start();
+  push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+  const LaunchReply full = launch("us-east-1a", "t-0");
+  ASSERT_TRUE(full.failure);
+  EXPECT_EQ(full.failure->error, CallError::capacity);
+  EXPECT_TRUE(full.failure->zone_has_room);
+  const std::string closed = parameter(0, "SubnetId");
+  EXPECT_TRUE(full.failure->message.starts_with("subnet " + closed + " gets no launches for 180 s"))
+      << full.failure->message;
+  const std::string other = closed == "subnet-a" ? "subnet-a2" : "subnet-a";
+  for (std::size_t i = 1; i <= 8; ++i) {
+    push(200, run_reply("i-1"));
+    clock.advance(seconds(1));
+    EXPECT_FALSE(launch("us-east-1a", fmt::format("t-{}", i)).failure);
+    EXPECT_EQ(parameter(i, "SubnetId"), other);
+  }
+  push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+  EXPECT_FALSE(launch("us-east-1a", "t-9").failure->zone_has_room) << "both are full now";
+  clock.advance(minutes(3));
+  std::set<std::string> used;
+  for (std::size_t i = 10; i <= 18; ++i) {
+    push(200, run_reply("i-1"));
+    clock.advance(seconds(1));
+    EXPECT_FALSE(launch("us-east-1a", fmt::format("t-{}", i)).failure);
+    used.insert(parameter(i, "SubnetId"));
+  }
+  EXPECT_EQ(used.size(), 2U) << "tried again after the pause";
+}
+
+TEST_F(Ec2Test, ATokenThatWasSentStaysWithItsSubnetWhenThatIsFull) {
+  start();
+  for (int i = 0; i < 3; ++i) push_lost();
+  EXPECT_EQ(launch("us-east-1a", "t-0").failure->error, CallError::unknown);
+  const std::string subnet = parameter(0, "SubnetId");
+  http.requests.clear();
+  std::string closed;
+  for (int i = 1; closed != subnet && i < 20; ++i) {  // until the same one says that it is full
+    clock.advance(minutes(10));
+    push(400, error_reply("InsufficientFreeAddressesInSubnet"));
+    (void)launch("us-east-1a", fmt::format("t-{}", i));
+    closed = parameter(http.requests.size() - 1, "SubnetId");
+  }
+  ASSERT_EQ(closed, subnet);
+  push(200, run_reply("i-1"));
+  EXPECT_FALSE(launch("us-east-1a", "t-0").failure);
+  EXPECT_EQ(parameter(http.requests.size() - 1, "SubnetId"), subnet);
+}
+
 TEST_F(Ec2Test, AThrottledLaunchIsTriedThreeTimesAndIsKnownNotToHaveHappened) {
   start();
   for (int i = 0; i < 3; ++i) push(503, error_reply("RequestLimitExceeded"));
@@ -227,16 +280,20 @@ TEST_F(Ec2Test, ThrottlingAfterARenewalIsStillRetried) {
   EXPECT_FALSE(describe().failure);
 }
 
-TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
-  start();
-  const WallTime theirs = clock.wall() + std::chrono::minutes(20);
-  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
-  const std::time_t time = std::chrono::system_clock::to_time_t(theirs);
+std::string http_date(WallTime at) {
+  const std::time_t time = std::chrono::system_clock::to_time_t(at);
   char date[40];
   std::tm parts_of{};
   gmtime_r(&time, &parts_of);
   std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts_of);
-  refused.headers.emplace_back("date", date);
+  return date;
+}
+
+TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
+  start();
+  const WallTime theirs = clock.wall() + std::chrono::minutes(20);
+  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
+  refused.headers.emplace_back("date", http_date(theirs));
   http.script.push_back(refused);
   push(200, describe_reply(""));
   push(200, describe_reply(""));
@@ -246,6 +303,37 @@ TEST_F(Ec2Test, AWrongClockIsCorrectedByAwssDateAndStaysSo) {
   const std::string expected = aws::basic_time(std::chrono::floor<seconds>(theirs));
   EXPECT_EQ(header_of(http.requests[1], "x-amz-date"), expected);
   EXPECT_EQ(header_of(http.requests[2], "x-amz-date"), expected);
+}
+
+TEST_F(Ec2Test, ACorrectedClockIsWhatTheExpiryOfTheCredentialsIsJudgedBy) {
+  machine.variables["AWS_CREDENTIAL_EXPIRATION"] = aws::iso_time(clock.wall() + minutes(32));
+  start();
+  net::HttpReply refused = FakeHttp::answer(403, error_reply("SignatureDoesNotMatch"));
+  refused.headers.emplace_back("date", http_date(clock.wall() + minutes(20)));
+  http.script.push_back(refused);
+  push(200, describe_reply(""));
+  EXPECT_FALSE(describe().failure);
+  machine.variables["AWS_ACCESS_KEY_ID"] = "NEW";
+  clock.advance(seconds(61));  // eleven minutes are left, by AWS's clock
+  push(200, describe_reply(""));
+  EXPECT_FALSE(describe().failure);
+  EXPECT_NE(header_of(http.requests.back(), "authorization").find("=NEW/"), std::string::npos);
+}
+
+TEST_F(Ec2Test, EveryAttemptIsTimed) {
+  start();
+  parts.shared->times.clear();
+  push(503, error_reply("RequestLimitExceeded"));
+  push(200, describe_reply(""));
+  describe();
+  const aws::CallTimes& times = parts.shared->times.at({"ec2", "DescribeInstances"});
+  EXPECT_EQ(times.buckets.at(0), 2U);
+  aws::CallTimes one;
+  one.record(std::chrono::milliseconds(100));  // a bound belongs to its bucket
+  one.record(minutes(1));
+  EXPECT_EQ(one.buckets.at(3), 1U);
+  EXPECT_EQ(one.buckets.back(), 1U);
+  EXPECT_DOUBLE_EQ(one.sum, 60.1);
 }
 
 TEST_F(Ec2Test, MoreThanFiveLaunchesAtOnceAreSpacedHalfASecond) {
@@ -334,56 +422,6 @@ TEST_F(Ec2Test, AStoppedInstanceIsReportedAsOneToReplace) {
   EXPECT_TRUE(reply.instances.at(0).status_impaired);
   EXPECT_EQ(reply.instances.at(0).state_reason,
             "Client.UserInitiatedShutdown: User initiated shutdown");
-}
-
-std::string metric_reply(const std::string& rows) {
-  return "<GetMetricDataResponse><GetMetricDataResult><MetricDataResults>" + rows +
-         "</MetricDataResults></GetMetricDataResult></GetMetricDataResponse>";
-}
-
-TEST_F(Ec2Test, CloudWatchGivesTheNewestMinuteAndIsAskedOnceAMinute) {
-  start();
-  const auto minute = std::chrono::floor<std::chrono::minutes>(clock.wall());
-  const std::string time = aws::iso_time(minute - std::chrono::minutes(2));
-  const std::string older = aws::iso_time(minute - std::chrono::minutes(3));
-  push(200,
-       metric_reply("<member><Id>q1</Id><Timestamps><member>" + older + "</member><member>" + time +
-                    "</member></Timestamps><Values><member>10</member><member>92.5"
-                    "</member></Values></member><member><Id>q9</Id></member>"));
-  const std::vector<std::string> ids{"i-1", "i-2"};
-  const CpuReply reply = run_task(clock, provider->cpu(ids));
-  ASSERT_EQ(reply.samples.size(), 1U);
-  EXPECT_EQ(reply.samples[0].instance, "i-2");
-  EXPECT_DOUBLE_EQ(reply.samples[0].ratio, 0.925);
-  const auto age = clock.wall() - (minute - std::chrono::minutes(1));
-  EXPECT_EQ(clock.now() - reply.samples[0].at, age);
-  EXPECT_EQ(http.requests[0].url, "https://monitoring.us-east-1.amazonaws.com/");
-  EXPECT_EQ(parameter(0, "MetricDataQueries.member.2.MetricStat.Metric.Dimensions.member.1.Value"),
-            "i-2");
-  EXPECT_TRUE(run_task(clock, provider->cpu(ids)).samples.empty());
-  EXPECT_EQ(http.requests.size(), 1U);
-}
-
-TEST_F(Ec2Test, CloudWatchIsAskedByTheClockOfAws) {
-  start();
-  constexpr std::string_view kTheirs = "Thu, 01 Jan 2099 00:00:00 GMT";
-  net::HttpReply late = FakeHttp::answer(400, error_reply("RequestExpired"));
-  late.headers.emplace_back("date", kTheirs);
-  http.script.push_back(late);
-  push(200, metric_reply(""));
-  run_task(clock, provider->cpu({"i-1"}));  // the refusal tells the time
-  clock.advance(std::chrono::minutes(2));
-  push(200, metric_reply(""));
-  run_task(clock, provider->cpu({"i-1"}));
-  EXPECT_EQ(parameter(2, "EndTime").substr(0, 14), "2099-01-01T00:");
-}
-
-TEST_F(Ec2Test, CloudWatchIsNotPaidForWhenTheGroupDoesNotUseIt) {
-  group.cpu_sources = {config::CpuSource::node_exporter};
-  make();
-  start();
-  EXPECT_TRUE(run_task(clock, provider->cpu({"i-1"})).samples.empty());
-  EXPECT_TRUE(http.requests.empty());
 }
 
 }  // namespace

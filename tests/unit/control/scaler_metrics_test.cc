@@ -43,6 +43,11 @@ TEST_F(ScalerMetrics, SayWhatLimitsTheGroup) {
   group.kind = "no_zone";
   expect(R"(lbd_scaler_limited{scaling_group="web",by="max"} 0)");
   expect(R"(lbd_scaler_limited{scaling_group="web",by="no_capacity"} 1)");
+  group.kind = "quota";
+  expect(R"(lbd_scaler_limited{scaling_group="web",by="quota"} 1)");
+  group.kind = "held";
+  expect(R"(lbd_scaler_limited{scaling_group="web",by="quota"} 0)");
+  expect(R"(lbd_scaler_limited{scaling_group="web",by="refused"} 1)");
 }
 
 TEST_F(ScalerMetrics, SayHowManyInstancesAPolicyAsksFor) {

@@ -63,9 +63,12 @@ TEST_F(FleetTest, AnAccountLimitHoldsEveryZone) {
   describe();
   fleet.launch_started("t", "a", now);
   fleet.launch_answered("t", refused(CallError::account_limit), now);
-  EXPECT_EQ(next().word, "held");
+  EXPECT_EQ(next().word, "quota");
   now += minutes(1);
   EXPECT_EQ(next().kind, StepKind::launch);
+  fleet.launch_started("t2", "a", now);
+  fleet.launch_answered("t2", refused(CallError::denied), now);
+  EXPECT_EQ(next().word, "held") << "no limit of the account's";
 }
 
 TEST_F(FleetTest, AnUnansweredLaunchCountsUntilItIsFoundByItsToken) {

@@ -75,6 +75,33 @@ TEST_F(ScalerTest, ACapacityErrorFailsOverToTheNextZoneInTheSameTick) {
   EXPECT_NE(rows[0].outcome.find("i-1: launched"), std::string::npos) << rows[0].outcome;
 }
 
+TEST_F(ScalerTest, ACapacityErrorOfALaunchThatIsAskedForAgainFailsOverInTheSameTickToo) {
+  config.scaling_groups["web"].min = 1;
+  cloud.launches_lost = 1;
+  end();
+  begin();
+  after(seconds(25));
+  ASSERT_EQ(cloud.launches, 1);
+  cloud.closed_zone = "a";
+  for (int i = 0; i < 60 && cloud.launches == 1; ++i) after(seconds(1));
+  EXPECT_EQ(cloud.launches, 3);
+  ASSERT_EQ(cloud.instances.size(), 1u);
+  EXPECT_EQ(cloud.instances[0].zone, "b");
+  EXPECT_TRUE(scaler->status("web")->zones[0].closed);
+}
+
+TEST_F(ScalerTest, AZoneOfWhichAPartIsFullIsTriedAgainInTheSameTickAndStaysOpen) {
+  cloud.full_zone = "a";
+  cloud.room_after = 3;
+  after(milliseconds(1'500));
+  EXPECT_EQ(cloud.launches, 4) << "twice in a, which then is full, and once in b";
+  EXPECT_EQ(cloud.instances.at(0).zone, "b");
+  const GroupStatus full = *scaler->status("web");
+  EXPECT_TRUE(full.zones[0].closed);
+  EXPECT_NE(full.zones[0].reason.find("subnet-a is full"), std::string::npos);
+  EXPECT_FALSE(full.zones[1].closed);
+}
+
 TEST_F(ScalerTest, EveryLaunchHasItsIntentAndItsSentence) {
   after(seconds(15));
   cloud.cpu = 0.95;
@@ -232,37 +259,6 @@ TEST_F(ScalerTest, TheHighestCpuScalesOutWhenThePolicySaysMaximum) {
   std::string sentences;
   for (const Decision& each : history()) sentences += each.sentence + "\n";
   EXPECT_NE(sentences.find("highest cpu 95 % above 90 %"), std::string::npos) << sentences;
-}
-
-// Metrics of the cloud come minutes late and once in minutes.
-TEST_F(ScalerTest, OneLateDatapointAddsOneInstanceAndNotOneASecond) {
-  config.scaling_groups["web"].provider = config::Ec2Provider{};
-  scaler->apply(config);
-  cloud.cpu = 0.93;
-  cloud.cpu_minute = clock.now();
-  after(minutes(4));
-  EXPECT_EQ(alive(), 3u) << "of before there were three";
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(9));
-  EXPECT_EQ(alive(), 4u) << "one datapoint, one instance";
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(2));
-  EXPECT_EQ(alive(), 5u) << "measured with four";
-}
-
-TEST_F(ScalerTest, OneLateDatapointRemovesOneInstanceAndNotOneASecond) {
-  config.scaling_groups["web"].provider = config::Ec2Provider{};
-  scaler->apply(config);
-  cloud.cpu = 0.7;
-  cloud.cpu_minute = clock.now();
-  after(seconds(20));
-  ASSERT_TRUE(scaler->set_desired("web", 5, "test"));
-  after(minutes(4));
-  EXPECT_EQ(alive(), 5u);
-  cloud.cpu = 0.1;
-  cloud.cpu_minute = clock.now() - seconds(90);
-  after(minutes(9));
-  EXPECT_EQ(alive(), 4u);
 }
 
 TEST_F(ScalerTest, AnUndrainTakesBackWhatIsLeavingWhenLoadReturns) {

@@ -1,76 +1,11 @@
-#include "scaler/policy.h"
-
-#include <gtest/gtest.h>
-
 #include "lbd/base/rng.h"
+#include "tests/unit/scaler/policy_case.h"
 
 namespace lbd::scaler {
 namespace {
 
 using config::AdjustmentType;
-using config::Policy;
-using config::PolicyKind;
 using config::Signal;
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-const TimePoint kNow{std::chrono::hours(2)};
-
-Policy step(bool above, double threshold, double adjustment) {
-  Policy policy;
-  policy.name = above ? "out" : "in";
-  policy.above = above;
-  policy.threshold = threshold;
-  policy.datapoints = policy.datapoints_to_alarm = 3;  // of 10 s
-  config::Step only;
-  (above ? only.lower : only.upper) = 0.0;
-  only.adjustment = adjustment;
-  policy.steps = {only};
-  return policy;
-}
-
-Policy tracking(double target) {
-  Policy policy;
-  policy.name = "track";
-  policy.kind = PolicyKind::target_tracking;
-  policy.target = target;
-  policy.scale_in_for = minutes(2);
-  return policy;
-}
-
-/// A group of `n` in service whose policies all see the same steady value.
-struct Case {
-  std::vector<Policy> policies;
-  double value = 0;
-  std::uint32_t n = 4;
-  GroupView view{};
-  std::vector<Series> series;
-
-  Case(std::vector<Policy> list, double steady, std::uint32_t instances)
-      : policies(std::move(list)), value(steady), n(instances) {
-    view.now = kNow;
-    view.desired = n;
-    view.min = 1;
-    view.max = 10;
-    view.cooldown = seconds(300);
-    for (std::size_t i = 0; i < policies.size(); ++i) series.push_back(steadily(steady));
-    for (std::size_t i = 0; i < policies.size(); ++i) {
-      PolicyView one;
-      one.policy = &policies[i];
-      one.series = &series[i];
-      one.counted = n;
-      view.policies.push_back(one);
-    }
-  }
-  Case(const Case&) = delete;
-
-  static Series steadily(double level) {
-    Series made{minutes(20)};
-    for (int i = 0; i <= 1'000; ++i) made.add(kNow - seconds(i), level);
-    return made;
-  }
-  [[nodiscard]] Recommendation ask() const { return recommend(view); }
-};
 
 TEST(Rounding, PercentagesRoundTowardZeroButNeverToZero) {
   Policy policy = step(true, 0.9, 0);
@@ -316,24 +251,6 @@ TEST(NewSize, TargetTrackingMultipliesTheNewNumberByTheNewMeanOnly) {
   for (int i = 0; i < 15; ++i) group.series[0].add(kNow - seconds(i), 0.55);
   group.view.policies[0].joined = kNow - seconds(15);
   EXPECT_EQ(group.ask().desired, 7u);
-}
-
-TEST(LateFigures, AreJudgedAtTheTimeTheyAreOf) {
-  Case group({step(true, 0.9, 1)}, 0.95, 3);
-  group.view.now = kNow + minutes(3);
-  EXPECT_EQ(group.ask().kind, "no_data");
-  group.view.policies[0].measured_at = kNow;
-  EXPECT_EQ(group.ask().desired, 4u);
-}
-
-TEST(LateFigures, FromBeforeTheLastChangeShrinkNothing) {
-  Case group({step(false, 0.6, -1)}, 0.1, 4);
-  group.view.now = kNow + minutes(3);
-  group.view.policies[0].measured_at = kNow;
-  group.view.changed_at = kNow + minutes(1);
-  EXPECT_EQ(group.ask().kind, "settling");
-  group.view.changed_at = kNow - minutes(1);
-  EXPECT_EQ(group.ask().desired, 3u);
 }
 
 TEST(SeveralPolicies, TheLargestCapacityWins) {

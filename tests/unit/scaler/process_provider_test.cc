@@ -57,7 +57,7 @@ class ProcessProviderTest : public testing::Test {
 
   void start() {
     provider = std::make_unique<ProcessProvider>(
-        ProcessProviderParts{clock, log, directory, "web", cgroups}, config);
+        ProcessProviderParts{clock, log, directory, "web", cgroups, boot}, config);
     const auto failed = now(provider->start());
     ASSERT_FALSE(failed) << failed->message;
   }
@@ -101,6 +101,7 @@ class ProcessProviderTest : public testing::Test {
   NullLog log;
   config::ProcessProvider config;
   CgroupPlaces cgroups{"/dev/null", "/dev/null"};  // none, whoever runs the test
+  std::string boot = boot_id();
   std::unique_ptr<ProcessProvider> provider;
 };
 

@@ -185,5 +185,41 @@ TEST_F(CooldownTest, AnActivityThatARestartCutsIsStillOpen) {
   EXPECT_EQ(scaler->status("web")->desired, 3u);
 }
 
+/// One zone, which has no capacity left when a fourth instance is wanted.
+class FailingActivityTest : public ScalerTest {
+ protected:
+  FailingActivityTest() {
+    config::ScalingGroup& group = config.scaling_groups["web"];
+    group.cooldown = milliseconds(300'000);
+    for (config::Policy& each : group.policies) each.kind = config::PolicyKind::simple;
+    cloud.zones = {"a"};
+    cloud.cpu = 0.7;
+    end();
+    begin();
+    after(minutes(10));
+    cloud.closed_zone = "a";
+    EXPECT_TRUE(scaler->set_desired("web", 5, "test"));
+    after(seconds(10));
+    cloud.cpu = 0.1;
+  }
+};
+
+TEST_F(FailingActivityTest, LaunchesThatKeepFailingEndItAndItsCooldownBegins) {
+  after(minutes(4));
+  EXPECT_EQ(scaler->status("web")->desired, 5u) << "in its cooldown";
+  after(minutes(2));
+  EXPECT_EQ(scaler->status("web")->desired, 3u) << "what cannot be had is given up";
+  EXPECT_EQ(alive(), 3u);
+}
+
+TEST_F(FailingActivityTest, ALaunchThatSucceedsAfterAllBeginsTheCooldownAnew) {
+  cloud.closed_zone.clear();
+  after(minutes(5) + seconds(30));  // the zone's pause is three minutes
+  EXPECT_EQ(alive(), 5u);
+  EXPECT_EQ(scaler->status("web")->kind, "cooldown");
+  after(minutes(3));
+  EXPECT_EQ(alive(), 4u);
+}
+
 }  // namespace
 }  // namespace lbd::scaler

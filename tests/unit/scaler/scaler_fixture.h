@@ -23,10 +23,16 @@ struct Cloud {
   std::vector<std::string> zones{"a", "b", "c"};
   std::vector<ReportedInstance> instances;
   std::string closed_zone;
+  std::string full_zone;  // parts of it have no room: so many launches there fail
+  int room_after = 0;     // … and the last of them says that no part has
   double cpu = 0.5;
   std::map<std::string, double> cpu_of;  // by instance, where it is another
   std::optional<TimePoint> cpu_minute;   // the only figures are the means of the minute up to here
+  /// The only figures are means of this long, told a minute and three tenths of it after its end.
+  std::optional<Duration> cpu_metered;
+  std::map<std::string, Duration> cpu_metered_of;  // by instance, where it is another
   int launches = 0;
+  int launches_lost = 0;     // so many more get no answer and have no effect
   bool unreachable = false;  // no call is answered
 };
 
@@ -42,6 +48,17 @@ class InstantProvider final : public Provider {
   Task<LaunchReply> launch(LaunchRequest request) override {
     LaunchReply reply;
     ++cloud_.launches;
+    if (cloud_.launches_lost > 0) {
+      --cloud_.launches_lost;
+      reply.failure = CallFailure{CallError::unknown, "Timeout", "no answer"};
+      co_return reply;
+    }
+    if (cloud_.room_after > 0 && request.zone == cloud_.full_zone) {
+      --cloud_.room_after;
+      reply.failure = CallFailure{CallError::capacity, "InsufficientFreeAddressesInSubnet",
+                                  "subnet-a is full", cloud_.room_after > 0};
+      co_return reply;
+    }
     if (request.zone == cloud_.closed_zone) {
       reply.failure = CallFailure{CallError::capacity, "InsufficientInstanceCapacity", "none"};
       co_return reply;
@@ -72,6 +89,10 @@ class InstantProvider final : public Provider {
     for (const std::string& id : instances) {
       const auto own = cloud_.cpu_of.find(id);
       CpuSample sample{id, own == cloud_.cpu_of.end() ? cloud_.cpu : own->second, clock_.now()};
+      if (cloud_.cpu_metered) {
+        meter(sample, reply);
+        continue;
+      }
       if (cloud_.cpu_minute) sample.at = *cloud_.cpu_minute;
       if (cloud_.cpu_minute) sample.span = minutes(1);
       reply.samples.push_back(sample);
@@ -81,10 +102,26 @@ class InstantProvider final : public Provider {
   [[nodiscard]] Duration describe_interval() const override { return seconds(1); }
 
  private:
+  /// As CloudWatch: adds to the mean of the span under way, and tells those that are over.
+  void meter(const CpuSample& now, CpuReply& reply) {
+    const auto own = cloud_.cpu_metered_of.find(now.instance);
+    const Duration span = own == cloud_.cpu_metered_of.end() ? *cloud_.cpu_metered : own->second;
+    std::map<TimePoint, std::pair<double, int>>& spans = metered_[now.instance];
+    auto& [sum, count] = spans[TimePoint((now.at.time_since_epoch() / span + 1) * span)];
+    sum += now.ratio;
+    ++count;
+    std::erase_if(spans, [&](const auto& each) { return each.first < now.at - minutes(20); });
+    for (const auto& [until, mean] : spans) {
+      if (until + minutes(1) + span * 3 / 10 > now.at) continue;
+      reply.samples.push_back({now.instance, mean.first / mean.second, until, span});
+    }
+  }
   static CallFailure unreachable() { return {CallError::transient, "ECONNREFUSED", "no route"}; }
 
   Cloud& cloud_;
   ManualClock& clock_;
+  std::map<std::string, std::map<TimePoint, std::pair<double, int>>>
+      metered_;  // by end: sum, count
 };
 
 /// A store whose disk can be full.

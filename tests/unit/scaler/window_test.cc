@@ -40,6 +40,13 @@ TEST(Series, ALaterValueOfTheSameSecondReplacesTheEarlier) {
   EXPECT_DOUBLE_EQ(*series.average(kStart, seconds(1)), 3);
 }
 
+TEST(Series, AValueOlderThanTheRingIsPassedOver) {
+  Series series{minutes(1)};
+  for (int i = 0; i < 200; ++i) series.add(kStart + seconds(i), 1);
+  series.add(kStart + seconds(199) - seconds(static_cast<std::int64_t>(series.capacity())), 9);
+  EXPECT_DOUBLE_EQ(*series.latest(kStart + seconds(199)), 1);
+}
+
 TEST(Series, AlarmsWhenMOfNBreach) {
   Series series{minutes(1)};
   for (int i = 0; i < 5; ++i) series.add(kStart + seconds(i), i % 2 == 0 ? 0.95 : 0.5);
