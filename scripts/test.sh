@@ -224,7 +224,8 @@ run_e2e() {
 # reads what each daemon wrote to stderr, so a sanitizer's report fails the test it happened in.
 E2E_UNDER_SANITIZERS=(
   "proxy:" "health:" "logs:" "reloads" "a reload" "bad reload" "http2" "websocket:" "rules:"
-  "tls" "stickiness:" "compression:" "access_log" "proxy_protocol:" "unix_targets:" "names:" "mirror:"
+  "tls" "stickiness:" "compression:" "access_log" "proxy_protocol:" "unix_targets:" "names:"
+  "mirror:"
 )
 
 run_e2e_sanitized() {
