@@ -102,6 +102,7 @@ std::string text_of(const Action& action) {
 
 std::string text_of(const std::vector<Cidr>& networks) {
   std::vector<std::string> parts;
+  parts.reserve(networks.size());
   for (const auto& each : networks)
     parts.push_back(fmt::format("{}/{}", each.ip, each.prefix_bits));
   return list_text(parts);
@@ -109,6 +110,7 @@ std::string text_of(const std::vector<Cidr>& networks) {
 
 std::string text_of(const std::vector<FieldMatch>& fields) {
   std::vector<std::string> parts;
+  parts.reserve(2 * fields.size());
   for (const auto& field : fields) {
     parts.push_back(field.name);
     parts.push_back(list_text(field.values));

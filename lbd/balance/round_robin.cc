@@ -6,7 +6,7 @@ namespace lbd::balance {
 
 std::size_t round_robin(std::span<const Candidate> candidates, std::uint64_t& turn) noexcept {
   if (candidates.empty()) return kNobody;
-  std::uint32_t heaviest = 0;
+  std::uint32_t heaviest = 1;
   for (const Candidate& each : candidates) heaviest = std::max(heaviest, each.weight);
   // A candidate of weight w is taken in w of every `heaviest` rounds; offsets spread the skipped
   // rounds.

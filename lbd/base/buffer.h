@@ -125,8 +125,8 @@ class Buffer {
   /// The first `kBytes` and the last, which may overlap.
   template <std::size_t kBytes>
   static void copy_ends(char* to, std::string_view from) noexcept {
-    std::array<char, kBytes> first;
-    std::array<char, kBytes> last;
+    std::array<char, kBytes> first;  // NOLINT(cppcoreguidelines-pro-type-member-init): hot
+    std::array<char, kBytes> last;   // NOLINT(cppcoreguidelines-pro-type-member-init): hot
     std::memcpy(first.data(), from.data(), kBytes);
     std::memcpy(last.data(), from.data() + from.size() - kBytes, kBytes);
     std::memcpy(to, first.data(), kBytes);

@@ -36,6 +36,7 @@ struct FreeList {
   bool closed;
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): what this file is for
 constinit thread_local FreeList free_blocks{};
 
 struct Ending {
@@ -48,6 +49,7 @@ struct Ending {
   void touch() const noexcept {}  // makes it this thread's
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): likewise
 thread_local Ending ending;
 
 constexpr std::size_t class_of(std::size_t size) { return (size - 1) / kClassBytes; }

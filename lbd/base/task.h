@@ -87,7 +87,9 @@ class [[nodiscard]] Task {
   /// One that has ended already.
   template <class U>
   requires(!std::is_void_v<T> && std::is_constructible_v<T, U&&> &&
-           !std::is_same_v<std::remove_cvref_t<U>, Task>) Task(U&& value)
+           !std::is_same_v<std::remove_cvref_t<U>, Task>)
+      // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): the last condition keeps moves out
+      Task(U&& value)
       : ended_(std::forward<U>(value)) {}
   Task(Task&& other) noexcept
       : handle_(std::exchange(other.handle_, nullptr)), ended_(std::move(other.ended_)) {}

@@ -125,6 +125,30 @@ std::string protocol_of(const config::Listener& listener) {
   return listener.tls ? "https" : "http";
 }
 
+void collect_http2(const std::string& listener, const upstream::ListenerLoad& load, Families& out) {
+  out.counter("lbd_http2_connections_total", "Client connections that spoke HTTP/2.",
+              {{"listener", listener}}, static_cast<double>(load.http2_connections.get()));
+  for (std::size_t kind = 1; kind < load.http2_floods.size(); ++kind) {
+    const std::string_view what = http::h2_flood_name(static_cast<http::H2Flood>(kind));
+    out.counter("lbd_http2_floods_total", "HTTP/2 connections closed for a flood, by kind.",
+                {{"listener", listener}, {"kind", std::string(what)}},
+                static_cast<double>(load.http2_floods[kind].get()));
+  }
+}
+
+/// `group`: empty before one is known.
+template <class Counts>
+void collect_failures(const std::string& group, const Counts& failures, Families& out) {
+  for (std::size_t fault = 1; fault < failures.size(); ++fault) {
+    const auto count = static_cast<double>(failures[fault].get());
+    if (count == 0) continue;
+    out.counter(
+        "lbd_request_failures_total", "Requests that failed, by reason.",
+        {{"target_group", group}, {"reason", std::string(fault_name(static_cast<Fault>(fault)))}},
+        count);
+  }
+}
+
 void collect_listeners(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
   for (const auto& [name, count] : plane.live().rate_evictions()) {
@@ -146,14 +170,7 @@ void collect_listeners(Plane& plane, Families& out) {
       if (proxied) collect_proxy_faults(name, load, out);
       out.counter("lbd_connections_total", "Client connections accepted.", labels,
                   static_cast<double>(load.accepted.get()));
-      out.counter("lbd_http2_connections_total", "Client connections that spoke HTTP/2.", labels,
-                  static_cast<double>(load.http2_connections.get()));
-      for (std::size_t kind = 1; kind < load.http2_floods.size(); ++kind) {
-        const std::string_view what = http::h2_flood_name(static_cast<http::H2Flood>(kind));
-        out.counter("lbd_http2_floods_total", "HTTP/2 connections closed for a flood, by kind.",
-                    {{"listener", name}, {"kind", std::string(what)}},
-                    static_cast<double>(load.http2_floods[kind].get()));
-      }
+      collect_http2(name, load, out);
       out.counter("lbd_connections_shed_total",
                   "Client connections closed at once because of connections_max.", labels,
                   static_cast<double>(load.shed.get()));
@@ -165,14 +182,7 @@ void collect_listeners(Plane& plane, Families& out) {
                   static_cast<double>(load.tunnels_opened.get()));
       collect_desync(name, load, out);
       if (compresses) collect_compression(name, load.compression, out);
-      for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
-        const auto count = static_cast<double>(load.failures[fault].get());
-        if (count == 0) continue;
-        out.counter(
-            "lbd_request_failures_total", "Requests that failed, by reason.",
-            {{"target_group", ""}, {"reason", std::string(fault_name(static_cast<Fault>(fault)))}},
-            count);
-      }
+      collect_failures("", load.failures, out);
     }
   }
 }
@@ -198,21 +208,62 @@ void collect_names(const Names& names, Families& out) {
   }
 }
 
+using Durations = std::array<std::optional<HistogramSum>, upstream::ClassDurations::kNames.size()>;
+
+/// Of all workers, by class of status.
+Durations durations_of(const upstream::LiveRoute& route) {
+  Durations durations;
+  for (const upstream::RouteLoad& load : route.loads) {
+    for (std::size_t i = 0; i < durations.size(); ++i) {
+      const LatencyHistogram* found = load.duration.find(i);
+      if (found == nullptr) continue;
+      if (!durations[i]) durations[i].emplace();
+      durations[i]->add(*found);
+    }
+  }
+  return durations;
+}
+
+void collect_durations(const upstream::LiveRoute& route, Families& out) {
+  const Durations durations = durations_of(route);
+  for (std::size_t i = 0; i < durations.size(); ++i) {
+    if (!durations[i]) continue;
+    out.histogram("lbd_request_duration_seconds",
+                  "Time from a request's head to the end of its response, by class of status.",
+                  {{"listener", route.listener},
+                   {"rule", route.rule},
+                   {"code_class", std::string(upstream::ClassDurations::kNames[i])}},
+                  *durations[i]);
+  }
+}
+
+void collect_statuses(const upstream::LiveRoute& route, const upstream::RouteLoad& load,
+                      Families& out) {
+  load.counts.each([&](std::uint32_t packed, std::uint64_t count) {
+    const bool other = packed == upstream::StatusCounts::kOther;
+    const bool by_target = (packed & 1U) != 0;
+    const auto method = static_cast<http::Method>((packed >> 1) & 15U);
+    out.counter("lbd_requests_total",
+                "Requests answered, by status code and by who made the answer: lb or target.",
+                {{"listener", route.listener},
+                 {"rule", route.rule},
+                 {"method", other ? "other" : std::string(http::method_name(method))},
+                 {"code", other ? "other" : std::to_string(packed >> 5)},
+                 {"origin", other       ? "other"
+                            : by_target ? "target"
+                                        : "lb"}},
+                static_cast<double>(count));
+  });
+}
+
 void collect_routes(Plane& plane, Families& out) {
   const auto& configured = plane.config().listeners;
   for (const auto& entry : plane.live().routes()) {
-    const upstream::LiveRoute* route = entry.second.get();  // a name that a lambda may capture
-    std::array<std::optional<HistogramSum>, upstream::ClassDurations::kNames.size()> durations;
-    const std::vector<Label> labels{{"listener", route->listener}, {"rule", route->rule}};
-    const auto found = configured.find(route->listener);
+    const upstream::LiveRoute& route = *entry.second;
+    const std::vector<Label> labels{{"listener", route.listener}, {"rule", route.rule}};
+    const auto found = configured.find(route.listener);
     const bool layer4 = found != configured.end() && config::is_layer4(found->second);
-    for (const upstream::RouteLoad& load : route->loads) {
-      for (std::size_t i = 0; i < durations.size(); ++i) {
-        const LatencyHistogram* found_here = load.duration.find(i);
-        if (found_here == nullptr) continue;
-        if (!durations[i]) durations[i].emplace();
-        durations[i]->add(*found_here);
-      }
+    for (const upstream::RouteLoad& load : route.loads) {
       if (layer4) {
         out.counter("lbd_layer4_connections_total", "Connections at layer 4, by rule.", labels,
                     static_cast<double>(load.connections.get()));
@@ -222,30 +273,9 @@ void collect_routes(Plane& plane, Families& out) {
                   static_cast<double>(load.request_bytes.get()));
       out.counter("lbd_response_body_bytes_total", "Bytes of response bodies, or at layer 4, sent.",
                   labels, static_cast<double>(load.response_bytes.get()));
-      load.counts.each([&](std::uint32_t packed, std::uint64_t count) {
-        const bool other = packed == upstream::StatusCounts::kOther;
-        const auto method = static_cast<http::Method>((packed >> 1) & 15U);
-        out.counter("lbd_requests_total",
-                    "Requests answered, by status code and by who made the answer: lb or target.",
-                    {{"listener", route->listener},
-                     {"rule", route->rule},
-                     {"method", other ? "other" : std::string(http::method_name(method))},
-                     {"code", other ? "other" : std::to_string(packed >> 5)},
-                     {"origin", other                ? "other"
-                                : (packed & 1U) != 0 ? "target"
-                                                     : "lb"}},
-                    static_cast<double>(count));
-      });
+      collect_statuses(route, load, out);
     }
-    if (layer4) continue;
-    for (std::size_t i = 0; i < durations.size(); ++i) {
-      if (!durations[i]) continue;
-      std::vector<Label> with_class = labels;
-      with_class.push_back({"code_class", std::string(upstream::ClassDurations::kNames[i])});
-      out.histogram("lbd_request_duration_seconds",
-                    "Time from a request's head to the end of its response, by class of status.",
-                    std::move(with_class), *durations[i]);
-    }
+    if (!layer4) collect_durations(route, out);
   }
 }
 
@@ -308,14 +338,7 @@ void collect_groups(Plane& plane, Families& out) {
       out.counter("lbd_cross_zone_requests_total", "Attempts sent outside the node's own zone.",
                   labels, static_cast<double>(load.cross_zone.get()));
       collect_mirrored(name, load, out);
-      for (std::size_t fault = 1; fault < load.failures.size(); ++fault) {
-        const auto count = static_cast<double>(load.failures[fault].get());
-        if (count == 0) continue;
-        out.counter("lbd_request_failures_total", "Requests that failed, by reason.",
-                    {{"target_group", name},
-                     {"reason", std::string(fault_name(static_cast<Fault>(fault)))}},
-                    count);
-      }
+      collect_failures(name, load.failures, out);
     }
   }
 }

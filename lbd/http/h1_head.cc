@@ -433,6 +433,7 @@ Fault parse_request_head(std::string_view head, RequestHead& out) {
   return note_expectations(out);
 }
 
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): one refusal after the other
 Fault parse_response_head(std::string_view head, Method request_method, ResponseHead& out) {
   out.clear();
   Tokens seen;

@@ -100,7 +100,8 @@ curl_slist* header_list(const HttpRequest& request) {
     typed = typed || lowered == "content-type";
     accepts = accepts || lowered == "accept";
     // "Name;" is curl's way to say: this header, with no value.
-    const std::string line = value.empty() ? name + ";" : name + ": " + value;
+    const std::string line =
+        value.empty() ? fmt::format("{};", name) : fmt::format("{}: {}", name, value);
     list = curl_slist_append(list, line.c_str());
   }
   list = curl_slist_append(list, "Expect:");
@@ -358,6 +359,7 @@ class CurlClient::Core final : private Watch {
     for (Transfer* each : done) each->waiter.resume();
   }
 
+  // NOLINTNEXTLINE(readability-function-size): curl says what it takes
   static int on_socket(CURL*, curl_socket_t socket, int what, void* context, void*) {
     auto* self = static_cast<Core*>(context);
     epoll_event event{};

@@ -147,6 +147,7 @@ class Finished {
   explicit Finished(IoWait& wait) noexcept : wait_(wait) {}
   [[nodiscard]] bool await_ready() const noexcept { return wait_.done; }
   void await_suspend(std::coroutine_handle<> waiter) noexcept { wait_.waiter = waiter; }
+  // NOLINTNEXTLINE(modernize-use-nodiscard): some only wait for the end
   IoResult await_resume() const noexcept { return wait_.result; }
 
  private:

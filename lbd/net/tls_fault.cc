@@ -71,7 +71,7 @@ TlsFault tls_fault_of(const SSL& ssl, int error, unsigned long reason) noexcept 
 }
 
 std::string tls_failure_words(SSL& ssl, unsigned long reason) {
-  const std::string words = openssl_error();
+  std::string words = openssl_error();
   const long verified = SSL_get_verify_result(&ssl);
   if (ERR_GET_REASON(reason) != SSL_R_CERTIFICATE_VERIFY_FAILED || verified == X509_V_OK) {
     return words;

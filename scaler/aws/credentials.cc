@@ -309,7 +309,8 @@ Task<Outcome<std::string>> resolve_region(AwsParts parts, std::string configured
   if (region.empty()) {
     co_return failure("no AWS region: set ec2.region, AWS_REGION or the profile's region");
   }
-  co_return Outcome<std::string>(boost::system::in_place_value, std::move(region));
+  Outcome<std::string> found(boost::system::in_place_value, std::move(region));
+  co_return found;
 }
 
 }  // namespace lbd::aws

@@ -26,23 +26,35 @@ class Functions {
     if (c == '\n') ++line_;
     const bool inside = !scopes_.empty() && scopes_.back() != Scope::open;
     if (c == '{') {
-      scopes_.push_back(inside ? Scope::inner : classify());
-      if (scopes_.back() == Scope::function) found_.push_back({head_, head_line_, 0});
-      if (scopes_.back() == Scope::open) head_.clear();
+      open_scope(inside);
     } else if (c == '}') {
-      const Scope ended = scopes_.empty() ? Scope::open : scopes_.back();
-      if (!scopes_.empty()) scopes_.pop_back();
-      if (ended == Scope::function) found_.back().last_line = line_;
-      if (ended == Scope::function || ended == Scope::open) head_.clear();
+      close_scope();
     } else if (!inside && (c == ';' || is_access_label(c))) {
       if (round_ == 0) head_.clear();
     } else if (!inside) {
-      if (c == '(') ++round_;
-      if (c == ')') --round_;
-      if (head_.empty() && std::isspace(static_cast<unsigned char>(c)) != 0) return;
-      if (head_.empty()) head_line_ = line_;
-      head_ += c;
+      add_to_head(c);
     }
+  }
+
+  void open_scope(bool inside) {
+    scopes_.push_back(inside ? Scope::inner : classify());
+    if (scopes_.back() == Scope::function) found_.push_back({head_, head_line_, 0});
+    if (scopes_.back() == Scope::open) head_.clear();
+  }
+
+  void close_scope() {
+    const Scope ended = scopes_.empty() ? Scope::open : scopes_.back();
+    if (!scopes_.empty()) scopes_.pop_back();
+    if (ended == Scope::function) found_.back().last_line = line_;
+    if (ended == Scope::function || ended == Scope::open) head_.clear();
+  }
+
+  void add_to_head(char c) {
+    if (c == '(') ++round_;
+    if (c == ')') --round_;
+    if (head_.empty() && std::isspace(static_cast<unsigned char>(c)) != 0) return;
+    if (head_.empty()) head_line_ = line_;
+    head_ += c;
   }
 
   [[nodiscard]] bool is_access_label(char c) const {

@@ -71,7 +71,8 @@ TEST_F(ScraperTest, ASecondScrapeGivesTheFirstFigure) {
   scraper.set_targets({{"i-1", "10.0.0.1"}, {"i-2", "fd00::2"}, {"i-3", ""}});
   int calls = 0;
   http.otherwise = [&](const net::HttpRequest&) {
-    const double past = calls++ / 2 * 5.0;
+    const double past =
+        5.0 * static_cast<double>(calls++ / 2);  // NOLINT(bugprone-integer-division)
     return FakeHttp::answer(200, exposition(past * 0.2, past * 0.8));
   };
   pass(5);

@@ -13,7 +13,7 @@ using std::chrono::seconds;
 
 net::SocketAddress at(std::string_view ip) { return *net::SocketAddress::parse(ip, 0); }
 
-DnsAddresses found(std::vector<std::string_view> ips, seconds ttl = seconds(60)) {
+DnsAddresses found(const std::vector<std::string_view>& ips, seconds ttl = seconds(60)) {
   DnsAddresses answer;
   for (const std::string_view ip : ips) answer.found.push_back(at(ip));
   answer.ttl = ttl;

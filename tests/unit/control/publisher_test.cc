@@ -8,7 +8,7 @@
 namespace lbd::control {
 namespace {
 
-std::shared_ptr<config::Config> config_with(std::map<std::string, std::uint16_t> listeners) {
+std::shared_ptr<config::Config> config_with(const std::map<std::string, std::uint16_t>& listeners) {
   auto made = std::make_shared<config::Config>();
   for (const auto& [name, port] : listeners) {
     config::Listener listener;

@@ -183,7 +183,7 @@ TEST(ZoneShares, ANodeOutsideEveryZoneSpreadsByCapacity) {
 
 /// Two zones of equal capacity; `demand` is all traffic in units of one zone's capacity.
 struct TwoZones {
-  double demand;
+  double demand = 0;
   double share = 1;
   double own = 0;  // fullness, smoothed as CPU figures are
   double other = 0;

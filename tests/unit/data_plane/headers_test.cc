@@ -25,8 +25,8 @@ ClientInfo client_at(std::string_view ip, bool trusted = false) {
 
 /// The upstream's fields as "Name: value\n" lines.
 struct Sent {
-  explicit Sent(std::string_view fields, ClientInfo client = client_at("198.51.100.7"),
-                config::ForwardedHeaders policy = {}, std::string_view version = "1.1") {
+  explicit Sent(std::string_view fields, const ClientInfo& client = client_at("198.51.100.7"),
+                const config::ForwardedHeaders& policy = {}, std::string_view version = "1.1") {
     const std::string text =
         "GET /x HTTP/" + std::string(version) + "\r\n" + std::string(fields) + "\r\n";
     const http::ParsedRequest request = http::parse_request(text);

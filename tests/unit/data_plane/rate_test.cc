@@ -91,6 +91,7 @@ TEST(RateTable, WorkersAtTheSameTimeTakeNoTokenTwice) {
   const Rate rate{.requests = 1, .per = 1h, .burst = 10'000};
   std::atomic<int> taken{0};
   std::vector<std::thread> workers;
+  workers.reserve(4);
   for (int i = 0; i < 4; ++i) {
     workers.emplace_back([&] {
       for (int k = 0; k < 5'000; ++k) taken += table.take("a", rate, kStart) == 0s ? 1 : 0;

@@ -185,7 +185,7 @@ TEST(StatusCounts, CountsPerKeyAndPutsTheOverflowTogether) {
 // ---- picking from a compiled group
 
 struct Picker {
-  explicit Picker(config::TargetGroup settings, std::vector<TargetInput> inputs,
+  explicit Picker(const config::TargetGroup& settings, const std::vector<TargetInput>& inputs,
                   const std::string& zone = "")
       : live(1), context(0, loop, 1), group(compile_group(settings, inputs, zone, live)) {}
   std::map<std::string, int> pick(int times) {
@@ -243,6 +243,7 @@ TEST(PickTarget, EveryAlgorithmReachesEveryOfManyTargets) {
 
 TEST(PickTarget, EveryZoneIsReachedHoweverManyThereAre) {
   std::vector<TargetInput> inputs;
+  inputs.reserve(100);
   for (int i = 0; i < 100; ++i) {
     inputs.push_back(
         input("10.0.1." + std::to_string(i), TargetState::healthy, "z" + std::to_string(i)));

@@ -76,6 +76,7 @@ TEST(Worker, TwoHundredSnapshotsUnderLoadLoseNoRequest) {
   std::atomic<int> answered{0};
   std::atomic<int> failed{0};
   std::vector<std::thread> clients;
+  clients.reserve(4);
   for (int i = 0; i < 4; ++i) {
     clients.emplace_back(send_requests, plant.port(), std::cref(stop), std::ref(answered),
                          std::ref(failed));
@@ -115,6 +116,7 @@ TEST(Worker, OnceEveryWorkerHasAdoptedADrainAndInFlightIsZeroTheTargetIsDone) {
   std::atomic<int> answered{0};
   std::atomic<int> failed{0};
   std::vector<std::thread> clients;
+  clients.reserve(4);
   for (int i = 0; i < 4; ++i) {
     clients.emplace_back(send_requests, plant.port(), std::cref(stop), std::ref(answered),
                          std::ref(failed));

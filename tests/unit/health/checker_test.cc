@@ -209,6 +209,7 @@ TEST_F(CheckerTest, ACheckThatLbdHasNoDescriptorForSaysNothingAboutTheTarget) {
   Site site(kGood);
   CheckedTarget a = target("a", site.port());
   a.settings.interval = milliseconds(10);
+  a.settings.timeout = seconds(20);  // the site has no descriptor either: one under way waits
   a.settings.unhealthy = 1;
   first_verdict(a);
   {

@@ -64,6 +64,7 @@ TEST(Outliers, TheLastUsableTargetIsNeverEjected) {
 TEST(Outliers, NoMoreThanTheShareOfTheGroupIsEjected) {
   Group group;
   std::vector<OutlierSample> all;
+  all.reserve(10);
   for (int i = 0; i < 10; ++i) all.push_back(sample("t" + std::to_string(i), 9, 9));
   EXPECT_EQ(group.look(all).size(), 5u);  // ejected_share_max 50 %
   group.now += seconds(1);

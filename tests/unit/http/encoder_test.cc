@@ -129,7 +129,7 @@ TEST(Encoder, BytesThatCannotShrinkPassThrough) {
 
 TEST(ChooseCoding, GoesByTheClientsWeightsThenByOurs) {
   constexpr std::array kOurs{Coding::zstd, Coding::br, Coding::gzip};
-  const auto chosen = [&](std::vector<std::string_view> values) {
+  const auto chosen = [&](const std::vector<std::string_view>& values) {
     std::vector<Header> headers{{"Host", "a", HeaderId::host}};
     for (const std::string_view each : values) headers.push_back({"Accept-Encoding", each});
     return choose_coding(kOurs, headers);

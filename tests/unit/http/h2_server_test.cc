@@ -311,7 +311,7 @@ TEST(H2Server, AHeaderBlockWithoutEndIsCut) {
   ASSERT_TRUE(server.take(hello() + frame(kHeaders, kEndStream, 1, block(request("/")))));
   const std::string more = frame(kContinuation, 0, 1, block({{"x", std::string(10'000, 'y')}}));
   EXPECT_LT(passed(
-                server, [&](int) { return more; }, 1000),
+                server, [&](int) -> const std::string& { return more; }, 1000),
             20);
 }
 

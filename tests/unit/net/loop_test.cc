@@ -16,8 +16,8 @@ using std::chrono::milliseconds;
 struct Probe {
   Loop& loop;
   std::vector<int>& order;
-  int id;
-  bool last;
+  int id = 0;
+  bool last = false;
   TimePoint due{};
   static void fire(void* context) {
     auto* self = static_cast<Probe*>(context);

@@ -42,7 +42,7 @@ Read read_by(std::string_view text, std::size_t piece) {
 
 /// The whole, and byte by byte: the same.
 Read read(std::string_view text) {
-  const Read whole = read_by(text, text.size());
+  Read whole = read_by(text, text.size());
   const Read bytes = read_by(text, 1);
   EXPECT_EQ(whole.state, bytes.state);
   EXPECT_EQ(whole.fault, bytes.fault);

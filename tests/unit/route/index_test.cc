@@ -104,8 +104,8 @@ TEST(Index, AnEarlierRuleForAnyHostGoesBeforeALaterOneForThisHost) {
 }
 
 TEST(Index, AShorterPrefixThatComesFirstWinsOverALongerOne) {
-  std::vector<config::When> conditions;
-  for (int i = 0; i < 20; ++i) conditions.push_back({.paths = {"/other" + std::to_string(i)}});
+  std::vector<config::When> conditions(20);
+  for (std::size_t i = 0; i < 20; ++i) conditions[i].paths = {"/other" + std::to_string(i)};
   conditions.push_back({.paths = {"/a/*"}});
   conditions.push_back({.paths = {"/a/b/*"}});
   conditions.push_back({.paths = {"/a/b/c"}});
