@@ -122,6 +122,7 @@ std::string text_of(const When& when);
 
 std::string text_of(const std::vector<When>& parts) {
   std::vector<std::string> texts;
+  texts.reserve(parts.size());
   for (const auto& part : parts) texts.push_back(text_of(part));
   return list_text(texts);
 }

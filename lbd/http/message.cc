@@ -128,7 +128,7 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept {
 
 HeaderId header_id(std::string_view name) noexcept {
   if (name.size() < 2) return HeaderId::other;
-  const int index = kSlotTable[slot_of(name)];
+  const int index = kSlotTable[slot_of(name)];  // NOLINT(bugprone-signed-char-misuse): -1 is none
   if (index < 0) return HeaderId::other;
   const Known& known = kKnown[static_cast<std::size_t>(index)];
   return equals_ignoring_case(name, known.name) ? known.id : HeaderId::other;

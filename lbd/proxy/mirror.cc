@@ -146,7 +146,8 @@ void MirrorCopy::send(std::unique_ptr<MirrorCopy> copy) {
     copy->head_.framing = {http::Framing::Kind::length, copy->body_.size()};
   }
   copy->link();
-  copy->worker_.tasks.spawn(run(std::move(copy)));
+  TaskGroup& tasks = copy->worker_.tasks;
+  tasks.spawn(run(std::move(copy)));
 }
 
 Task<> MirrorCopy::run(std::unique_ptr<MirrorCopy> copy) {

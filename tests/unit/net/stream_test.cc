@@ -445,6 +445,7 @@ TEST_P(StreamTest, PostsOfManyThreadsAllRun) {
   constexpr int kPosts = 2000;
   int ran = 0;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       for (int post = 0; post < kPosts; ++post) {

@@ -155,7 +155,7 @@ TEST(SimplePolicy, AStepPolicyKnowsNoCooldown) {
 }
 
 TEST(TargetTracking, WantsTheCeilingOfTheRatio) {
-  const struct {
+  const struct {  // NOLINT(clang-analyzer-optin.performance.Padding)
     std::uint32_t n;
     double value;
     std::uint32_t want;
