@@ -152,6 +152,7 @@ class FaultProxy:
     skew_seconds   the cloud's clock minus ours: signatures 5 min off it are refused, Date says it
     expired_keys   access key ids whose session has expired
     throttling     real token buckets
+    detailed_monitoring  as a launch template may ask; moto does not look there
     doomed         (seconds, stateReason code): launches go pending → terminated; None: none
     """
 
@@ -161,6 +162,7 @@ class FaultProxy:
         self.rules, self.log = [], []
         self.hide_seconds = self.boot_seconds = self.skew_seconds = 0.0
         self.expired_keys, self.throttling, self.doomed = set(), False, None
+        self.detailed_monitoring = False
         self._buckets = {name: Bucket(*size) for name, size in BUCKETS.items()}
         self._tokens = {}  # (token, subnet) → (params, answer)
         self._locks = {}
@@ -291,7 +293,11 @@ class FaultProxy:
         if call.action == "RunInstances":
             return await self._launch(call, request)
         if call.action == "DescribeInstances":
-            return await self._describe(call, request)
+            answer = await self._describe(call, request)
+            if self.detailed_monitoring:
+                basic = rb"(<monitoring>\s*<state>)disabled"
+                answer.body = re.sub(basic, rb"\1enabled", answer.body)
+            return answer
         return await self._forward(request)
 
     async def _forward(self, request):
