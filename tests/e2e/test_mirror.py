@@ -23,6 +23,12 @@ def copies(lbd, outcome):
     return lbd.metric("lbd_mirrored_requests_total", target_group="shadow", outcome=outcome)
 
 
+def silent(connection, _):
+    """Reads, and never answers."""
+    while connection.recv(65536):
+        pass
+
+
 class Shadow(RawOrigin):
     """Answers every request, and keeps their heads in `seen`."""
 
@@ -67,10 +73,6 @@ def test_a_share_of_the_requests_goes_to_a_tls_shadow_and_no_client_sees_its_ans
 
 @test()
 def test_a_shadow_that_hangs_costs_no_client_anything_and_no_stop_waits_for_it(rig):
-    def silent(connection, _):
-        while connection.recv(65536):
-            pass
-
     shadow = RawOrigin(rig, silent)
     lbd = rig.lbd(mirrored(rig, [rig.origin()], shadow, timeout="10m"))
     load = Load(f"http://127.0.0.1:{rig.port}", [Call("/id")], profile=[(0, 100)], seconds=4)
@@ -84,10 +86,6 @@ def test_a_shadow_that_hangs_costs_no_client_anything_and_no_stop_waits_for_it(r
 
 @test()
 def test_more_copies_than_may_be_are_left_out_and_counted(rig):
-    def silent(connection, _):
-        while connection.recv(65536):
-            pass
-
     shadow = RawOrigin(rig, silent)
     lbd = rig.lbd({**(config := mirrored(rig, [rig.origin()], shadow, timeout="10m")),
                    "node": {**config["node"], "workers": 1}})
